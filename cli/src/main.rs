@@ -1,0 +1,3 @@
+//! The program `vswitch`.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,1 @@
+//! Frames, ports and verdicts.
