@@ -156,6 +156,19 @@ impl Offload {
     }
 }
 
+/// How far a frame has got on its way through the gateway. Almost all are at the start; a frame
+/// that waits, or changes hands between workers, goes on where it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stage {
+    /// As it came in.
+    #[default]
+    Arrived,
+    /// From a member to the external address: its source is translated, its destination not yet.
+    Hairpinned,
+    /// Its destination is translated to a member's; only that member's place is still to be found.
+    Translated,
+}
+
 /// One Ethernet frame in memory lent by a ring, with room in front.
 #[derive(Debug)]
 pub struct Frame<'r> {
@@ -164,6 +177,8 @@ pub struct Frame<'r> {
     end: usize,
     /// Checksum and segmentation state.
     pub offload: Offload,
+    /// How far it has got.
+    pub stage: Stage,
     /// The port it came in on.
     pub ingress: PortIndex,
 }
@@ -280,6 +295,8 @@ pub struct OwnedFrame {
     memory: Vec<u8>,
     /// Checksum and segmentation state.
     pub offload: Offload,
+    /// How far it has got.
+    pub stage: Stage,
     /// The port it came in on.
     pub ingress: PortIndex,
 }
@@ -310,6 +327,7 @@ impl OwnedFrame {
             start: HEADROOM_BYTES.min(end),
             end,
             offload: self.offload,
+            stage: self.stage,
             ingress: self.ingress,
             memory: &mut self.memory,
         }

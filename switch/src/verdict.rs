@@ -9,8 +9,10 @@ use crate::port::PortIndex;
 /// What becomes of a frame that came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Sent to one port.
+    /// Sent to one port by the switch: bytes as they came.
     Forward(PortIndex),
+    /// Sent to one port by the gateway: rewritten, and fragmented if the way out asks for it.
+    Route(PortIndex),
     /// Sent to every port of the network but the one it came from.
     Flood,
     /// Turned round by the gateway: rewritten in place, sent back where it came from.
@@ -140,14 +142,22 @@ drop_reasons! {
     NatPortsExhausted "NAT_PORTS_EXHAUSTED" Ingress fix "raise --nat-ports, or --uplink-address";
     /// The session table is full; the sender was told (ICMP 3/13).
     NatSessionsExhausted "NAT_SESSIONS_EXHAUSTED" Ingress fix "raise --nat-sessions";
-    /// TCP flags that start no session.
+    /// Too many TCP handshakes are under way.
+    NatHalfOpenFull "NAT_HALF_OPEN_FULL" Ingress fix "vswitch nat: who opens them?";
+    /// TCP flags that make no sense together.
     NatTcpFlags "NAT_TCP_FLAGS" Ingress fix "";
-    /// An ICMP error about no session of ours, or of a type that is not passed on.
-    NatIcmpError "NAT_ICMP_ERROR" Ingress fix "";
+    /// A TCP segment that can neither begin nor continue a session in its state.
+    NatTcpState "NAT_TCP_STATE" Ingress fix "";
+    /// An ICMP error about no session of ours, or a type that is not passed on.
+    NatIcmp "NAT_ICMP" Ingress fix "";
     /// An ICMP message with a wrong checksum.
     IcmpCsum "ICMP_CSUM" Ingress fix "";
-    /// A fragment that overlaps, is too small, or never got its first part.
+    /// A fragment that overlaps another, is too small, reaches too far, or came twice.
     NatFragment "NAT_FRAGMENT" Ingress fix "";
+    /// A limit on fragments was reached: in memory, per source or per packet.
+    NatFragmentLimit "NAT_FRAGMENT_LIMIT" Ingress fix "";
+    /// A fragment whose first part did not come in time.
+    NatFragmentTimeout "NAT_FRAGMENT_TIMEOUT" Ingress fix "";
     /// The port's queue is full: its reader is slower than its senders.
     EgressFull "EGRESS_FULL" Egress fix "raise txqueuelen, or slow the sender";
     /// The port is down.

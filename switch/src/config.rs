@@ -1,0 +1,245 @@
+//! What the control plane hands to the workers: one immutable [`View`], replaced as a whole.
+//!
+//! A view is plain data. A change of configuration, of an address or of a link's state makes a new
+//! view; workers swap to it between two batches, so a frame never sees half of a change.
+
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+
+use nat::{Filtering, Timeouts};
+
+use crate::mac::Mac;
+use crate::port::{Egress, PortIndex};
+
+/// One broadcast domain. The first version runs a single one; tables are keyed by it all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct NetworkIndex(pub u16);
+
+/// What a port is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A member of a network: a container's veth or TAP.
+    Member,
+    /// The host's own TAP, which carries the gateway address in the host.
+    Host,
+    /// The way out: routed and translated, never bridged.
+    Uplink,
+}
+
+/// One port as the workers see it.
+#[derive(Debug, Clone)]
+pub struct PortView {
+    /// The network it belongs to; of no meaning on the uplink.
+    pub network: NetworkIndex,
+    /// What it is for.
+    pub role: Role,
+    /// How any worker sends to it.
+    pub egress: Egress,
+    /// Largest IP packet it takes, in bytes (`ip link`'s mtu).
+    pub mtu: u32,
+    /// Frames may be sent to it: up, with carrier.
+    pub up: bool,
+}
+
+/// The gateway of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GatewayView {
+    /// The network it is the gateway of.
+    pub network: NetworkIndex,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Length of the network's prefix, 0..=32.
+    pub prefix: u8,
+    /// Its Ethernet address, the same on every port.
+    pub mac: Mac,
+}
+
+/// A route by way of the uplink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// Destination network.
+    pub network: Ipv4Addr,
+    /// Its prefix length, 0..=32.
+    pub prefix: u8,
+    /// The router, or `None` where the destination is on the link.
+    pub via: Option<Ipv4Addr>,
+}
+
+/// The uplink's addresses and routes, as the kernel has them or as `--uplink-address` sets them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UplinkView {
+    /// Its port.
+    pub port: PortIndex,
+    /// The address frames leave from and are received for.
+    pub mac: Mac,
+    /// The external address sessions are translated to.
+    pub address: Ipv4Addr,
+    /// The address is the switch's own: it answers ARP and echo for it. Otherwise the host has it
+    /// too, and only the NAT port range is the switch's.
+    pub own: bool,
+    /// Routes, longest prefix first.
+    pub routes: Vec<Route>,
+    /// The external ports and echo ids that are the switch's.
+    pub nat_ports: RangeInclusive<u16>,
+}
+
+/// The host itself: its addresses, and the port by which it is reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostView {
+    /// The host port; `None` under `--no-host-port`.
+    pub port: Option<PortIndex>,
+    /// The host's own addresses, sorted.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+/// Everything a worker needs to know to decide a frame's fate.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// Ports by index; `None` where there is none.
+    pub ports: Vec<Option<PortView>>,
+    /// The gateway, unless the switch is a plain one.
+    pub gateway: Option<GatewayView>,
+    /// The uplink, once it has an address.
+    pub uplink: Option<UplinkView>,
+    /// The host's addresses and port.
+    pub host: HostView,
+}
+
+/// What the NAT is made with; it holds for the life of a switch.
+#[derive(Debug, Clone)]
+pub struct NatSettings {
+    /// External ports and echo ids that are ours.
+    pub ports: RangeInclusive<u16>,
+    /// Sessions over all workers.
+    pub sessions_max: u32,
+    /// Idle times.
+    pub timeouts: Timeouts,
+    /// Which outside hosts may answer.
+    pub filtering: Filtering,
+}
+
+impl View {
+    /// The port of that index.
+    #[must_use]
+    #[inline]
+    pub fn port(&self, index: PortIndex) -> Option<&PortView> {
+        self.ports.get(index.index()).and_then(Option::as_ref)
+    }
+
+    /// The smallest MTU of any port but the uplink, in bytes.
+    #[must_use]
+    pub fn member_mtu_min(&self) -> u32 {
+        let members = self.ports.iter().flatten().filter(|port| port.role != Role::Uplink);
+        members.map(|port| port.mtu).min().unwrap_or(u32::MAX)
+    }
+
+    /// The ports a flood from `ingress` goes to: all that are up and of the network, but itself.
+    pub fn flood_targets(
+        &self,
+        network: NetworkIndex,
+        ingress: PortIndex,
+    ) -> impl Iterator<Item = (PortIndex, &PortView)> {
+        (0u16..).zip(&self.ports).filter_map(move |(index, port)| {
+            let port = port.as_ref()?;
+            let index = PortIndex(index);
+            let wanted = port.up
+                && port.role != Role::Uplink
+                && port.network == network
+                && index != ingress;
+            wanted.then_some((index, port))
+        })
+    }
+}
+
+impl GatewayView {
+    /// True if `address` is in the network's subnet.
+    #[must_use]
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        in_prefix(address, self.address, self.prefix)
+    }
+
+    /// The subnet's broadcast address; on a /31 or /32 there is none, so 255.255.255.255.
+    #[must_use]
+    pub fn broadcast(&self) -> Ipv4Addr {
+        if self.prefix >= 31 {
+            return Ipv4Addr::BROADCAST;
+        }
+        Ipv4Addr::from_bits(self.address.to_bits() | !mask(self.prefix))
+    }
+}
+
+impl UplinkView {
+    /// Where a packet to `destination` goes first: the router, or the destination itself.
+    #[must_use]
+    pub fn next_hop(&self, destination: Ipv4Addr) -> Option<Ipv4Addr> {
+        self.routes
+            .iter()
+            .find(|route| in_prefix(destination, route.network, route.prefix))
+            .map(|route| route.via.unwrap_or(destination))
+    }
+}
+
+impl HostView {
+    /// True for an address the host itself owns.
+    #[must_use]
+    pub fn owns(&self, address: Ipv4Addr) -> bool {
+        self.addresses.binary_search(&address).is_ok()
+    }
+}
+
+/// The netmask of a prefix length; longer than 32 counts as 32.
+#[must_use]
+pub fn mask(prefix: u8) -> u32 {
+    u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0)
+}
+
+/// True if `address` is in `network`/`prefix`.
+#[must_use]
+pub fn in_prefix(address: Ipv4Addr, network: Ipv4Addr, prefix: u8) -> bool {
+    (address.to_bits() ^ network.to_bits()) & mask(prefix) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_at_their_ends() {
+        assert_eq!(mask(0), 0);
+        assert_eq!(mask(24), 0xffff_ff00);
+        assert_eq!(mask(32), u32::MAX);
+        assert!(in_prefix(Ipv4Addr::new(8, 8, 8, 8), Ipv4Addr::UNSPECIFIED, 0));
+        assert!(!in_prefix(Ipv4Addr::new(10, 0, 1, 0), Ipv4Addr::new(10, 0, 0, 0), 24));
+        let gateway = |prefix| GatewayView {
+            network: NetworkIndex(0),
+            address: Ipv4Addr::new(10, 9, 0, 1),
+            prefix,
+            mac: Mac::local(1),
+        };
+        assert_eq!(gateway(24).broadcast(), Ipv4Addr::new(10, 9, 0, 255));
+        assert_eq!(gateway(32).broadcast(), Ipv4Addr::BROADCAST);
+    }
+
+    #[test]
+    fn the_longest_prefix_wins_because_it_comes_first() {
+        let route = |a: [u8; 4], prefix, via: Option<[u8; 4]>| Route {
+            network: a.into(),
+            prefix,
+            via: via.map(Ipv4Addr::from),
+        };
+        let uplink = UplinkView {
+            port: PortIndex(0),
+            mac: Mac::local(1),
+            address: Ipv4Addr::new(192, 0, 2, 10),
+            own: false,
+            routes: vec![
+                route([192, 0, 2, 0], 24, None),
+                route([0, 0, 0, 0], 0, Some([192, 0, 2, 1])),
+            ],
+            nat_ports: 40_000..=60_999,
+        };
+        let to = |a: [u8; 4]| uplink.next_hop(a.into()).map(|a| a.octets());
+        assert_eq!(to([192, 0, 2, 77]), Some([192, 0, 2, 77]));
+        assert_eq!(to([1, 1, 1, 1]), Some([192, 0, 2, 1]));
+    }
+}

@@ -1,0 +1,351 @@
+//! From verdicts to egress: seals frames, sends every copy, counts what became of it.
+//!
+//! Copies of a batch go out in few system calls: all that need nothing done are lent to
+//! [`Tx::send`] straight out of the ring. A copy that must be cut first (a routed packet that
+//! needs fragments, an egress that refuses an offload) takes the slow way, one at a time, through
+//! a buffer of its own.
+
+use std::cell::Cell;
+
+use arrayvec::ArrayVec;
+
+use crate::config::{NetworkIndex, PortView, View};
+use crate::counters::WorkerCounters;
+use crate::ethernet::{HEADER_BYTES, VLAN};
+use crate::frame::{Batch, Csum, Frame, Gso, OwnedFrame};
+use crate::gateway::To;
+use crate::gso::{self, SegmentBuffer};
+use crate::limits::PORTS_MAX;
+use crate::pipeline::Verdicts;
+use crate::port::{Outgoing, PortIndex, SendOutcome, Tx};
+use crate::verdict::{DropReason, Verdict};
+
+/// Copies lent to one [`Tx::send`]; a flood of more goes out in several.
+const COPIES_MAX: usize = 256;
+
+/// What one worker sends with.
+pub struct Dispatcher {
+    tx: Tx,
+    outcomes: Vec<SendOutcome>,
+    segments: SegmentBuffer,
+    slow: Vec<(usize, PortIndex)>,
+    /// Ports whose kernel refused a frame's offload once: frames are cut for them from then on.
+    refuses_offload: Box<[Cell<bool>]>,
+}
+
+/// How a copy has to go out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// As it is.
+    Plain,
+    /// Fragmented or segmented first.
+    Cut,
+    /// Not at all.
+    Refused(DropReason),
+}
+
+/// A frame as the egress sees it: its length on the wire and whether it may be cut.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    longest: u32,
+    tagged: bool,
+    routed: bool,
+    gso: Gso,
+}
+
+impl Dispatcher {
+    /// Sends by `tx`.
+    #[must_use]
+    pub fn new(tx: Tx) -> Self {
+        Self {
+            tx,
+            outcomes: Vec::with_capacity(COPIES_MAX),
+            segments: SegmentBuffer::new(),
+            slow: Vec::with_capacity(COPIES_MAX),
+            refuses_offload: (0..PORTS_MAX).map(|_| Cell::new(false)).collect(),
+        }
+    }
+
+    /// Forgets what was learned about a port that is gone.
+    pub fn forget(&self, port: PortIndex) {
+        if let Some(refuses) = self.refuses_offload.get(port.index()) {
+            refuses.set(false);
+        }
+    }
+
+    /// Sends what the verdicts ask for.
+    pub fn batch(
+        &mut self,
+        view: &View,
+        counters: &WorkerCounters,
+        batch: &mut Batch<'_>,
+        verdicts: &Verdicts,
+    ) {
+        for (frame, verdict) in batch.iter_mut().zip(verdicts) {
+            if matches!(
+                verdict,
+                Verdict::Forward(_) | Verdict::Route(_) | Verdict::Flood | Verdict::Answer
+            ) {
+                seal(frame);
+            }
+        }
+        self.slow.clear();
+        let mut copies = Copies::new(view, counters, self);
+        for (index, (frame, verdict)) in batch.iter().zip(verdicts).enumerate() {
+            match *verdict {
+                Verdict::Forward(egress) => copies.add(index, frame, egress, false),
+                Verdict::Route(egress) => copies.add(index, frame, egress, true),
+                Verdict::Answer => copies.add(index, frame, frame.ingress, false),
+                Verdict::Flood => copies.flood(index, frame),
+                Verdict::Absorb | Verdict::Hold | Verdict::HandOver(_) | Verdict::Drop(_) => {}
+            }
+        }
+        copies.flush();
+        self.send_slow(view, counters, batch);
+    }
+
+    /// Sends frames the gateway made itself.
+    pub fn originated(
+        &mut self,
+        view: &View,
+        counters: &WorkerCounters,
+        frames: &mut Vec<(To, OwnedFrame)>,
+    ) {
+        for (to, mut owned) in frames.drain(..) {
+            let mut frame = owned.borrow();
+            frame.seal(0);
+            let mut copies = Copies::new(view, counters, self);
+            copies.originated = true;
+            match to {
+                To::Port(port) => copies.add(0, &frame, port, false),
+                To::Network(network) => copies.flood_network(0, &frame, network),
+            }
+            copies.flush();
+        }
+    }
+
+    fn send_slow(&mut self, view: &View, counters: &WorkerCounters, batch: &Batch<'_>) {
+        let slow = std::mem::take(&mut self.slow);
+        for (index, egress) in &slow {
+            if let (Some(frame), Some(port)) = (batch.get(*index), view.port(*egress)) {
+                self.send_cut(counters, frame, *egress, port);
+            }
+        }
+        self.slow = slow;
+    }
+
+    /// Cuts one copy to the egress's size and sends the pieces. The copy is counted already; each
+    /// piece after the first counts as one more.
+    fn send_cut(
+        &mut self,
+        counters: &WorkerCounters,
+        frame: &Frame<'_>,
+        egress: PortIndex,
+        port: &PortView,
+    ) {
+        let mtu = usize::try_from(port.mtu).unwrap_or(usize::MAX);
+        let cut = if frame.offload.gso == Gso::None && needs_fragments(frame, mtu) {
+            gso::fragment(frame.bytes(), frame.offload, mtu, &mut self.segments)
+        } else {
+            gso::segment(frame.bytes(), frame.offload, &mut self.segments)
+        };
+        if cut.is_err() || self.segments.is_empty() {
+            counters.port(egress).drop_frames(DropReason::EgressOffload, 1);
+            return;
+        }
+        counters.totals.copies.add(self.segments.len() as u64 - 1);
+        let mut pieces = self.segments.sealed();
+        loop {
+            let outgoing: ArrayVec<Outgoing<'_>, COPIES_MAX> = pieces
+                .by_ref()
+                .take(COPIES_MAX)
+                .map(|sealed| Outgoing { sealed, egress: &port.egress })
+                .collect();
+            if outgoing.is_empty() {
+                break;
+            }
+            self.tx.send(&outgoing, &mut self.outcomes);
+            for (piece, outcome) in outgoing.iter().zip(&self.outcomes) {
+                settle(counters, egress, piece.sealed.len(), *outcome);
+            }
+        }
+    }
+}
+
+fn needs_fragments(frame: &Frame<'_>, mtu: usize) -> bool {
+    gso::wire_len_max(frame.bytes(), frame.offload) > mtu
+}
+
+/// Copies of a batch on their way into one send.
+struct Copies<'b, 'd> {
+    view: &'b View,
+    counters: &'b WorkerCounters,
+    dispatcher: &'d mut Dispatcher,
+    outgoing: ArrayVec<Outgoing<'b>, COPIES_MAX>,
+    places: ArrayVec<(usize, PortIndex), COPIES_MAX>,
+    originated: bool,
+}
+
+impl<'b, 'd> Copies<'b, 'd> {
+    const fn new(
+        view: &'b View,
+        counters: &'b WorkerCounters,
+        dispatcher: &'d mut Dispatcher,
+    ) -> Self {
+        Self {
+            view,
+            counters,
+            dispatcher,
+            outgoing: ArrayVec::new_const(),
+            places: ArrayVec::new_const(),
+            originated: false,
+        }
+    }
+
+    fn flood(&mut self, index: usize, frame: &'b Frame<'_>) {
+        // A packet from the uplink for a member whose place is not known floods the network.
+        let network = self.view.port(frame.ingress).map_or(NetworkIndex(0), |port| port.network);
+        self.flood_network(index, frame, network);
+    }
+
+    fn flood_network(&mut self, index: usize, frame: &'b Frame<'_>, network: NetworkIndex) {
+        let shape = Shape::of(frame, false);
+        let view = self.view;
+        for (egress, port) in view.flood_targets(network, frame.ingress) {
+            self.add_shaped(index, frame, (egress, port), shape);
+        }
+    }
+
+    fn add(&mut self, index: usize, frame: &'b Frame<'_>, egress: PortIndex, routed: bool) {
+        match self.view.port(egress).filter(|port| port.up) {
+            Some(port) => self.add_shaped(index, frame, (egress, port), Shape::of(frame, routed)),
+            None => {
+                self.count_copy();
+                self.counters.port(egress).drop_frames(DropReason::EgressDown, 1);
+            }
+        }
+    }
+
+    fn add_shaped(
+        &mut self,
+        index: usize,
+        frame: &'b Frame<'_>,
+        (egress, port): (PortIndex, &'b PortView),
+        shape: Shape,
+    ) {
+        self.count_copy();
+        let refuses = self.dispatcher.refuses_offload.get(egress.index());
+        match shape.way(port, refuses.is_some_and(Cell::get) && frame_has_offload(frame)) {
+            Way::Plain => {
+                self.outgoing.push(Outgoing { sealed: frame.sealed(), egress: &port.egress });
+                self.places.push((index, egress));
+                if self.outgoing.is_full() {
+                    self.flush();
+                }
+            }
+            Way::Cut => self.dispatcher.slow.push((index, egress)),
+            Way::Refused(reason) => self.counters.port(egress).drop_frames(reason, 1),
+        }
+    }
+
+    fn count_copy(&self) {
+        let totals = &self.counters.totals;
+        if self.originated { totals.originated.add(1) } else { totals.copies.add(1) }
+    }
+
+    fn flush(&mut self) {
+        if self.outgoing.is_empty() {
+            return;
+        }
+        let Dispatcher { tx, outcomes, slow, refuses_offload, .. } = &mut *self.dispatcher;
+        tx.send(&self.outgoing, outcomes);
+        let sent = self.outgoing.iter().zip(&self.places).zip(outcomes.iter());
+        for ((outgoing, (index, egress)), outcome) in sent {
+            // Stricter kernels refuse a header that an older one took: cut it here, now and for
+            // this port's later frames.
+            if *outcome == SendOutcome::Offload && !self.originated {
+                if let Some(refuses) = refuses_offload.get(egress.index()) {
+                    refuses.set(true);
+                }
+                slow.push((*index, *egress));
+            } else {
+                settle(self.counters, *egress, outgoing.sealed.len(), *outcome);
+            }
+        }
+        self.outgoing.clear();
+        self.places.clear();
+    }
+}
+
+impl Shape {
+    fn of(frame: &Frame<'_>, routed: bool) -> Self {
+        let bytes = frame.bytes();
+        let longest = gso::wire_len_max(bytes, frame.offload);
+        let tagged = bytes.get(12..HEADER_BYTES) == Some(&VLAN.to_be_bytes());
+        Self {
+            longest: u32::try_from(longest).unwrap_or(u32::MAX),
+            tagged,
+            routed,
+            gso: frame.offload.gso,
+        }
+    }
+
+    /// A tag is not counted against the MTU (`is_skb_forwardable`, net/core/dev.c);
+    /// [`gso::wire_len_max`] leaves it out.
+    fn way(self, port: &PortView, refuses_offload: bool) -> Way {
+        if self.longest <= port.mtu {
+            return if refuses_offload { Way::Cut } else { Way::Plain };
+        }
+        if self.routed && self.gso == Gso::None && !self.tagged {
+            return Way::Cut;
+        }
+        Way::Refused(DropReason::EgressMtu)
+    }
+}
+
+fn frame_has_offload(frame: &Frame<'_>) -> bool {
+    frame.offload.gso != Gso::None || matches!(frame.offload.csum, Csum::Partial { .. })
+}
+
+/// Makes a frame final: what the kernel could not finish is finished here, and the offload state
+/// goes in front.
+fn seal(frame: &mut Frame<'_>) {
+    if gso::is_sctp_partial(frame.bytes(), frame.offload) {
+        // CRC32c is not a sum the virtio-net header can ask for: a NIC would write a 16-bit one.
+        let offload = frame.offload;
+        if gso::complete(frame.bytes_mut(), offload) {
+            frame.offload.csum = Csum::Complete;
+        }
+    }
+    let header_bytes = match frame.offload.gso {
+        Gso::None => 0,
+        Gso::Tcp4 { .. } | Gso::Tcp6 { .. } | Gso::Udp { .. } => {
+            gso::header_bytes(frame.bytes(), frame.offload).unwrap_or(0)
+        }
+    };
+    frame.seal(header_bytes);
+}
+
+/// Counts what became of one copy of `sealed_bytes`, the virtio-net header included.
+fn settle(
+    counters: &WorkerCounters,
+    egress: PortIndex,
+    sealed_bytes: usize,
+    outcome: SendOutcome,
+) {
+    let port = counters.port(egress);
+    let reason = match outcome {
+        SendOutcome::Sent => {
+            counters.totals.sent.add(1);
+            port.sent_frames.add(1);
+            port.sent_bytes.add(sealed_bytes.saturating_sub(crate::frame::VNET_HEADER_BYTES) as u64);
+            return;
+        }
+        SendOutcome::TooBig => DropReason::EgressMtu,
+        SendOutcome::Full => DropReason::EgressFull,
+        SendOutcome::Down | SendOutcome::Gone => DropReason::EgressDown,
+        SendOutcome::Offload => DropReason::EgressOffload,
+        SendOutcome::Refused(_) => DropReason::EgressRefused,
+    };
+    port.drop_frames(reason, 1);
+}

@@ -1,0 +1,119 @@
+//! ARP on both sides (RFC 826, RFC 5227).
+
+use crate::config::{GatewayView, Role, UplinkView};
+use crate::ethernet::{self, Arp, ArpOperation, HEADER_BYTES};
+use crate::frame::Frame;
+use crate::mac::Mac;
+use crate::neigh::{Neighbour, Side};
+use crate::verdict::{DropReason, Verdict};
+
+use super::Context;
+
+/// An ARP packet sent to the gateway's own Ethernet address: an answer to a request of ours or of
+/// the host's, or a unicast probe.
+pub(super) fn inside(
+    ctx: &mut Context<'_>,
+    frame: &mut Frame<'_>,
+    gateway: GatewayView,
+) -> Verdict {
+    let Some(arp) = parse(frame) else { return Verdict::Drop(DropReason::ArpInvalid) };
+    if let Some(verdict) = overheard(ctx, frame, gateway) {
+        return verdict;
+    }
+    if arp.operation == ArpOperation::Reply && gateway.contains(arp.sender) {
+        ctx.neighbours.confirm(Side::Inside(gateway.network), arp.sender, arp.sender_mac, ctx.now);
+    }
+    // The host asks with the same addresses, so the answer may be for it.
+    match ctx.view.host.port {
+        Some(port) if port != frame.ingress => Verdict::Forward(port),
+        Some(_) | None => Verdict::Absorb,
+    }
+}
+
+/// Any ARP packet of a member's: requests for the gateway are answered in place, claims to its
+/// address are dropped (RFC 5227 2.4), and an address that is already known follows its new
+/// Ethernet address at once, so that a re-created container is reached without a time-out. `None`
+/// leaves the frame to the switch: probes, announcements and ARP of other kinds go their way like
+/// any frame.
+pub fn overheard(
+    ctx: &mut Context<'_>,
+    frame: &mut Frame<'_>,
+    gateway: GatewayView,
+) -> Option<Verdict> {
+    let arp = parse(frame)?;
+    let from_host = ctx.view.port(frame.ingress).is_some_and(|port| port.role == Role::Host);
+    if from_host {
+        return None;
+    }
+    if arp.sender == gateway.address {
+        return Some(Verdict::Drop(DropReason::ArpInvalid));
+    }
+    let asks_gateway = arp.operation == ArpOperation::Request && arp.target == gateway.address;
+    // An unspecified sender probes for a duplicate (RFC 5227 2.1.1): answered, but never learned.
+    if gateway.contains(arp.sender) && arp.sender_mac.is_station() {
+        let side = Side::Inside(gateway.network);
+        let known = !matches!(
+            ctx.neighbours.lookup(side, arp.sender, ctx.now),
+            Neighbour::Unknown | Neighbour::Failed
+        );
+        if asks_gateway || known {
+            ctx.neighbours.confirm(side, arp.sender, arp.sender_mac, ctx.now);
+        }
+    }
+    if !asks_gateway {
+        return None;
+    }
+    answer(frame, arp, gateway.mac);
+    Some(Verdict::Answer)
+}
+
+/// An ARP packet from the uplink.
+pub(super) fn outside(
+    ctx: &mut Context<'_>,
+    frame: &mut Frame<'_>,
+    uplink: &UplinkView,
+) -> Verdict {
+    let Some(arp) = parse(frame) else { return Verdict::Drop(DropReason::ArpInvalid) };
+    if uplink.own && arp.sender == uplink.address {
+        return Verdict::Drop(DropReason::ArpInvalid);
+    }
+    let known = !matches!(
+        ctx.neighbours.lookup(Side::Uplink, arp.sender, ctx.now),
+        Neighbour::Unknown
+    );
+    let asks_us = arp.operation == ArpOperation::Request && arp.target == uplink.address;
+    let asked_for = known || (uplink.own && asks_us);
+    if asked_for && !arp.sender.is_unspecified() && arp.sender_mac.is_station() {
+        ctx.neighbours.confirm(Side::Uplink, arp.sender, arp.sender_mac, ctx.now);
+    }
+    match arp.operation {
+        ArpOperation::Request if asks_us && uplink.own => {
+            answer(frame, arp, uplink.mac);
+            Verdict::Answer
+        }
+        ArpOperation::Request if asks_us => Verdict::Drop(DropReason::HostTraffic),
+        ArpOperation::Request => Verdict::Drop(DropReason::OtherHost),
+        ArpOperation::Reply if known => Verdict::Absorb,
+        ArpOperation::Reply => Verdict::Drop(DropReason::HostTraffic),
+    }
+}
+
+fn parse(frame: &Frame<'_>) -> Option<Arp> {
+    Arp::parse(frame.bytes().get(HEADER_BYTES..)?)
+}
+
+/// Turns a request into its reply in place: unicast, from `mac` for the address asked for.
+fn answer(frame: &mut Frame<'_>, arp: Arp, mac: Mac) {
+    let reply = Arp {
+        operation: ArpOperation::Reply,
+        sender_mac: mac,
+        sender: arp.target,
+        target_mac: arp.sender_mac,
+        target: arp.sender,
+    };
+    let bytes = frame.bytes_mut();
+    ethernet::set_addresses(bytes, arp.sender_mac, mac);
+    if let Some(packet) = bytes.get_mut(HEADER_BYTES..HEADER_BYTES + ethernet::ARP_BYTES) {
+        packet.copy_from_slice(&reply.to_bytes());
+    }
+}

@@ -1,0 +1,272 @@
+//! ICMP as the gateway speaks it: echo replies in place, and errors it originates.
+//!
+//! Which packets may be answered with an error, and how much is quoted: RFC 1122 3.2.2 and
+//! RFC 1812 4.3.2. Errors are rate-limited per worker by a token bucket.
+
+use std::net::Ipv4Addr;
+
+use nat::wire::{Ipv4, Ipv4Header, protocol};
+use nat::{Nanos, checksum};
+
+use crate::ethernet;
+use crate::limits::{ICMP_ERRORS_BURST, ICMP_ERRORS_PER_SECOND};
+use crate::mac::Mac;
+
+/// Bytes of an ICMP header.
+pub const HEADER_BYTES: usize = 8;
+
+/// Bytes of an error: 576 in all (RFC 1812 4.3.2.3), less our IPv4 and ICMP headers.
+const QUOTE_BYTES_MAX: usize = 576 - 20 - HEADER_BYTES;
+
+/// TTL of packets the gateway makes (RFC 1700, `ip_default_ttl`).
+const TTL: u8 = 64;
+
+/// Precedence 6 (internetwork control), as RFC 1812 4.3.2.5 asks of errors.
+const TOS: u8 = 0xc0;
+
+const ECHO_REPLY: u8 = 0;
+const ECHO_REQUEST: u8 = 8;
+
+/// What the gateway tells a sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Error {
+    /// 3/0: no route.
+    NetUnreachable,
+    /// 3/1: the next hop does not answer.
+    HostUnreachable,
+    /// 3/3: nobody listens.
+    PortUnreachable,
+    /// 3/4: longer than the MTU of the way out, and not to be fragmented (RFC 1191).
+    FragmentationNeeded {
+        /// That MTU, in bytes.
+        mtu: u16,
+    },
+    /// 3/13: refused for want of ports or sessions (RFC 5508 REQ-8).
+    Prohibited,
+    /// 11/0: the time to live ran out.
+    TimeExceeded,
+}
+
+impl Error {
+    const fn header(self) -> [u8; HEADER_BYTES] {
+        let (kind, code, mtu) = match self {
+            Self::NetUnreachable => (3, 0, 0),
+            Self::HostUnreachable => (3, 1, 0),
+            Self::PortUnreachable => (3, 3, 0),
+            Self::FragmentationNeeded { mtu } => (3, 4, mtu),
+            Self::Prohibited => (3, 13, 0),
+            Self::TimeExceeded => (11, 0, 0),
+        };
+        let [m0, m1] = mtu.to_be_bytes();
+        [kind, code, 0, 0, 0, 0, m0, m1]
+    }
+}
+
+/// The addresses an error travels between: from the gateway back to the sender.
+#[derive(Debug, Clone, Copy)]
+pub struct Way {
+    /// The gateway's Ethernet address on that side.
+    pub source_mac: Mac,
+    /// Where the offending frame came from.
+    pub destination_mac: Mac,
+    /// The gateway's address on that side.
+    pub source: Ipv4Addr,
+}
+
+/// Builds the error about `packet` (from its IPv4 header on) as a whole frame. `None` where none
+/// may be sent: about an ICMP error, a fragment that is not the first, or a source or destination
+/// that is no single host.
+#[must_use]
+pub fn error(packet: &[u8], error: Error, way: Way, id: u16) -> Option<Vec<u8>> {
+    let ip = Ipv4::parse_quoted(packet).ok()?;
+    if ip.fragment_offset() != 0 || !is_host(ip.src()) || !is_host(ip.dst()) {
+        return None;
+    }
+    if ip.protocol() == protocol::ICMP && !is_query(*ip.payload().first()?) {
+        return None;
+    }
+    // The packet may be the head of one that has been translated since: quote what is there.
+    let quote_bytes = ip.total_len().min(QUOTE_BYTES_MAX).min(packet.len());
+    let quote = packet.get(..quote_bytes)?;
+
+    let mut message = error.header().to_vec();
+    message.extend_from_slice(quote);
+    let sum = checksum::finish(checksum::sum(&message));
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+
+    let mut frame = ethernet::header(way.destination_mac, way.source_mac, ethernet::IPV4).to_vec();
+    let header = Ipv4Header {
+        tos: TOS,
+        payload_len: u16::try_from(message.len()).ok()?,
+        id,
+        ttl: TTL,
+        protocol: protocol::ICMP,
+        src: way.source,
+        dst: ip.src(),
+        ..Ipv4Header::default()
+    };
+    frame.extend_from_slice(&header.to_bytes());
+    frame.extend_from_slice(&message);
+    Some(frame)
+}
+
+/// An address that a single host may have: not 0/8, 127/8, multicast, reserved or broadcast.
+#[must_use]
+pub fn is_host(address: Ipv4Addr) -> bool {
+    !matches!(address.octets()[0], 0 | 127 | 224..)
+}
+
+/// Query messages and their replies; all others are errors or unknown, never to be answered with
+/// an error (RFC 1122 3.2.2).
+const fn is_query(kind: u8) -> bool {
+    matches!(kind, 0 | 8 | 9 | 10 | 13..=18)
+}
+
+/// True for a whole echo request (not a fragment of one) with a right checksum.
+#[must_use]
+pub fn is_echo_request(message: &[u8]) -> bool {
+    message.len() >= HEADER_BYTES && message[..2] == [ECHO_REQUEST, 0]
+}
+
+/// Turns an echo request into its reply: type, checksum, and the packet's addresses swapped, from
+/// `own`. The header checksum does not change by a swap; only the TTL edit does. `packet` starts at
+/// the IPv4 header, whose length is `header_bytes`.
+pub fn turn_echo(packet: &mut [u8], header_bytes: usize) {
+    let Some((header, message)) = packet.split_at_mut_checked(header_bytes) else { return };
+    let (Some(header), Some(message)) =
+        (header.first_chunk_mut::<20>(), message.first_chunk_mut::<HEADER_BYTES>())
+    else {
+        return;
+    };
+    let (source, destination) = header[12..20].split_at_mut(4);
+    source.swap_with_slice(destination);
+    let ttl_before = u16::from_be_bytes([header[8], header[9]]);
+    header[8] = TTL;
+    let ttl_after = u16::from_be_bytes([header[8], header[9]]);
+    let sum = u16::from_be_bytes([header[10], header[11]]);
+    let sum = checksum::update(sum, ttl_before, ttl_after);
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+
+    message[0] = ECHO_REPLY;
+    let sum = u16::from_be_bytes([message[2], message[3]]);
+    let sum = checksum::update(sum, u16::from(ECHO_REQUEST) << 8, u16::from(ECHO_REPLY) << 8);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// Bounds the errors one worker originates.
+#[derive(Debug)]
+pub struct Limiter {
+    tokens: u32,
+    refilled: Nanos,
+}
+
+impl Limiter {
+    /// A full bucket.
+    #[must_use]
+    pub const fn new(now: Nanos) -> Self {
+        Self { tokens: ICMP_ERRORS_BURST, refilled: now }
+    }
+
+    /// Takes a token, if there is one.
+    pub fn admit(&mut self, now: Nanos) -> bool {
+        const NANOS_PER_TOKEN: u64 = 1_000_000_000 / ICMP_ERRORS_PER_SECOND as u64;
+        let new = now.0.saturating_sub(self.refilled.0) / NANOS_PER_TOKEN;
+        if new > 0 {
+            let tokens = u64::from(self.tokens).saturating_add(new);
+            self.tokens = u32::try_from(tokens).unwrap_or(u32::MAX).min(ICMP_ERRORS_BURST);
+            self.refilled = now;
+        }
+        let admitted = self.tokens > 0;
+        self.tokens = self.tokens.saturating_sub(1);
+        admitted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use etherparse::{Icmpv4Slice, Icmpv4Type, PacketBuilder, SlicedPacket, TransportSlice};
+
+    const WAY: Way = Way {
+        source_mac: Mac([2, 0, 0, 0, 0, 1]),
+        destination_mac: Mac([2, 0, 0, 0, 0, 2]),
+        source: Ipv4Addr::new(10, 9, 0, 1),
+    };
+
+    fn udp(ttl: u8, payload: usize) -> Vec<u8> {
+        let mut packet = Vec::new();
+        PacketBuilder::ipv4([10, 9, 0, 2], [198, 51, 100, 2], ttl)
+            .udp(1000, 2000)
+            .write(&mut packet, &vec![7; payload])
+            .unwrap();
+        packet
+    }
+
+    fn icmp_of(frame: &[u8]) -> Icmpv4Slice<'_> {
+        match SlicedPacket::from_ethernet(frame).unwrap().transport {
+            Some(TransportSlice::Icmpv4(icmp)) => icmp,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn d4_an_error_quotes_the_packet_and_is_well_formed() {
+        let packet = udp(1, 1400);
+        let frame =
+            error(&packet, Error::FragmentationNeeded { mtu: 1300 }, WAY, 5).unwrap();
+        assert_eq!(frame.len(), 14 + 576);
+        let icmp = icmp_of(&frame);
+        assert_eq!(checksum::finish(checksum::sum(icmp.slice())), 0, "checksum verifies");
+        assert_eq!((icmp.type_u8(), icmp.code_u8()), (3, 4));
+        assert_eq!(icmp.bytes5to8(), [0, 0, 5, 20]);
+        assert_eq!(icmp.payload(), &packet[..548]);
+    }
+
+    #[test]
+    fn d4_no_error_about_errors_fragments_and_groups() {
+        let first = error(&udp(1, 8), Error::TimeExceeded, WAY, 0).unwrap();
+        assert_eq!(error(&first[14..], Error::TimeExceeded, WAY, 0), None, "about an error");
+        let mut fragment = udp(1, 8);
+        fragment[7] = 1;
+        assert_eq!(error(&fragment, Error::TimeExceeded, WAY, 0), None, "later fragment");
+        for bad in [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255]] {
+            let mut packet = udp(1, 8);
+            packet[12..16].copy_from_slice(&bad);
+            assert_eq!(error(&packet, Error::TimeExceeded, WAY, 0), None, "from {bad:?}");
+            let mut packet = udp(1, 8);
+            packet[16..20].copy_from_slice(&bad);
+            assert_eq!(error(&packet, Error::TimeExceeded, WAY, 0), None, "to {bad:?}");
+        }
+        for len in 0..20 {
+            assert_eq!(error(&udp(1, 0)[..len], Error::TimeExceeded, WAY, 0), None);
+        }
+    }
+
+    #[test]
+    fn d2_an_echo_request_becomes_its_reply() {
+        let mut packet = Vec::new();
+        PacketBuilder::ipv4([10, 9, 0, 2], [10, 9, 0, 1], 3)
+            .icmpv4_echo_request(77, 1)
+            .write(&mut packet, b"payload")
+            .unwrap();
+        assert!(is_echo_request(&packet[20..]));
+        turn_echo(&mut packet, 20);
+        let sliced = etherparse::SlicedPacket::from_ip(&packet).unwrap();
+        assert_eq!(checksum::finish(checksum::sum(&packet[..20])), 0);
+        assert_eq!(checksum::finish(checksum::sum(&packet[20..])), 0);
+        assert_eq!(packet[12..20], [10, 9, 0, 1, 10, 9, 0, 2]);
+        let Some(TransportSlice::Icmpv4(icmp)) = sliced.transport else { panic!() };
+        assert!(matches!(icmp.icmp_type(), Icmpv4Type::EchoReply(e) if e.id == 77 && e.seq == 1));
+    }
+
+    #[test]
+    fn d5_a_burst_and_then_the_rate() {
+        let mut limiter = Limiter::new(Nanos(0));
+        let admitted = (0..1000).filter(|_| limiter.admit(Nanos(1))).count();
+        assert_eq!(admitted, 50);
+        assert!(!limiter.admit(Nanos(999_999)));
+        assert!(limiter.admit(Nanos(1_000_001)));
+        let admitted = (0..1000u64).filter(|ms| limiter.admit(Nanos((ms + 2) * 1_000_000))).count();
+        assert_eq!(admitted, 1000);
+    }
+}

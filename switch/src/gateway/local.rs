@@ -1,0 +1,82 @@
+//! Packets for the gateway's own address, and for the host's.
+
+use crate::ethernet::HEADER_BYTES;
+use crate::frame::Frame;
+use crate::port::PortIndex;
+use crate::verdict::{DropReason, Verdict};
+
+use super::{Context, Packet, address, icmp, tell};
+
+/// To the gateway's own address: echo is answered here, in place; everything else (and an echo in
+/// fragments, which the host puts together) is the host's.
+pub(super) fn gateway(
+    ctx: &mut Context<'_>,
+    frame: &mut Frame<'_>,
+    packet: Packet,
+    way: icmp::Way,
+) -> Verdict {
+    if packet.is_echo_request(frame) {
+        return echo(frame, packet, way);
+    }
+    to_host(ctx, frame, way)
+}
+
+/// Turns an echo request round.
+pub(super) fn echo(frame: &mut Frame<'_>, packet: Packet, way: icmp::Way) -> Verdict {
+    address(frame, way.destination_mac, way.source_mac);
+    if let Some(bytes) = frame.bytes_mut().get_mut(HEADER_BYTES..) {
+        icmp::turn_echo(bytes, packet.header_bytes);
+    }
+    Verdict::Answer
+}
+
+/// To an address of the host's: through the host port, untouched, as docker0 does. `None` where it
+/// is none of them, or a NAT port on the address that host and switch share.
+pub(super) fn host_address(
+    ctx: &mut Context<'_>,
+    frame: &mut Frame<'_>,
+    packet: Packet,
+    way: icmp::Way,
+) -> Option<Verdict> {
+    if let Some(uplink) = &ctx.view.uplink
+        && uplink.address == packet.destination
+    {
+        if uplink.own {
+            return packet.is_echo_request(frame).then(|| echo(frame, packet, way));
+        }
+        if destination_port(frame, packet).is_some_and(|port| uplink.nat_ports.contains(&port)) {
+            return None;
+        }
+    }
+    if !ctx.view.host.owns(packet.destination) {
+        return None;
+    }
+    Some(to_host(ctx, frame, way))
+}
+
+fn to_host(ctx: &mut Context<'_>, frame: &Frame<'_>, way: icmp::Way) -> Verdict {
+    match host_port(ctx, frame) {
+        Some(port) => Verdict::Forward(port),
+        None => {
+            tell(ctx, frame, way, icmp::Error::PortUnreachable);
+            Verdict::Drop(DropReason::NoHostPort)
+        }
+    }
+}
+
+/// The host port, if it is up and the frame does not come from it.
+fn host_port(ctx: &Context<'_>, frame: &Frame<'_>) -> Option<PortIndex> {
+    let index = ctx.view.host.port.filter(|index| *index != frame.ingress)?;
+    ctx.view.port(index).filter(|port| port.up).map(|_| index)
+}
+
+/// The destination port of a TCP or UDP packet; `None` for a later fragment or another protocol.
+fn destination_port(frame: &Frame<'_>, packet: Packet) -> Option<u16> {
+    use nat::wire::protocol::{TCP, UDP};
+    if packet.later_fragment || !matches!(packet.protocol, TCP | UDP) {
+        return None;
+    }
+    let ports = frame.bytes().get(HEADER_BYTES + packet.header_bytes..)?;
+    let [_, _, high, low] = *ports.first_chunk::<4>()?;
+    Some(u16::from_be_bytes([high, low]))
+}

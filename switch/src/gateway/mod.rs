@@ -1,0 +1,256 @@
+//! The gateway: what happens to frames sent to its Ethernet address, and to the uplink's.
+//!
+//! # Theory of operation
+//!
+//! The switch owns one address per network and one Ethernet address. A member's frame for that
+//! Ethernet address is a packet to be routed ([`inside`]):
+//!
+//! ```text
+//! to the gateway's own address      echo answered in place; the rest to the host port
+//! to an address of the host         to the host port, untouched (as docker0 does)
+//! to a member of the network        back into the network (TTL - 1)
+//! to anywhere else                  translated, TTL - 1, to the next hop on the uplink
+//! ```
+//!
+//! A frame from the uplink ([`outside`]) is never bridged. It is for the external address, and
+//! translated back to a member, or it is the host's own and left alone.
+//!
+//! Example, with the host's 192.0.2.10 shared, network 10.77.0.0/24 and NAT ports 40000-60999:
+//!
+//! ```text
+//! veth1 > 10.77.0.11:40122 > 1.1.1.1:443  ttl 64
+//!       > 192.0.2.10:40122 > 1.1.1.1:443  ttl 63   to the router's Ethernet address, on eth0
+//! eth0  < 1.1.1.1:443 > 192.0.2.10:40122  ttl 55
+//!       < 1.1.1.1:443 > 10.77.0.11:40122  ttl 54   to the container's Ethernet address, on veth1
+//! ```
+//!
+//! Order matters: what may refuse a packet and tell its sender (TTL, route, neighbour, MTU) comes
+//! before the translation, so that an ICMP error quotes what the sender sent, and a packet that
+//! waits for ARP waits untranslated.
+//!
+//! Not here: IPv6 (switched, not routed), multicast routing, redirects (never sent).
+
+mod arp;
+pub mod icmp;
+mod local;
+mod outside;
+mod route;
+mod translate;
+
+use std::net::Ipv4Addr;
+
+use nat::wire::{Ipv4, protocol};
+use nat::{Nanos, Nat};
+
+use crate::config::{GatewayView, NetworkIndex, View};
+use crate::ethernet::{self, ARP, Ethernet, HEADER_BYTES, IPV4};
+use crate::fdb::Fdb;
+use crate::frame::{Frame, Offload, OwnedFrame};
+use crate::hold::Hold;
+use crate::neigh::Neighbours;
+use crate::port::PortIndex;
+use crate::verdict::{DropReason, Verdict};
+
+pub use arp::overheard;
+pub use outside::{deliver_held, hairpinned, outside};
+pub use route::{Hop, ask};
+
+/// Where a frame that the gateway made goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum To {
+    /// One port.
+    Port(PortIndex),
+    /// Every port of a network.
+    Network(NetworkIndex),
+}
+
+/// Frames the gateway made, to be sent after the batch.
+#[derive(Debug)]
+pub struct Origin {
+    /// The frames and where they go.
+    pub frames: Vec<(To, OwnedFrame)>,
+    limiter: icmp::Limiter,
+    ip_id: u16,
+}
+
+impl Origin {
+    /// None yet.
+    #[must_use]
+    pub const fn new(now: Nanos) -> Self {
+        Self { frames: Vec::new(), limiter: icmp::Limiter::new(now), ip_id: 1 }
+    }
+
+    fn push(&mut self, to: To, bytes: &[u8], from: PortIndex) {
+        self.frames.push((to, OwnedFrame::new(bytes, Offload::PLAIN, from)));
+    }
+}
+
+/// What the pipeline works on: the tables shared by all workers, and this worker's own state.
+pub struct Context<'c> {
+    /// The configuration, fixed for the batch.
+    pub view: &'c View,
+    /// The forwarding table.
+    pub fdb: &'c Fdb,
+    /// The gateway's neighbours.
+    pub neighbours: &'c Neighbours,
+    /// This worker's sessions; `None` without an uplink.
+    pub nat: Option<&'c mut Nat>,
+    /// Frames waiting for a neighbour.
+    pub hold: &'c mut Hold,
+    /// Frames made here.
+    pub origin: &'c mut Origin,
+    /// The index of this worker, and of its slice of NAT ports.
+    pub worker: u16,
+    /// The time, read once for the batch.
+    pub now: Nanos,
+}
+
+/// Decides a member's frame for the gateway's Ethernet address.
+pub fn inside(
+    ctx: &mut Context<'_>,
+    frame: &mut Frame<'_>,
+    ethernet: Ethernet,
+    gateway: GatewayView,
+) -> Verdict {
+    match ethernet.ethertype {
+        IPV4 => packet_from_inside(ctx, frame, ethernet, gateway),
+        ARP => arp::inside(ctx, frame, gateway),
+        _ => Verdict::Drop(DropReason::UnhandledProtocol),
+    }
+}
+
+fn packet_from_inside(
+    ctx: &mut Context<'_>,
+    frame: &mut Frame<'_>,
+    ethernet: Ethernet,
+    gateway: GatewayView,
+) -> Verdict {
+    let packet = match Packet::check(frame) {
+        Ok(packet) => packet,
+        Err(reason) => return Verdict::Drop(reason),
+    };
+    let (source, destination) = (packet.source, packet.destination);
+    let legal_source = gateway.contains(source)
+        && source != gateway.address
+        && source != gateway.broadcast()
+        && icmp::is_host(source);
+    if !legal_source {
+        return Verdict::Drop(DropReason::IpSource);
+    }
+    let way = way_inside(ethernet, gateway);
+    if destination == gateway.address {
+        return local::gateway(ctx, frame, packet, way);
+    }
+    if !icmp::is_host(destination) || destination == gateway.broadcast() {
+        return Verdict::Drop(DropReason::IpDestination);
+    }
+    if let Some(verdict) = local::host_address(ctx, frame, packet, way) {
+        return verdict;
+    }
+    if gateway.contains(destination) {
+        return route::into_network(ctx, frame, packet, way, gateway);
+    }
+    translate::out(ctx, frame, packet, way)
+}
+
+/// What routing needs to know of an IPv4 packet that has been checked.
+#[derive(Debug, Clone, Copy)]
+struct Packet {
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    protocol: u8,
+    ttl: u8,
+    header_bytes: usize,
+    dont_fragment: bool,
+    /// A fragment, first or later.
+    fragment: bool,
+    /// A fragment that has no transport header.
+    later_fragment: bool,
+}
+
+impl Packet {
+    /// Checks the header as RFC 1812 5.2.2 asks.
+    fn check(frame: &Frame<'_>) -> Result<Self, DropReason> {
+        let bytes = frame.bytes().get(HEADER_BYTES..).unwrap_or_default();
+        let ip = Ipv4::parse(bytes).map_err(|_| DropReason::IpHeader)?;
+        if !ip.verify_checksum() {
+            return Err(DropReason::IpCsum);
+        }
+        if has_source_route(ip.options()) {
+            return Err(DropReason::IpSourceRoute);
+        }
+        Ok(Self {
+            source: ip.src(),
+            destination: ip.dst(),
+            protocol: ip.protocol(),
+            ttl: ip.ttl(),
+            header_bytes: ip.header_len(),
+            dont_fragment: ip.dont_fragment(),
+            fragment: ip.is_fragment(),
+            later_fragment: ip.fragment_offset() != 0,
+        })
+    }
+
+    /// True for a whole echo request.
+    fn is_echo_request(&self, frame: &Frame<'_>) -> bool {
+        self.protocol == protocol::ICMP
+            && !self.fragment
+            && icmp::is_echo_request(
+                frame.bytes().get(HEADER_BYTES + self.header_bytes..).unwrap_or_default(),
+            )
+    }
+}
+
+/// Loose (131) and strict (137) source routes, which let a sender choose the way (RFC 7126 4.3).
+fn has_source_route(mut options: &[u8]) -> bool {
+    while let [kind, rest @ ..] = options {
+        options = match kind {
+            0 => return false,
+            1 => rest,
+            131 | 137 => return true,
+            _ => match rest.first() {
+                Some(len) if *len >= 2 => options.get(usize::from(*len)..).unwrap_or_default(),
+                _ => return false,
+            },
+        };
+    }
+    false
+}
+
+/// The way back to the sender of a frame from a member.
+const fn way_inside(ethernet: Ethernet, gateway: GatewayView) -> icmp::Way {
+    icmp::Way {
+        source_mac: gateway.mac,
+        destination_mac: ethernet.source,
+        source: gateway.address,
+    }
+}
+
+/// Tells the sender of `frame` about `error`, if it may be told and the rate allows it.
+fn tell(ctx: &mut Context<'_>, frame: &Frame<'_>, way: icmp::Way, error: icmp::Error) {
+    let packet = frame.bytes().get(HEADER_BYTES..).unwrap_or_default();
+    tell_about(ctx, packet, frame.ingress, way, error);
+}
+
+/// As [`tell`], about a packet kept aside. The answer leaves by the port the packet came in on.
+fn tell_about(
+    ctx: &mut Context<'_>,
+    packet: &[u8],
+    ingress: PortIndex,
+    way: icmp::Way,
+    error: icmp::Error,
+) {
+    if !ctx.origin.limiter.admit(ctx.now) {
+        return;
+    }
+    let id = ctx.origin.ip_id;
+    if let Some(bytes) = icmp::error(packet, error, way, id) {
+        ctx.origin.ip_id = id.wrapping_add(1);
+        ctx.origin.push(To::Port(ingress), &bytes, ingress);
+    }
+}
+
+/// Gives `frame` its next hop's addresses.
+fn address(frame: &mut Frame<'_>, destination: crate::mac::Mac, source: crate::mac::Mac) {
+    ethernet::set_addresses(frame.bytes_mut(), destination, source);
+}

@@ -1,0 +1,165 @@
+//! From outside to inside: frames of the uplink.
+
+use arrayvec::ArrayVec;
+use nat::Outcome;
+
+use crate::config::UplinkView;
+use crate::ethernet::{ARP, Ethernet, HEADER_BYTES, IPV4};
+use crate::frame::{Frame, Stage};
+use crate::neigh::Side;
+use crate::verdict::{DropReason, Verdict};
+
+use super::route::{self, Hop};
+use super::{Context, Packet, address, arp, icmp, local, tell_about, translate};
+
+/// Bytes of a packet kept aside before it is translated, to be quoted should it not fit: what an
+/// ICMP error of 576 bytes quotes.
+const QUOTE_BYTES: usize = 548;
+
+/// Decides a frame that came in on the uplink, or was handed over by the worker it came in on.
+pub fn outside(ctx: &mut Context<'_>, frame: &mut Frame<'_>, ethernet: Ethernet) -> Verdict {
+    let Some(uplink) = &ctx.view.uplink else { return Verdict::Drop(DropReason::UplinkDown) };
+    if ethernet.destination != uplink.mac
+        && (ethernet.ethertype != ARP || !ethernet.destination.is_group())
+    {
+        return Verdict::Drop(DropReason::OtherHost);
+    }
+    match ethernet.ethertype {
+        IPV4 => packet_from_outside(ctx, frame, ethernet, uplink),
+        ARP => arp::outside(ctx, frame, uplink),
+        _ => Verdict::Drop(DropReason::UnhandledProtocol),
+    }
+}
+
+fn packet_from_outside(
+    ctx: &mut Context<'_>,
+    frame: &mut Frame<'_>,
+    ethernet: Ethernet,
+    uplink: &UplinkView,
+) -> Verdict {
+    let packet = match Packet::check(frame) {
+        Ok(packet) => packet,
+        Err(reason) => return Verdict::Drop(reason),
+    };
+    if packet.destination != uplink.address {
+        let host = ctx.view.host.owns(packet.destination);
+        let reason = if host { DropReason::HostTraffic } else { DropReason::OtherHost };
+        return Verdict::Drop(reason);
+    }
+    let way = icmp::Way {
+        source_mac: uplink.mac,
+        destination_mac: ethernet.source,
+        source: uplink.address,
+    };
+    if uplink.own && packet.is_echo_request(frame) {
+        return local::echo(frame, packet, way);
+    }
+    translate_in(ctx, frame, packet, way)
+}
+
+fn translate_in(
+    ctx: &mut Context<'_>,
+    frame: &mut Frame<'_>,
+    packet: Packet,
+    way: icmp::Way,
+) -> Verdict {
+    let quote = quote(ctx, frame, packet);
+    let outcome = match &mut ctx.nat {
+        Some(nat) => nat.inbound(&mut translate::ip(frame, packet), ctx.now),
+        None => return Verdict::Drop(DropReason::HostTraffic),
+    };
+    match outcome {
+        Outcome::Translated => deliver(ctx, frame, way, &quote),
+        outcome => untranslated(outcome),
+    }
+}
+
+/// The verdict of a packet towards a member that was not translated here.
+fn untranslated(outcome: Outcome) -> Verdict {
+    match outcome {
+        Outcome::Elsewhere { owner } | Outcome::Hairpin { owner } => Verdict::HandOver(owner),
+        Outcome::Held => Verdict::Hold,
+        Outcome::NotOurs | Outcome::Translated => Verdict::Drop(DropReason::HostTraffic),
+        Outcome::Drop(reason) => Verdict::Drop(translate::drop_reason(reason)),
+    }
+}
+
+/// Takes a packet between two members that goes by way of the external address (RFC 4787 REQ-9)
+/// through the second half of its way.
+pub fn hairpinned(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
+    let packet = match Packet::check(frame) {
+        Ok(packet) => packet,
+        Err(reason) => return Verdict::Drop(reason),
+    };
+    let outcome = match &mut ctx.nat {
+        Some(nat) => nat.hairpin(&mut translate::ip(frame, packet), ctx.now),
+        None => return Verdict::Drop(DropReason::UplinkDown),
+    };
+    match outcome {
+        Outcome::Translated => deliver_held(ctx, frame),
+        outcome => untranslated(outcome),
+    }
+}
+
+/// Sends a packet whose destination is translated already on to its member: one that waited for
+/// the member's Ethernet address, or came by way of the external address.
+pub fn deliver_held(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
+    let Some(uplink) = &ctx.view.uplink else { return Verdict::Drop(DropReason::UplinkDown) };
+    // The packet as it was is gone, and the next hop back may be a member: nobody is told.
+    let way = icmp::Way {
+        source_mac: uplink.mac,
+        destination_mac: uplink.mac,
+        source: uplink.address,
+    };
+    deliver(ctx, frame, way, &[])
+}
+
+/// Sends a translated packet on to its member.
+fn deliver(
+    ctx: &mut Context<'_>,
+    frame: &mut Frame<'_>,
+    way: icmp::Way,
+    quote: &[u8],
+) -> Verdict {
+    let packet = match Packet::check(frame) {
+        Ok(packet) => packet,
+        Err(reason) => return Verdict::Drop(reason),
+    };
+    let Some(gateway) = ctx.view.gateway else { return Verdict::Drop(DropReason::NoRoute) };
+    frame.stage = Stage::Translated;
+    let tellable = !quote.is_empty();
+    if packet.ttl <= 1 {
+        if tellable {
+            tell_about(ctx, quote, frame.ingress, way, icmp::Error::TimeExceeded);
+        }
+        return Verdict::Drop(DropReason::TtlExpired);
+    }
+    let hop = Hop { side: Side::Inside(gateway.network), address: packet.destination };
+    let mac = match route::resolve_untold(ctx, frame, hop) {
+        Ok(mac) => mac,
+        Err(verdict) => return verdict,
+    };
+    let egress = ctx.fdb.lookup(gateway.network, mac, ctx.now);
+    let mtu = route::egress_mtu(ctx, egress);
+    if !route::fits(frame, packet, mtu) {
+        if tellable {
+            let error = icmp::Error::FragmentationNeeded { mtu: route::icmp_mtu(mtu) };
+            tell_about(ctx, quote, frame.ingress, way, error);
+        }
+        return Verdict::Drop(DropReason::MtuExceeded);
+    }
+    route::decrement_ttl(frame);
+    address(frame, mac, gateway.mac);
+    egress.map_or(Verdict::Flood, Verdict::Route)
+}
+
+/// The head of a packet as it is before translation; empty where no error can come of it.
+fn quote(ctx: &Context<'_>, frame: &Frame<'_>, packet: Packet) -> ArrayVec<u8, QUOTE_BYTES> {
+    let mut quote = ArrayVec::new();
+    let safe = packet.ttl > 1 && route::fits(frame, packet, ctx.view.member_mtu_min());
+    if !safe {
+        let bytes = frame.bytes().get(HEADER_BYTES..).unwrap_or_default();
+        quote.extend(bytes.iter().copied().take(QUOTE_BYTES));
+    }
+    quote
+}

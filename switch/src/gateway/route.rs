@@ -1,0 +1,153 @@
+//! What every routed packet needs: time to live, next hop, a size that fits.
+
+use std::net::Ipv4Addr;
+
+use nat::wire::Ipv4;
+
+use crate::config::GatewayView;
+use crate::ethernet::{Arp, HEADER_BYTES};
+use crate::frame::{Frame, Gso};
+use crate::gso;
+use crate::mac::Mac;
+use crate::neigh::{Neighbour, Side};
+use crate::port::PortIndex;
+use crate::verdict::{DropReason, Verdict};
+
+use super::{Context, Packet, To, address, icmp, tell};
+
+/// Into the network: a packet whose destination is a member.
+pub(super) fn into_network(
+    ctx: &mut Context<'_>,
+    frame: &mut Frame<'_>,
+    packet: Packet,
+    way: icmp::Way,
+    gateway: GatewayView,
+) -> Verdict {
+    if let Err(verdict) = check_ttl(ctx, frame, packet, way) {
+        return verdict;
+    }
+    let hop = Hop { side: Side::Inside(gateway.network), address: packet.destination };
+    let mac = match resolve(ctx, frame, hop, way) {
+        Ok(mac) => mac,
+        Err(verdict) => return verdict,
+    };
+    let egress = ctx.fdb.lookup(gateway.network, mac, ctx.now);
+    let mtu = egress_mtu(ctx, egress);
+    if !fits(frame, packet, mtu) {
+        tell(ctx, frame, way, icmp::Error::FragmentationNeeded { mtu: icmp_mtu(mtu) });
+        return Verdict::Drop(DropReason::MtuExceeded);
+    }
+    decrement_ttl(frame);
+    address(frame, mac, gateway.mac);
+    egress.map_or(Verdict::Flood, Verdict::Route)
+}
+
+/// The MTU of `egress`, or the smallest of all members' where the frame will be flooded.
+pub(super) fn egress_mtu(ctx: &Context<'_>, egress: Option<PortIndex>) -> u32 {
+    match egress.and_then(|port| ctx.view.port(port)) {
+        Some(port) => port.mtu,
+        None => ctx.view.member_mtu_min(),
+    }
+}
+
+/// Refuses a packet that would die here, and tells its sender.
+pub(super) fn check_ttl(
+    ctx: &mut Context<'_>,
+    frame: &Frame<'_>,
+    packet: Packet,
+    way: icmp::Way,
+) -> Result<(), Verdict> {
+    if packet.ttl > 1 {
+        return Ok(());
+    }
+    tell(ctx, frame, way, icmp::Error::TimeExceeded);
+    Err(Verdict::Drop(DropReason::TtlExpired))
+}
+
+/// Takes one hop off the time to live (RFC 1812 5.3.1).
+pub(super) fn decrement_ttl(frame: &mut Frame<'_>) {
+    let bytes = frame.bytes_mut().get_mut(HEADER_BYTES..).unwrap_or_default();
+    if let Ok(mut ip) = Ipv4::parse(bytes) {
+        ip.decrement_ttl();
+    }
+}
+
+/// True if `frame` goes out on a link of `mtu` bytes whole, in the segments it is made of, or in
+/// fragments where the sender allows them. A GSO frame is cut into segments of its own size, so it
+/// is those that must fit; they are never fragmented.
+pub(super) fn fits(frame: &Frame<'_>, packet: Packet, mtu: u32) -> bool {
+    let longest = gso::wire_len_max(frame.bytes(), frame.offload);
+    u32::try_from(longest).is_ok_and(|longest| longest <= mtu)
+        || (frame.offload.gso == Gso::None && !packet.dont_fragment)
+}
+
+/// An MTU as ICMP reports it.
+pub(super) fn icmp_mtu(mtu: u32) -> u16 {
+    u16::try_from(mtu).unwrap_or(u16::MAX)
+}
+
+/// A next hop: an address on one side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hop {
+    /// Which side it is on.
+    pub side: Side,
+    /// Its address.
+    pub address: Ipv4Addr,
+}
+
+/// The next hop's Ethernet address; or the frame's verdict: put to wait while the gateway asks for
+/// it, or dropped and its sender told.
+pub(super) fn resolve(
+    ctx: &mut Context<'_>,
+    frame: &Frame<'_>,
+    hop: Hop,
+    way: icmp::Way,
+) -> Result<Mac, Verdict> {
+    resolve_untold(ctx, frame, hop).inspect_err(|verdict| {
+        if *verdict == Verdict::Drop(DropReason::NeighbourFailed) {
+            tell(ctx, frame, way, icmp::Error::HostUnreachable);
+        }
+    })
+}
+
+/// As [`resolve`]; tells nobody.
+pub(super) fn resolve_untold(
+    ctx: &mut Context<'_>,
+    frame: &Frame<'_>,
+    hop: Hop,
+) -> Result<Mac, Verdict> {
+    match ctx.neighbours.lookup(hop.side, hop.address, ctx.now) {
+        Neighbour::Known(mac) => Ok(mac),
+        Neighbour::Refresh(mac) => {
+            ask(ctx, hop, Some(mac));
+            Ok(mac)
+        }
+        Neighbour::Unknown => {
+            if !ctx.hold.push(hop, frame) {
+                return Err(Verdict::Drop(DropReason::NeighbourQueueFull));
+            }
+            ask(ctx, hop, None);
+            Err(Verdict::Hold)
+        }
+        Neighbour::Failed => Err(Verdict::Drop(DropReason::NeighbourFailed)),
+    }
+}
+
+/// Sends an ARP request for `hop`, if one is due: to `known` to confirm it, else to all.
+pub fn ask(ctx: &mut Context<'_>, hop: Hop, known: Option<Mac>) {
+    if !ctx.neighbours.probe_due(hop.side, hop.address, ctx.now) {
+        return;
+    }
+    let (mac, sender, to) = match hop.side {
+        Side::Inside(network) => match ctx.view.gateway {
+            Some(gateway) => (gateway.mac, gateway.address, To::Network(network)),
+            None => return,
+        },
+        Side::Uplink => match &ctx.view.uplink {
+            Some(uplink) => (uplink.mac, uplink.address, To::Port(uplink.port)),
+            None => return,
+        },
+    };
+    let request = Arp::request(mac, sender, hop.address, known);
+    ctx.origin.push(to, &request, PortIndex(u16::MAX));
+}

@@ -1,0 +1,111 @@
+//! Frames that wait for a next hop to answer ARP.
+//!
+//! A frame waits as it came in, before any rewrite, and goes through the pipeline again when its
+//! next hop is known: so the verdict, and an ICMP error if there is one, are those of the frame the
+//! sender sent. Only a packet from outside, whose next hop the translation tells, waits translated.
+//! Bounded per next hop and in all (RFC 1122 2.3.2.2 asks for at least one).
+
+use std::collections::VecDeque;
+
+use crate::frame::{Frame, OwnedFrame};
+use crate::limits::{HELD_FRAMES_MAX, HELD_PER_NEIGHBOUR_MAX};
+use crate::gateway::Hop;
+
+#[derive(Debug)]
+struct Waiting {
+    hop: Hop,
+    frames: VecDeque<OwnedFrame>,
+}
+
+/// The waiting frames of one worker.
+#[derive(Debug, Default)]
+pub struct Hold {
+    queues: Vec<Waiting>,
+    frames: usize,
+}
+
+impl Hold {
+    /// True if no frame waits.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.queues.is_empty()
+    }
+
+    /// Frames waiting.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.frames
+    }
+
+    /// Copies `frame` to wait for `hop`. False where its queue, or all of them, are full.
+    pub fn push(&mut self, hop: Hop, frame: &Frame<'_>) -> bool {
+        if self.frames >= HELD_FRAMES_MAX {
+            return false;
+        }
+        let found = self.queues.iter_mut().find(|queue| queue.hop == hop);
+        let queue = match found {
+            Some(queue) => queue,
+            None => {
+                let frames = VecDeque::with_capacity(1);
+                self.queues.push(Waiting { hop, frames });
+                let Some(last) = self.queues.last_mut() else { return false };
+                last
+            }
+        };
+        if queue.frames.len() >= HELD_PER_NEIGHBOUR_MAX {
+            return false;
+        }
+        queue.frames.push_back(frame.to_owned());
+        self.frames += 1;
+        true
+    }
+
+    /// Takes out the frames of one next hop of which `settled` says that the waiting is over:
+    /// it answered, or was given up.
+    pub fn take(&mut self, mut settled: impl FnMut(Hop) -> bool) -> Option<Vec<OwnedFrame>> {
+        let index = self.queues.iter().position(|queue| settled(queue.hop))?;
+        let queue = self.queues.swap_remove(index);
+        self.frames -= queue.frames.len();
+        Some(queue.frames.into())
+    }
+
+    /// The next hops that frames wait for.
+    pub fn hops(&self) -> impl Iterator<Item = Hop> {
+        self.queues.iter().map(|queue| queue.hop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Offload;
+    use crate::neigh::Side;
+    use crate::port::PortIndex;
+
+    fn push(hold: &mut Hold, last: u8, byte: u8) -> bool {
+        let mut owned = OwnedFrame::new(&[byte; 60], Offload::PLAIN, PortIndex(0));
+        let hop = Hop { side: Side::Uplink, address: [192, 0, 2, last].into() };
+        hold.push(hop, &owned.borrow())
+    }
+
+    #[test]
+    fn d3_frames_wait_in_order_within_bounds() {
+        let mut hold = Hold::default();
+        for byte in 0..20 {
+            assert_eq!(push(&mut hold, 1, byte), usize::from(byte) < HELD_PER_NEIGHBOUR_MAX);
+        }
+        assert!(hold.take(|_| false).is_none());
+        let frames = hold.take(|_| true).unwrap();
+        let bytes: Vec<u8> = frames.iter().map(|f| f.bytes()[0]).collect();
+        assert_eq!(bytes, (0..8).collect::<Vec<u8>>());
+        assert!(hold.is_empty() && hold.len() == 0);
+    }
+
+    #[test]
+    fn the_total_is_bounded_over_all_next_hops() {
+        let mut hold = Hold::default();
+        let kept = (0..=255).map(|last| (0..8).filter(|_| push(&mut hold, last, 0)).count());
+        assert_eq!(kept.sum::<usize>(), HELD_FRAMES_MAX);
+        assert_eq!(hold.len(), HELD_FRAMES_MAX);
+    }
+}

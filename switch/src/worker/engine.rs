@@ -1,0 +1,97 @@
+//! One worker's own state, and a batch's way through it.
+
+use nat::{Direction, Nanos, Nat};
+
+use crate::config::View;
+use crate::counters::WorkerCounters;
+use crate::dispatch::Dispatcher;
+use crate::frame::{Batch, OwnedFrame};
+use crate::gateway::{Context, Origin};
+use crate::hold::Hold;
+use crate::pipeline;
+use crate::verdict::{DropReason, Verdict};
+
+use super::Shared;
+
+/// What the pipeline needs of a worker, apart from its ports.
+pub(super) struct Engine {
+    pub(super) index: u16,
+    pub(super) dispatcher: Dispatcher,
+    pub(super) nat: Option<Nat>,
+    pub(super) hold: Hold,
+    pub(super) origin: Origin,
+}
+
+impl Engine {
+    /// Decides every frame of `batch`, sends what is to be sent, counts all of it.
+    pub(super) fn run(
+        &mut self,
+        shared: &Shared,
+        view: &View,
+        batch: &mut Batch<'_>,
+        now: Nanos,
+    ) {
+        let counters = self.counters(shared);
+        let mut verdicts =
+            self.with_context_unsent(shared, view, now, |ctx| pipeline::process(ctx, batch));
+        for (frame, verdict) in batch.iter().zip(&mut verdicts) {
+            if let Verdict::HandOver(worker) = *verdict {
+                let taken = shared
+                    .links
+                    .get(usize::from(worker))
+                    .is_some_and(|link| link.hand_over(frame.to_owned()));
+                if !taken {
+                    *verdict = Verdict::Drop(DropReason::HandoverFull);
+                }
+            }
+            counters.verdict(*verdict, frame.ingress);
+        }
+        counters.totals.batches.add(1);
+        self.dispatcher.batch(view, counters, batch, &verdicts);
+        self.send_originated(shared, view);
+    }
+
+    fn counters<'s>(&self, shared: &'s Shared) -> &'s WorkerCounters {
+        &shared.counters[usize::from(self.index)]
+    }
+
+    /// Lends the pipeline's context, and sends what the gateway made in it.
+    pub(super) fn with_context<T>(
+        &mut self,
+        shared: &Shared,
+        view: &View,
+        now: Nanos,
+        work: impl FnOnce(&mut Context<'_>) -> T,
+    ) -> T {
+        let result = self.with_context_unsent(shared, view, now, work);
+        self.send_originated(shared, view);
+        result
+    }
+
+    fn with_context_unsent<T>(
+        &mut self,
+        shared: &Shared,
+        view: &View,
+        now: Nanos,
+        work: impl FnOnce(&mut Context<'_>) -> T,
+    ) -> T {
+        let mut ctx = Context {
+            view,
+            fdb: &shared.fdb,
+            neighbours: &shared.neighbours,
+            nat: self.nat.as_mut(),
+            hold: &mut self.hold,
+            origin: &mut self.origin,
+            worker: self.index,
+            now,
+        };
+        work(&mut ctx)
+    }
+
+    fn send_originated(&mut self, shared: &Shared, view: &View) {
+        if !self.origin.frames.is_empty() {
+            let counters = self.counters(shared);
+            self.dispatcher.originated(view, counters, &mut self.origin.frames);
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! A worker: the only loop of the data plane.
+//!
+//! # Theory of operation
+//!
+//! A worker owns the receiving halves of some ports, the NAT sessions of the members behind them,
+//! and sockets to send to every port; so it takes no lock for a frame. [`Worker::poll_once`] visits
+//! each ring once, up to 64 frames at a time, and runs them to completion. [`Worker::tick`] does
+//! what is not due for every frame, in bounded portions. Both take the time as an argument:
+//! the simulator calls them directly, [`run`] from a thread.
+//!
+//! What a frame needs from another worker is handed over through that worker's bounded queue: a
+//! packet from the uplink whose NAT port lies in another slice, mostly because the kernel could not
+//! steer it (fragments), or one that goes by way of the external address to another worker's
+//! member. A full queue is a counted drop.
+//!
+//! Sleeping: when all rings are empty a worker spins for `busy_poll` and then sleeps in `ppoll`. It
+//! announces that it will (`Link::sleeping`) before it looks at its queues for the last time, and
+//! whoever hands something over looks at the announcement after; so either it sees the frame or it
+//! is woken, and nothing waits for a timeout.
+
+mod command;
+mod engine;
+mod link;
+mod run;
+
+use std::sync::Arc;
+
+use nat::{Nanos, Nat};
+
+pub use command::{Command, NatReport};
+pub use link::{Inbox, Link};
+pub use run::{Idle, run};
+
+use crate::config::View;
+use crate::counters::WorkerCounters;
+use crate::dispatch::Dispatcher;
+use crate::fdb::Fdb;
+use crate::frame::{Batch, Frame, OwnedFrame};
+use crate::gateway::{self, Context, Origin};
+use crate::hold::Hold;
+use crate::limits::BATCH_FRAMES_MAX;
+use crate::neigh::{Neighbour, Neighbours};
+use crate::pipeline;
+use crate::port::{HotBuffers, PortIndex, Rx, Tx};
+use crate::verdict::DropReason;
+
+use engine::Engine;
+
+/// Slots of the shared tables one tick looks at: 100 ms apart, a table of 65,536 is swept in 3 s.
+const SWEEP_SLOTS: usize = 2048;
+
+/// Sessions one tick may expire.
+const EXPIRE_SESSIONS: usize = 4096;
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The forwarding table.
+    pub fdb: Fdb,
+    /// The gateway's neighbours.
+    pub neighbours: Neighbours,
+    /// How to reach each worker.
+    pub links: Vec<Link>,
+    /// Each worker's counters.
+    pub counters: Vec<WorkerCounters>,
+}
+
+struct OwnRx {
+    port: PortIndex,
+    rx: Rx,
+    /// A port that cannot be peeked at is read when it was reported readable, or gave frames at
+    /// the last visit.
+    look: bool,
+}
+
+/// One worker. See the module's theory of operation.
+pub struct Worker {
+    index: u16,
+    shared: Arc<Shared>,
+    view: Arc<View>,
+    inbox: Inbox,
+    ports: Vec<OwnRx>,
+    hot: HotBuffers,
+    engine: Engine,
+    /// The neighbours' generation when held frames were last looked at.
+    neighbours_seen: u64,
+    stopping: bool,
+    /// Ports came or went since the set of descriptors to wait for was made.
+    ports_changed: bool,
+}
+
+impl Worker {
+    /// Worker `index` of those that share `shared`; `nat` is its slice of the sessions.
+    #[must_use]
+    pub fn new(
+        index: u16,
+        shared: Arc<Shared>,
+        inbox: Inbox,
+        tx: Tx,
+        nat: Option<Nat>,
+        now: Nanos,
+    ) -> Self {
+        Self {
+            index,
+            shared,
+            view: Arc::default(),
+            inbox,
+            ports: Vec::new(),
+            hot: HotBuffers::new(),
+            engine: Engine {
+                index,
+                dispatcher: Dispatcher::new(tx),
+                nat,
+                hold: Hold::default(),
+                origin: Origin::new(now),
+            },
+            neighbours_seen: 0,
+            stopping: false,
+            ports_changed: true,
+        }
+    }
+
+    /// True once it was told to stop.
+    #[must_use]
+    pub const fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// Frames waiting for a neighbour here.
+    #[must_use]
+    pub const fn held(&self) -> usize {
+        self.engine.hold.len()
+    }
+
+    fn counters(&self) -> &WorkerCounters {
+        &self.shared.counters[usize::from(self.index)]
+    }
+
+    /// Visits every ring and the hand-over queue once. Returns the frames handled.
+    pub fn poll_once(&mut self, now: Nanos) -> usize {
+        let mut frames = 0;
+        for place in 0..self.ports.len() {
+            frames += self.poll_port(place, now);
+        }
+        frames += self.take_over(now);
+        self.counters().totals.polls.add(1);
+        frames
+    }
+
+    fn poll_port(&mut self, place: usize, now: Nanos) -> usize {
+        let Self { ports, hot, shared, view, engine, .. } = self;
+        let Some(own) = ports.get_mut(place) else { return 0 };
+        if !own.look && !own.rx.has_frames() {
+            return 0;
+        }
+        let mut batch = own.rx.fill(hot);
+        let count = batch.len();
+        own.look = count > 0;
+        if count > 0 {
+            let bytes: usize = batch.iter().map(Frame::len).sum();
+            let counters = &shared.counters[usize::from(engine.index)];
+            counters.totals.received.add(count as u64);
+            counters.port(own.port).received_frames.add(count as u64);
+            counters.port(own.port).received_bytes.add(bytes as u64);
+            engine.run(shared, view, &mut batch, now);
+        }
+        drop(batch);
+        own.rx.release();
+        if count > 0 {
+            self.after_batch(now);
+        }
+        count
+    }
+
+    /// Frames other workers handed over.
+    fn take_over(&mut self, now: Nanos) -> usize {
+        let mut frames = self.inbox.take_frames(BATCH_FRAMES_MAX);
+        if frames.is_empty() {
+            return 0;
+        }
+        self.counters().totals.taken_over.add(frames.len() as u64);
+        self.run_owned(&mut frames, now);
+        self.after_batch(now);
+        frames.len()
+    }
+
+    fn run_owned(&mut self, frames: &mut [OwnedFrame], now: Nanos) {
+        for chunk in frames.chunks_mut(BATCH_FRAMES_MAX) {
+            let mut batch: Batch<'_> = chunk.iter_mut().map(OwnedFrame::borrow).collect();
+            self.engine.run(&self.shared, &self.view, &mut batch, now);
+        }
+    }
+
+    /// What a batch may have made possible: frames that waited for an answer, or for the first
+    /// fragment of their packet.
+    fn after_batch(&mut self, now: Nanos) {
+        let mut released = self.engine.released_fragments(&self.shared, &self.view);
+        self.run_owned(&mut released, now);
+        let generation = self.shared.neighbours.generation();
+        if generation != self.neighbours_seen {
+            self.neighbours_seen = generation;
+            self.release_held(now);
+            // Another worker may hold frames for the neighbour that answered here.
+            for link in &self.shared.links {
+                link.rouse();
+            }
+        }
+    }
+
+    /// Runs the frames again whose next hop has answered, or has been given up.
+    fn release_held(&mut self, now: Nanos) {
+        loop {
+            let neighbours = &self.shared.neighbours;
+            let released = self.engine.hold.take(|hop| {
+                !matches!(neighbours.lookup(hop.side, hop.address, now), Neighbour::Unknown)
+            });
+            let Some(mut frames) = released else { return };
+            self.counters().totals.released.add(frames.len() as u64);
+            self.run_owned(&mut frames, now);
+        }
+    }
+
+    /// Does what is due now and then: commands, expiry, ageing, ARP retries, losses in the rings.
+    pub fn tick(&mut self, now: Nanos) {
+        self.obey(now);
+        self.count_losses();
+        if let Some(nat) = &mut self.engine.nat {
+            nat.expire(now, EXPIRE_SESSIONS);
+        }
+        let mut released = self.engine.released_fragments(&self.shared, &self.view);
+        self.run_owned(&mut released, now);
+        if self.index == 0 {
+            self.shared.fdb.age(now, SWEEP_SLOTS);
+        }
+        self.ask_again(now);
+        self.release_held(now);
+        self.shared.links[usize::from(self.index)].tick(now);
+    }
+
+    /// Repeats the ARP requests that frames wait for.
+    fn ask_again(&mut self, now: Nanos) {
+        if self.engine.hold.is_empty() {
+            return;
+        }
+        let hops: Vec<gateway::Hop> = self.engine.hold.hops().collect();
+        self.engine.with_context(&self.shared, &self.view, now, |ctx| {
+            for hop in hops {
+                gateway::ask(ctx, hop, None);
+            }
+        });
+    }
+
+    fn count_losses(&mut self) {
+        let counters = &self.shared.counters[usize::from(self.index)];
+        for own in &mut self.ports {
+            count_losses(counters, own);
+        }
+    }
+}
+
+/// Losses were frames too: they count as received, and as dropped for their reason.
+fn count_losses(counters: &WorkerCounters, own: &mut OwnRx) {
+    let losses = own.rx.losses();
+    let port = counters.port(own.port);
+    for (count, reason) in [
+        (losses.ring_full, DropReason::RingFull),
+        (losses.truncated, DropReason::Truncated),
+        (losses.unknown_offload, DropReason::UnknownOffload),
+        (losses.malformed, DropReason::FrameTooShort),
+    ] {
+        if count > 0 {
+            counters.totals.received.add(count);
+            port.received_frames.add(count);
+            port.drop_frames(reason, count);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The loop, and when to sleep.
+
+use std::time::Duration;
+
+use nat::Nanos;
+
+use crate::port::Waiter;
+
+use super::Worker;
+
+/// From one tick to the next while there is something to do, or somebody to wait for.
+const TICK: Nanos = Nanos(100_000_000);
+
+/// The same while nothing happens: an idle worker wakes twice a second, to age its tables and to
+/// show that it is alive.
+const IDLE_TICK: Nanos = Nanos(500_000_000);
+
+/// A ring that cannot be peeked at is looked at every so many rounds of a busy worker, since such a
+/// worker never asks the kernel which are readable.
+const LOOK_ROUNDS: u64 = 32;
+
+/// What a worker does when it has nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Idle {
+    /// Time to spin after the last frame, giving way to others, before it sleeps.
+    pub busy_poll: Duration,
+}
+
+/// Runs `worker` until it is told to stop. `clock` is read once per round.
+pub fn run(mut worker: Worker, idle: Idle, clock: impl Fn() -> Nanos) {
+    let busy_poll = Nanos(u64::try_from(idle.busy_poll.as_nanos()).unwrap_or(u64::MAX));
+    let mut waiter = Waiter::new();
+    let mut last_frame = clock();
+    let mut next_tick = last_frame;
+    let mut rounds = 0u64;
+    loop {
+        let now = clock();
+        rounds += 1;
+        if rounds.is_multiple_of(LOOK_ROUNDS) {
+            worker.look_at_all();
+        }
+        let frames = worker.poll_once(now);
+        if frames > 0 {
+            last_frame = now;
+        }
+        if now >= next_tick || worker.has_commands() {
+            worker.tick(now);
+            next_tick = now.saturating_add(TICK);
+            if worker.is_stopping() {
+                return;
+            }
+        }
+        if frames > 0 {
+            continue;
+        }
+        if now.saturating_sub(last_frame) < busy_poll {
+            // On a machine with as many busy threads as cores, spinning without giving way would
+            // keep the very sender from running that is waited for.
+            std::thread::yield_now();
+            continue;
+        }
+        let tick = if worker.is_waiting() { TICK } else { IDLE_TICK };
+        worker.sleep(&mut waiter, Duration::from_nanos(tick.0));
+    }
+}
+
+impl Worker {
+    /// True while frames wait here for somebody's answer.
+    const fn is_waiting(&self) -> bool {
+        !self.engine.hold.is_empty()
+    }
+
+    fn has_commands(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    fn look_at_all(&mut self) {
+        for own in &mut self.ports {
+            own.look = true;
+        }
+    }
+
+    /// Sleeps until a port has a frame, somebody calls, or `timeout` is over.
+    fn sleep(&mut self, waiter: &mut Waiter, timeout: Duration) {
+        let link = &self.shared.links[usize::from(self.index)];
+        let Some(wake) = link.wake() else { return };
+        if self.ports_changed {
+            waiter.clear();
+            waiter.watch(wake.fd());
+            for own in &self.ports {
+                if let Some(fd) = own.rx.fd() {
+                    waiter.watch(fd);
+                }
+            }
+            self.ports_changed = false;
+        }
+        link.set_sleeping(true);
+        if self.inbox.is_empty() {
+            self.shared.counters[usize::from(self.index)].totals.sleeps.add(1);
+            waiter.wait(Some(timeout));
+        }
+        link.set_sleeping(false);
+        wake.drain();
+        let readable = self.ports.iter_mut().filter(|own| own.rx.fd().is_some());
+        for (place, own) in (1..).zip(readable) {
+            own.look |= waiter.is_ready(place);
+        }
+    }
+}
