@@ -27,4 +27,5 @@ pub mod frame;
 pub mod limits;
 pub mod mac;
 pub mod port;
+pub mod table;
 pub mod verdict;
