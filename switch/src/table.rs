@@ -116,12 +116,18 @@ pub enum Insert {
     Full,
 }
 
+/// A word that many threads write, kept off the cache lines of what they only read (two lines:
+/// processors fetch them in pairs).
+#[repr(align(128))]
+#[derive(Debug, Default)]
+pub(crate) struct Apart<T>(pub(crate) T);
+
 /// A hash table of fixed size from `u64` to 48-bit values; see the module's theory of operation.
 #[derive(Debug)]
 pub struct Table {
     buckets: Box<[Bucket]>,
     seed: [u64; 2],
-    live: AtomicUsize,
+    live: Apart<AtomicUsize>,
 }
 
 impl Table {
@@ -133,7 +139,7 @@ impl Table {
         Self {
             buckets: (0..buckets).map(|_| Bucket::default()).collect(),
             seed: [seed, siphash([seed, !seed], seed)],
-            live: AtomicUsize::new(0),
+            live: Apart::default(),
         }
     }
 
@@ -141,7 +147,7 @@ impl Table {
     #[must_use]
     pub fn len(&self) -> usize {
         // Relaxed: a count for people and limits, it orders nothing.
-        self.live.load(Relaxed)
+        self.live.0.load(Relaxed)
     }
 
     /// True for a table without entries.
@@ -277,7 +283,7 @@ impl Table {
         // Relaxed: nobody else writes a slot without a value; see the Acquire of the claim.
         let generation = generation_of(value_word.load(Relaxed));
         // Before the value, so that a remove that follows at once does not count below zero.
-        self.live.fetch_add(1, Relaxed);
+        self.live.0.fetch_add(1, Relaxed);
         // Relaxed: published by the store of the value.
         meta_word.store(pack_meta(stamp, generation, tag), Relaxed);
         // Release: pairs with the Acquire of the first load in `read`.
@@ -344,7 +350,7 @@ impl Table {
         }
         // Release: pairs with the Acquire of the key load in `read` and of the claim in `insert`.
         key.store(FREE, Release);
-        self.live.fetch_sub(1, Relaxed);
+        self.live.0.fetch_sub(1, Relaxed);
         true
     }
 

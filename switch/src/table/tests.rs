@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::atomic::AtomicBool;
 
@@ -103,11 +104,12 @@ proptest! {
         for op in ops {
             match op {
                 Op::Insert(key, value, stamp, tag) => {
-                    let expected = if model.contains_key(&key) {
-                        Insert::Present
-                    } else {
-                        model.insert(key, (value, stamp, tag));
-                        Insert::Done
+                    let expected = match model.entry(key) {
+                        Occupied(_) => Insert::Present,
+                        Vacant(place) => {
+                            place.insert((value, stamp, tag));
+                            Insert::Done
+                        }
                     };
                     prop_assert_eq!(table.insert(key, value, stamp, tag), expected);
                 }
