@@ -23,8 +23,10 @@
 //! Everything but the system calls also runs in the simulator ([`port::sim`]): time is an argument
 //! ([`nat::Nanos`]), randomness is seeded, and workers can be stepped on one thread.
 
+pub mod fdb;
 pub mod frame;
 pub mod limits;
 pub mod mac;
 pub mod port;
+pub mod table;
 pub mod verdict;

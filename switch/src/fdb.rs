@@ -1,0 +1,685 @@
+//! The forwarding table: which port a station was last heard on.
+//!
+//! # Theory of operation
+//!
+//! A key is a network and an address, so that networks learn apart (IEEE 802.1Q-2018 8.8); the
+//! value is a port and a flag. All workers share one table ([`crate::table`]) and take no lock. A
+//! known station on its port costs one read, and one store a second to keep it young. An entry not
+//! refreshed within the ageing time is a miss at once, whether or not the sweep
+//! ([`Fdb::age`]) has come to it (802.1D-2004 7.9.2).
+//!
+//! Memory is fixed. When the table is full, a new address replaces an old one **of the port that
+//! has most entries**, as in Open vSwitch (lib/mac-learning.c, `evict_mac_entry_fairly`), and never
+//! one of a port that has fewer than the newcomer's. So a flood of invented addresses replaces the
+//! flooder's own: with 8,192 entries and three ports with ten stations each, a fourth gets 8,162
+//! entries and no more. A port at its own limit replaces its own.
+//!
+//! Both choices are bounded work, and approximate by that:
+//!
+//! - *The largest port* is remembered, compared with each port that grows, and on every eviction
+//!   with the 16 counters of one more cache line, in turn. With up to 16 ports it is exact; with
+//!   all 4,096 it is found after 256 evictions at the latest.
+//! - *An old entry of it*: the port's clock hand goes on through the table and takes the oldest of
+//!   the next [`VICTIM_CHOICES`] entries of the port, or of as many as [`VICTIM_SLOTS`] slots
+//!   hold. The oldest of n at random is among the oldest third in all but (2/3)^n of cases, 4 % for
+//!   eight (Redis approximates LRU in this way). A port with a share s of the slots is not met in
+//!   them in e^(-256 s) of cases: 0.03 % for a 32nd. Then the newcomer is refused; the hand has
+//!   moved on, and after slots / 256 refusals in a row it has met every entry.
+//!
+//! Static entries are set by hand or by a container runtime. They do not age, do not move, and have
+//! room of their own ([`STATIC_ENTRIES_MAX`]).
+//!
+//! Counts are raised before an entry changes and lowered after, so that they may be too high for an
+//! instant but never below zero, and limits hold strictly.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use nat::Nanos;
+
+use crate::limits::PORTS_MAX;
+use crate::mac::Mac;
+use crate::port::PortIndex;
+use crate::table::{Apart, Entry, Insert, Table};
+
+/// The ageing time of a new table in seconds (802.1D-2004 Table 7-5).
+pub const AGEING_SECS_DEFAULT: u32 = 300;
+/// The shortest ageing time in seconds (802.1D-2004 Table 7-5).
+pub const AGEING_SECS_MIN: u32 = 10;
+/// The longest ageing time in seconds (802.1D-2004 Table 7-5).
+pub const AGEING_SECS_MAX: u32 = 1_000_000;
+
+/// Static entries a table has room for beside the dynamic ones: one for each port.
+pub const STATIC_ENTRIES_MAX: usize = PORTS_MAX;
+
+/// Entries of a port among which the oldest is replaced.
+pub const VICTIM_CHOICES: usize = 8;
+
+/// Slots read at most to find them: 32 buckets of three cache lines, about a microsecond.
+pub const VICTIM_SLOTS: usize = 256;
+
+/// Port counters on one cache line: 64 bytes of four each.
+const LINE_PORTS: usize = 16;
+
+/// How often an operation takes up a race that it lost to another worker.
+const ATTEMPTS: usize = 8;
+
+const STATIC: u64 = 1 << 16;
+
+/// What [`Fdb::learn`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Learned {
+    /// The station was unknown, or its entry had aged.
+    New,
+    /// It is where it was.
+    Refreshed,
+    /// It was on another port.
+    Moved {
+        /// The port it was on.
+        from: PortIndex,
+    },
+    /// It has a static entry on another port; nothing changed.
+    Locked {
+        /// The port of the static entry.
+        at: PortIndex,
+    },
+    /// No entry could be replaced for it; nothing changed.
+    Full,
+}
+
+/// What [`Fdb::flush`] removes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// Every entry, static ones too.
+    All,
+    /// Every dynamic entry.
+    Dynamic,
+    /// The dynamic entries of one port.
+    Port(PortIndex),
+}
+
+/// One entry, as the command line shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FdbEntry {
+    /// The network.
+    pub network: u16,
+    /// The station's address.
+    pub mac: Mac,
+    /// The port it is on.
+    pub port: PortIndex,
+    /// Seconds since the station was last heard, or since a static entry was made.
+    pub age_secs: u32,
+    /// Set by hand: does not age or move.
+    pub is_static: bool,
+}
+
+/// How many entries came and went since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FdbCounters {
+    /// Stations entered.
+    pub learned: u64,
+    /// Stations heard on another port than before.
+    pub moved: u64,
+    /// Entries replaced because the table or a port's share was full.
+    pub evicted: u64,
+    /// Stations not entered because nothing could be replaced.
+    pub refused: u64,
+    /// Entries removed because the station was silent for the ageing time.
+    pub aged: u64,
+}
+
+/// A static entry that the table does not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no room for another static entry ({STATIC_ENTRIES_MAX} at most); \
+     remove one with: vswitch fdb del MAC"
+)]
+pub struct StaticFull;
+
+/// An ageing time out of range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("ageing time {0} s is not within {AGEING_SECS_MIN}..={AGEING_SECS_MAX} s (IEEE 802.1D)")]
+pub struct BadAgeing(pub u32);
+
+#[derive(Debug, Default)]
+struct Totals {
+    learned: AtomicU64,
+    moved: AtomicU64,
+    evicted: AtomicU64,
+    refused: AtomicU64,
+    aged: AtomicU64,
+}
+
+/// The forwarding table; see the module's theory of operation.
+///
+/// All atomics here are relaxed: they are counts, hints and settings, none of which guards another
+/// word. What must be ordered is ordered inside [`Table`].
+#[derive(Debug)]
+pub struct Fdb {
+    table: Table,
+    entries_max: usize,
+    ageing_secs: AtomicU32,
+    /// Dynamic entries a port may have.
+    limits: Box<[AtomicU32]>,
+    /// Dynamic entries of each port.
+    counts: Box<[AtomicU32]>,
+    /// The slot at which the search for an old entry of each port goes on.
+    hands: Box<[AtomicUsize]>,
+    dynamics: Apart<AtomicUsize>,
+    statics: Apart<AtomicUsize>,
+    sweep: Apart<AtomicUsize>,
+    largest: Apart<AtomicUsize>,
+    next_line: Apart<AtomicUsize>,
+    /// The highest port that ever had an entry.
+    highest: Apart<AtomicUsize>,
+    totals: Apart<Totals>,
+}
+
+/// Where a station is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    port: PortIndex,
+    is_static: bool,
+}
+
+impl Place {
+    fn dynamic(port: PortIndex) -> Self {
+        Self {
+            port,
+            is_static: false,
+        }
+    }
+
+    fn of(entry: &Entry) -> Self {
+        let [.., high, low] = entry.value.to_be_bytes();
+        Self {
+            port: PortIndex(u16::from_be_bytes([high, low])),
+            is_static: entry.value & STATIC != 0,
+        }
+    }
+
+    fn value(self) -> u64 {
+        u64::from(self.port.0) | if self.is_static { STATIC } else { 0 }
+    }
+}
+
+/// Why no entry can be added at once.
+enum NoRoom {
+    Table,
+    Port,
+}
+
+/// How far an attempt to enter a station got.
+enum Step {
+    Done(Learned),
+    /// Room was made, or another worker was faster: to be tried again.
+    Again,
+    /// Nothing may be replaced.
+    Refused,
+}
+
+impl Step {
+    fn again_if(room_was_made: bool) -> Self {
+        if room_was_made {
+            Self::Again
+        } else {
+            Self::Refused
+        }
+    }
+}
+
+impl Fdb {
+    /// A table for `entries_max` dynamic entries (and [`STATIC_ENTRIES_MAX`] static ones), with
+    /// all its memory taken now: 48 bytes an entry. `seed` keeps stations from choosing their
+    /// buckets: a secret random number, or a fixed one in the simulator.
+    #[must_use]
+    pub fn new(entries_max: usize, seed: u64) -> Self {
+        let counters = |value| (0..PORTS_MAX).map(|_| AtomicU32::new(value)).collect();
+        Self {
+            table: Table::new(entries_max + STATIC_ENTRIES_MAX, seed),
+            entries_max,
+            ageing_secs: AtomicU32::new(AGEING_SECS_DEFAULT),
+            limits: counters(u32::MAX),
+            counts: counters(0),
+            hands: (0..PORTS_MAX).map(|_| AtomicUsize::new(0)).collect(),
+            dynamics: Apart::default(),
+            statics: Apart::default(),
+            sweep: Apart::default(),
+            largest: Apart::default(),
+            next_line: Apart::default(),
+            highest: Apart::default(),
+            totals: Apart::default(),
+        }
+    }
+
+    /// Notes that a frame from `mac` came in on `port`. The caller has seen to it that `mac` is a
+    /// station's address ([`Mac::is_station`]).
+    #[inline]
+    pub fn learn(&self, network: u16, mac: Mac, port: PortIndex, now: Nanos) -> Learned {
+        debug_assert!(mac.is_station(), "{mac} is no station's address");
+        let now_secs = seconds(now);
+        let key = key_of(network, mac);
+        let Some(mut entry) = self.table.get(key) else {
+            return self.enter(key, port, now_secs);
+        };
+        let place = Place::of(&entry);
+        if place.port == port && (place.is_static || !self.is_aged(&entry, now_secs)) {
+            if now_secs > entry.stamp {
+                self.table.set_meta(&mut entry, now_secs, 0);
+            }
+            return Learned::Refreshed;
+        }
+        self.enter(key, port, now_secs)
+    }
+
+    /// The port of a station, or `None` if it is unknown or was silent for the ageing time.
+    #[must_use]
+    #[inline]
+    pub fn lookup(&self, network: u16, mac: Mac, now: Nanos) -> Option<PortIndex> {
+        let entry = self.table.get(key_of(network, mac))?;
+        (!self.is_aged(&entry, seconds(now))).then_some(Place::of(&entry).port)
+    }
+
+    /// Removes aged entries from the next `slots` slots of the table and returns how many. Each
+    /// call goes on where the last one ended, over all workers.
+    pub fn age(&self, now: Nanos, slots: usize) -> usize {
+        let now_secs = seconds(now);
+        let start = self.sweep.0.fetch_add(slots, Relaxed);
+        let all = self.table.slots();
+        (0..slots.min(all))
+            .filter_map(|step| self.table.at(start.wrapping_add(step) % all))
+            .filter(|entry| self.is_aged(entry, now_secs))
+            .filter(|entry| self.discard(entry, Some(&self.totals.0.aged)))
+            .count()
+    }
+
+    /// Slots of the table: the work of one full round of [`age`](Self::age).
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.table.slots()
+    }
+
+    /// Ties a station to a port, whatever was known of it.
+    ///
+    /// # Errors
+    /// [`StaticFull`] where there are [`STATIC_ENTRIES_MAX`] already.
+    pub fn add_static(
+        &self,
+        network: u16,
+        mac: Mac,
+        port: PortIndex,
+        now: Nanos,
+    ) -> Result<(), StaticFull> {
+        if self.statics.0.fetch_add(1, Relaxed) >= STATIC_ENTRIES_MAX
+            && self.static_of(network, mac).is_none()
+        {
+            self.statics.0.fetch_sub(1, Relaxed);
+            return Err(StaticFull);
+        }
+        let key = key_of(network, mac);
+        let place = Place {
+            port,
+            is_static: true,
+        };
+        for _ in 0..ATTEMPTS {
+            if let Some(mut entry) = self.table.get(key) {
+                let before = Place::of(&entry);
+                if self.table.set_value(&mut entry, place.value()) {
+                    self.table.set_meta(&mut entry, seconds(now), 0);
+                    self.uncount(before);
+                    return Ok(());
+                }
+                continue;
+            }
+            match self.table.insert(key, place.value(), seconds(now), 0) {
+                Insert::Done => return Ok(()),
+                Insert::Present => {}
+                Insert::Full => {
+                    let rival = self.table.rivals(key).find(|e| !Place::of(e).is_static);
+                    if let Some(rival) = rival {
+                        self.discard(&rival, Some(&self.totals.0.evicted));
+                    }
+                }
+            }
+        }
+        self.statics.0.fetch_sub(1, Relaxed);
+        Err(StaticFull)
+    }
+
+    /// Removes the entry of a station, static or not, and returns its port.
+    pub fn remove(&self, network: u16, mac: Mac) -> Option<PortIndex> {
+        let entry = self.table.remove(key_of(network, mac))?;
+        let place = Place::of(&entry);
+        self.uncount(place);
+        Some(place.port)
+    }
+
+    /// Removes entries and returns how many.
+    pub fn flush(&self, what: Flush) -> usize {
+        self.discard_all(|place| match what {
+            Flush::All => true,
+            Flush::Dynamic => !place.is_static,
+            Flush::Port(port) => place.port == port && !place.is_static,
+        })
+    }
+
+    /// Removes every entry of a port that is gone, static ones too, lifts its limit, and returns
+    /// how many. To be called once no worker learns from the port any more.
+    pub fn forget_port(&self, port: PortIndex) -> usize {
+        self.set_port_limit(port, None);
+        self.discard_all(|place| place.port == port)
+    }
+
+    /// Bounds the dynamic entries of a port. Entries above a lowered limit stay until they age.
+    pub fn set_port_limit(&self, port: PortIndex, entries_max: Option<u32>) {
+        if let Some(limit) = self.limits.get(port.index()) {
+            limit.store(entries_max.unwrap_or(u32::MAX), Relaxed);
+        }
+    }
+
+    /// Sets the ageing time; it holds for present entries too.
+    ///
+    /// # Errors
+    /// [`BadAgeing`] outside [`AGEING_SECS_MIN`]`..=`[`AGEING_SECS_MAX`].
+    pub fn set_ageing_secs(&self, secs: u32) -> Result<(), BadAgeing> {
+        if !(AGEING_SECS_MIN..=AGEING_SECS_MAX).contains(&secs) {
+            return Err(BadAgeing(secs));
+        }
+        self.ageing_secs.store(secs, Relaxed);
+        Ok(())
+    }
+
+    /// The ageing time in seconds.
+    #[must_use]
+    pub fn ageing_secs(&self) -> u32 {
+        self.ageing_secs.load(Relaxed)
+    }
+
+    /// Dynamic entries the table may hold.
+    #[must_use]
+    pub fn entries_max(&self) -> usize {
+        self.entries_max
+    }
+
+    /// Dynamic entries in the table, aged ones not yet swept included.
+    #[must_use]
+    pub fn dynamic_entries(&self) -> usize {
+        self.dynamics.0.load(Relaxed)
+    }
+
+    /// Static entries in the table.
+    #[must_use]
+    pub fn static_entries(&self) -> usize {
+        self.statics.0.load(Relaxed)
+    }
+
+    /// Dynamic entries of a port, aged ones not yet swept included.
+    #[must_use]
+    pub fn port_entries(&self, port: PortIndex) -> u32 {
+        load(&self.counts, port.index())
+    }
+
+    /// All entries that have not aged, sorted by network and address.
+    #[must_use]
+    pub fn entries(&self, now: Nanos) -> Vec<FdbEntry> {
+        let now_secs = seconds(now);
+        let mut entries: Vec<_> = self
+            .table
+            .iter()
+            .filter(|entry| !self.is_aged(entry, now_secs))
+            .map(|entry| {
+                let [high, low, ..] = entry.key.to_be_bytes();
+                let place = Place::of(&entry);
+                FdbEntry {
+                    network: u16::from_be_bytes([high, low]),
+                    mac: Mac::from_u64(entry.key),
+                    port: place.port,
+                    age_secs: now_secs.saturating_sub(entry.stamp),
+                    is_static: place.is_static,
+                }
+            })
+            .collect();
+        entries.sort_unstable();
+        entries
+    }
+
+    /// How many entries came and went since the start.
+    #[must_use]
+    pub fn counters(&self) -> FdbCounters {
+        let totals = &self.totals.0;
+        FdbCounters {
+            learned: totals.learned.load(Relaxed),
+            moved: totals.moved.load(Relaxed),
+            evicted: totals.evicted.load(Relaxed),
+            refused: totals.refused.load(Relaxed),
+            aged: totals.aged.load(Relaxed),
+        }
+    }
+
+    /// Enters a station that is unknown, aged or elsewhere; makes room if need be.
+    #[cold]
+    fn enter(&self, key: u64, port: PortIndex, now_secs: u32) -> Learned {
+        for _ in 0..ATTEMPTS {
+            let step = match self.table.get(key) {
+                None => self.add(key, port, now_secs),
+                Some(entry) => self.take_over(entry, port, now_secs),
+            };
+            match step {
+                Step::Done(learned) => return learned,
+                Step::Again => {}
+                Step::Refused => break,
+            }
+        }
+        self.totals.0.refused.fetch_add(1, Relaxed);
+        Learned::Full
+    }
+
+    /// Adds a station that has no entry.
+    fn add(&self, key: u64, port: PortIndex, now_secs: u32) -> Step {
+        match self.reserve(port, true) {
+            Ok(()) => {}
+            Err(NoRoom::Port) => return Step::again_if(self.evict_from(port)),
+            Err(NoRoom::Table) => return Step::again_if(self.evict_fairly(port)),
+        }
+        let place = Place::dynamic(port);
+        match self.table.insert(key, place.value(), now_secs, 0) {
+            Insert::Done => {
+                self.totals.0.learned.fetch_add(1, Relaxed);
+                Step::Done(Learned::New)
+            }
+            Insert::Present => {
+                self.uncount(place);
+                Step::Again
+            }
+            Insert::Full => {
+                self.uncount(place);
+                Step::again_if(self.evict_rival(key, port))
+            }
+        }
+    }
+
+    /// Gives `port` an entry that is on another port, or aged.
+    fn take_over(&self, mut entry: Entry, port: PortIndex, now_secs: u32) -> Step {
+        let from = Place::of(&entry);
+        if from.is_static {
+            return Step::Done(if from.port == port {
+                Learned::Refreshed
+            } else {
+                Learned::Locked { at: from.port }
+            });
+        }
+        let was_aged = self.is_aged(&entry, now_secs);
+        if from.port != port {
+            if self.reserve(port, false).is_err() {
+                return Step::again_if(self.evict_from(port));
+            }
+            let taken = self
+                .table
+                .set_value(&mut entry, Place::dynamic(port).value());
+            // One count is one too high now: the old port's, or, where another worker was
+            // faster, the new one's.
+            lower(&self.counts, if taken { from.port } else { port });
+            if !taken {
+                return Step::Again;
+            }
+        }
+        self.table.set_meta(&mut entry, now_secs, 0);
+        let totals = &self.totals.0;
+        Step::Done(if was_aged {
+            totals.aged.fetch_add(1, Relaxed);
+            totals.learned.fetch_add(1, Relaxed);
+            Learned::New
+        } else if from.port == port {
+            Learned::Refreshed
+        } else {
+            totals.moved.fetch_add(1, Relaxed);
+            Learned::Moved { from: from.port }
+        })
+    }
+
+    /// Raises the counts for one more entry of `port`, new in the table or not.
+    fn reserve(&self, port: PortIndex, is_new: bool) -> Result<(), NoRoom> {
+        let Some(count) = self.counts.get(port.index()) else {
+            return Err(NoRoom::Port);
+        };
+        let entries = count.fetch_add(1, Relaxed);
+        if entries >= load(&self.limits, port.index()) {
+            count.fetch_sub(1, Relaxed);
+            return Err(NoRoom::Port);
+        }
+        if is_new && self.dynamics.0.fetch_add(1, Relaxed) >= self.entries_max {
+            self.dynamics.0.fetch_sub(1, Relaxed);
+            count.fetch_sub(1, Relaxed);
+            return Err(NoRoom::Table);
+        }
+        if entries >= load(&self.counts, self.largest.0.load(Relaxed)) {
+            self.largest.0.store(port.index(), Relaxed);
+        }
+        if port.index() > self.highest.0.load(Relaxed) {
+            self.highest.0.fetch_max(port.index(), Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Lowers the counts for an entry that is no more.
+    fn uncount(&self, place: Place) {
+        if place.is_static {
+            self.statics.0.fetch_sub(1, Relaxed);
+        } else {
+            lower(&self.counts, place.port);
+            self.dynamics.0.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// Makes room for an entry of `port` in a full table.
+    fn evict_fairly(&self, port: PortIndex) -> bool {
+        let lines = self.highest.0.load(Relaxed) / LINE_PORTS + 1;
+        let line = self.next_line.0.fetch_add(1, Relaxed) % lines;
+        let remembered = self.largest.0.load(Relaxed);
+        let ports = line * LINE_PORTS..(line + 1) * LINE_PORTS;
+        let largest = ports.fold(remembered, |largest, port| {
+            if load(&self.counts, port) > load(&self.counts, largest) {
+                port
+            } else {
+                largest
+            }
+        });
+        if largest != remembered {
+            self.largest.0.store(largest, Relaxed);
+        }
+        match u16::try_from(largest).map(PortIndex) {
+            Ok(largest) if self.port_entries(largest) > self.port_entries(port) => {
+                self.evict_from(largest)
+            }
+            _ => self.evict_from(port),
+        }
+    }
+
+    /// Removes an old entry of `port`; see the theory of operation for "old".
+    fn evict_from(&self, port: PortIndex) -> bool {
+        let Some(hand) = self.hands.get(port.index()) else {
+            return false;
+        };
+        let start = hand.load(Relaxed);
+        let all = self.table.slots();
+        let own = Place::dynamic(port);
+        let mut oldest: Option<Entry> = None;
+        let (mut met, mut step) = (0, 0);
+        while step < VICTIM_SLOTS.min(all) && met < VICTIM_CHOICES {
+            if let Some(entry) = self.table.at((start + step) % all)
+                && Place::of(&entry) == own
+            {
+                met += 1;
+                if oldest.is_none_or(|oldest| entry.stamp < oldest.stamp) {
+                    oldest = Some(entry);
+                }
+            }
+            step += 1;
+        }
+        hand.store((start + step) % all, Relaxed);
+        oldest.is_some_and(|entry| self.discard(&entry, Some(&self.totals.0.evicted)))
+    }
+
+    /// Makes room in the two full buckets of `key`, by the rule of the full table.
+    fn evict_rival(&self, key: u64, port: PortIndex) -> bool {
+        let count = |port: PortIndex| load(&self.counts, port.index());
+        let rival = self
+            .table
+            .rivals(key)
+            .map(|entry| (Place::of(&entry), entry))
+            .filter(|(at, _)| !at.is_static)
+            .filter(|(at, _)| at.port == port || count(at.port) > count(port))
+            .max_by_key(|(at, entry)| (count(at.port), std::cmp::Reverse(entry.stamp)));
+        rival.is_some_and(|(_, entry)| self.discard(&entry, Some(&self.totals.0.evicted)))
+    }
+
+    fn discard_all(&self, unwanted: impl Fn(Place) -> bool) -> usize {
+        self.table
+            .iter()
+            .filter(|entry| unwanted(Place::of(entry)) && self.discard(entry, None))
+            .count()
+    }
+
+    /// Removes an entry if it is still the same, and counts that under `why`.
+    fn discard(&self, entry: &Entry, why: Option<&AtomicU64>) -> bool {
+        let gone = self.table.remove_entry(entry);
+        if gone {
+            self.uncount(Place::of(entry));
+            if let Some(total) = why {
+                total.fetch_add(1, Relaxed);
+            }
+        }
+        gone
+    }
+
+    /// True for a dynamic entry older than the ageing time. Seconds are whole, so it may live up
+    /// to one longer, never shorter.
+    fn is_aged(&self, entry: &Entry, now_secs: u32) -> bool {
+        now_secs.saturating_sub(entry.stamp) > self.ageing_secs() && !Place::of(entry).is_static
+    }
+
+    fn static_of(&self, network: u16, mac: Mac) -> Option<Entry> {
+        let entry = self.table.get(key_of(network, mac))?;
+        Place::of(&entry).is_static.then_some(entry)
+    }
+}
+
+fn key_of(network: u16, mac: Mac) -> u64 {
+    (u64::from(network) << 48) | mac.to_u64()
+}
+
+fn seconds(now: Nanos) -> u32 {
+    u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
+}
+
+fn load(words: &[AtomicU32], index: usize) -> u32 {
+    words.get(index).map_or(0, |word| word.load(Relaxed))
+}
+
+fn lower(counts: &[AtomicU32], port: PortIndex) {
+    if let Some(count) = counts.get(port.index()) {
+        count.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

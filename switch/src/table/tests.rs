@@ -1,0 +1,236 @@
+use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::hash::{DefaultHasher, Hasher};
+use std::sync::atomic::AtomicBool;
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn the_hash_is_siphash_1_3() {
+    for word in [0, 1, 0x0123_4567_89ab_cdef, u64::MAX] {
+        let mut hasher = DefaultHasher::new(); // SipHash-1-3 with a key of zeros
+        hasher.write_u64(word);
+        assert_eq!(siphash([0, 0], word), hasher.finish());
+    }
+}
+
+#[test]
+fn a_table_holds_its_entries_max_and_much_more_and_then_says_full() {
+    for (entries, seed) in [(1, 1), (100, 2), (8192, 3), (100_000, 4)] {
+        let table = Table::new(entries, seed);
+        let mut key = 0u64;
+        while table.len() < entries {
+            key += 1;
+            assert_eq!(
+                table.insert(key, key, 0, 0),
+                Insert::Done,
+                "{key} of {entries}"
+            );
+        }
+        assert!(table.slots() >= 2 * entries);
+        while table.insert(key + 1, key + 1, 0, 0) == Insert::Done {
+            key += 1;
+        }
+        // Two choices fill a table of eight-slot buckets far beyond the promised half.
+        assert!(
+            table.len() * 10 >= table.slots() * 7,
+            "{} of {}",
+            table.len(),
+            table.slots()
+        );
+        for key in 1..=key {
+            assert_eq!(table.get(key).map(|entry| entry.value), Some(key));
+        }
+    }
+}
+
+#[test]
+fn a_removed_entry_cannot_be_changed_nor_its_successor_through_it() {
+    let table = Table::new(1, 0);
+    assert_eq!(table.insert(7, 70, 1, 1), Insert::Done);
+    assert_eq!(table.insert(7, 71, 1, 1), Insert::Present);
+    let mut old = table.get(7).unwrap();
+    assert!(table.remove_entry(&old));
+    assert!(table.get(7).is_none() && table.is_empty());
+    // The same key and value in the same slot: still another entry.
+    assert_eq!(table.insert(7, 70, 1, 1), Insert::Done);
+    assert_eq!(table.get(7).unwrap().slot, old.slot);
+    assert!(!table.set_value(&mut old, 72));
+    assert!(!table.set_meta(&mut old, 9, 9));
+    assert!(!table.remove_entry(&old));
+    let new = table.get(7).unwrap();
+    assert_eq!((new.value, new.stamp, new.tag), (70, 1, 1));
+    assert!(table.remove_if(7, |entry| entry.value == 71).is_none());
+    assert_eq!(table.remove(7), Some(new));
+    assert_eq!(table.remove(7), None);
+}
+
+#[test]
+fn generations_wrap_without_a_trace() {
+    let table = Table::new(1, 0);
+    for turn in 0..70_000 {
+        assert_eq!(table.insert(1, turn, 0, 0), Insert::Done);
+        assert_eq!(table.remove(1).map(|entry| entry.value), Some(turn));
+    }
+    assert_eq!(table.iter().count(), 0);
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Insert(u64, u64, u32, u16),
+    Value(u64, u64),
+    Meta(u64, u32, u16),
+    Remove(u64),
+}
+
+fn ops() -> impl Strategy<Value = Op> {
+    let key = 1..40u64;
+    prop_oneof![
+        (key.clone(), 0..=VALUE_MAX, any::<u32>(), any::<u16>())
+            .prop_map(|(k, v, s, t)| Op::Insert(k, v, s, t)),
+        (key.clone(), 0..=VALUE_MAX).prop_map(|(k, v)| Op::Value(k, v)),
+        (key.clone(), any::<u32>(), any::<u16>()).prop_map(|(k, s, t)| Op::Meta(k, s, t)),
+        key.prop_map(Op::Remove),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn it_behaves_as_a_map(seed: u64, ops in prop::collection::vec(ops(), 1..400)) {
+        let table = Table::new(64, seed);
+        let mut model = HashMap::new();
+        for op in ops {
+            match op {
+                Op::Insert(key, value, stamp, tag) => {
+                    let expected = match model.entry(key) {
+                        Occupied(_) => Insert::Present,
+                        Vacant(place) => {
+                            place.insert((value, stamp, tag));
+                            Insert::Done
+                        }
+                    };
+                    prop_assert_eq!(table.insert(key, value, stamp, tag), expected);
+                }
+                Op::Value(key, value) => {
+                    if let Some(mut entry) = table.get(key) {
+                        prop_assert!(table.set_value(&mut entry, value));
+                        model.get_mut(&key).unwrap().0 = value;
+                    }
+                }
+                Op::Meta(key, stamp, tag) => {
+                    if let Some(mut entry) = table.get(key) {
+                        prop_assert!(table.set_meta(&mut entry, stamp, tag));
+                        let held = model.get_mut(&key).unwrap();
+                        (held.1, held.2) = (stamp, tag);
+                    }
+                }
+                Op::Remove(key) => {
+                    let removed = table.remove(key).map(|e| (e.value, e.stamp, e.tag));
+                    prop_assert_eq!(removed, model.remove(&key));
+                }
+            }
+            prop_assert_eq!(table.len(), model.len());
+            for key in 1..40 {
+                let held = table.get(key).map(|e| (e.value, e.stamp, e.tag));
+                prop_assert_eq!(held, model.get(&key).copied());
+            }
+        }
+        let all: HashMap<_, _> =
+            table.iter().map(|e| (e.key, (e.value, e.stamp, e.tag))).collect();
+        prop_assert_eq!(all, model);
+    }
+}
+
+/// A value that names its key, in 40 bits, and one of 256 versions.
+fn value_for(key: u64, version: u64) -> u64 {
+    (key << 8) | (version & 0xff)
+}
+
+/// One thread of the stress test: everything at random on few slots.
+fn churn(table: &Table, keys: u64, mut state: u64, rounds: u32) {
+    for _ in 0..rounds {
+        state = siphash([1, 2], state);
+        let key = 1 + (state >> 8) % keys;
+        match state & 7 {
+            0 | 1 => {
+                let tag = u16::try_from(key).unwrap();
+                let _ = table.insert(key, value_for(key, state >> 32), 0, tag);
+            }
+            2 => {
+                table.remove(key);
+            }
+            3 => {
+                if let Some(mut entry) = table.get(key) {
+                    std::thread::yield_now();
+                    table.set_value(&mut entry, value_for(key, state >> 32));
+                    table.set_meta(&mut entry, 5, u16::try_from(key).unwrap());
+                }
+            }
+            _ => {
+                if let Some(entry) = table.get(key) {
+                    assert_eq!(entry.key, key);
+                    assert_eq!(entry.value >> 8, key, "the value of another key");
+                    assert_eq!(u64::from(entry.tag), key, "the tag of another key");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_never_see_the_value_of_another_key() {
+    // 16 slots for 24 keys: every slot changes hands all the time.
+    let table = Table::new(8, 11);
+    std::thread::scope(|scope| {
+        for seed in 0..4 {
+            let table = &table;
+            scope.spawn(move || churn(table, 24, seed, 200_000));
+        }
+    });
+    let mut seen = HashMap::new();
+    for entry in table.iter() {
+        assert_eq!(
+            seen.insert(entry.key, entry.value),
+            None,
+            "key {} lives twice",
+            entry.key
+        );
+    }
+    assert_eq!(seen.len(), table.len());
+    // Nothing leaked: all slots can be freed and taken again.
+    for key in 1..=24 {
+        table.remove(key);
+    }
+    assert_eq!(table.len(), 0);
+    for key in 100..100 + u64::try_from(table.slots()).unwrap() {
+        assert_eq!(table.insert(key, 0, 0, 0), Insert::Done);
+    }
+}
+
+#[test]
+fn threads_inserting_one_key_leave_one_entry() {
+    let table = Table::new(64, 5);
+    for round in 1..2_000u64 {
+        let go = AtomicBool::new(false);
+        let insert = |value| {
+            while !go.load(Acquire) {
+                std::hint::spin_loop();
+            }
+            table.insert(round, value, 0, 0)
+        };
+        let done = std::thread::scope(|scope| {
+            let other = scope.spawn(|| insert(1));
+            go.store(true, Release);
+            [insert(2), other.join().unwrap()]
+        });
+        let entries: Vec<_> = table.iter().collect();
+        let won = done
+            .iter()
+            .filter(|&&result| result == Insert::Done)
+            .count();
+        assert!(won <= 1 && entries.len() == won, "{done:?} {entries:?}");
+        table.remove(round);
+    }
+}
