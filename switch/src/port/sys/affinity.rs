@@ -1,0 +1,68 @@
+//! On which processors a thread runs.
+
+use std::io;
+
+/// Processors one machine may have, as glibc's `cpu_set_t` counts them.
+const CPUS_MAX: usize = libc::CPU_SETSIZE as usize;
+
+fn empty_set() -> libc::cpu_set_t {
+    // SAFETY: a cpu_set_t is an array of integers, for which all-zero bytes are the empty set.
+    unsafe { std::mem::zeroed() }
+}
+
+/// The processors this thread may run on, in ascending order.
+///
+/// # Errors
+/// `EINVAL` on a machine with more than 1,024 processors.
+pub fn allowed_cpus() -> io::Result<Vec<usize>> {
+    let mut set = empty_set();
+    // SAFETY: 0 is this thread, and the set has the size announced.
+    super::check(unsafe {
+        libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set)
+    })?;
+    let is_set = |cpu: &usize| {
+        // SAFETY: `cpu` is below CPU_SETSIZE, the number of bits of the set.
+        unsafe { libc::CPU_ISSET(*cpu, &set) }
+    };
+    Ok((0..CPUS_MAX).filter(is_set).collect())
+}
+
+/// Keeps the calling thread on processor `cpu` from now on.
+///
+/// # Errors
+/// `EINVAL` where the machine has no such processor or the thread may not run there.
+pub fn pin_current_thread(cpu: usize) -> io::Result<()> {
+    if cpu >= CPUS_MAX {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut set = empty_set();
+    // SAFETY: `cpu` is below CPU_SETSIZE, the number of bits of the set.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: 0 is this thread, and the set has the size announced.
+    super::check(unsafe {
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pinned_thread_may_run_on_that_processor_only() {
+        let allowed = allowed_cpus().unwrap();
+        let last = *allowed.last().unwrap();
+        let seen = std::thread::spawn(move || {
+            pin_current_thread(last).unwrap();
+            allowed_cpus().unwrap()
+        });
+        assert_eq!(seen.join().unwrap(), [last]);
+        assert_eq!(
+            allowed_cpus().unwrap(),
+            allowed,
+            "other threads stay where they were"
+        );
+        assert!(pin_current_thread(CPUS_MAX).is_err());
+    }
+}
