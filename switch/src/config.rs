@@ -116,6 +116,8 @@ pub struct NatSettings {
     pub timeouts: Timeouts,
     /// Which outside hosts may answer.
     pub filtering: Filtering,
+    /// Echo ids are kept where they are free: only on an address of the switch's own.
+    pub preserve_ids: bool,
 }
 
 impl View {

@@ -164,6 +164,7 @@ impl Dispatcher {
             if outgoing.is_empty() {
                 break;
             }
+            self.outcomes.clear();
             self.tx.send(&outgoing, &mut self.outcomes);
             for (piece, outcome) in outgoing.iter().zip(&self.outcomes) {
                 settle(counters, egress, piece.sealed.len(), *outcome);
@@ -258,6 +259,7 @@ impl<'b, 'd> Copies<'b, 'd> {
             return;
         }
         let Dispatcher { tx, outcomes, slow, refuses_offload, .. } = &mut *self.dispatcher;
+        outcomes.clear();
         tx.send(&self.outgoing, outcomes);
         let sent = self.outgoing.iter().zip(&self.places).zip(outcomes.iter());
         for ((outgoing, (index, egress)), outcome) in sent {

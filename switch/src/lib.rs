@@ -11,8 +11,7 @@
 //!   port::Rx::fill               lend up to 64 frames of the ring as a Batch
 //!   pipeline::process            bytes in, verdicts out: no syscall, no allocation, no clock
 //!     ethernet::parse              or Drop(reason)
-//!     guard::admit                 port policy
-//!     fdb::Fdb::learn              source address -> ingress port
+//!     admit                        reserved addresses, spoofs; learn source -> ingress port
 //!     gateway                      frames for the gateway: ARP, ICMP, TTL, NAT, next hop
 //!     fdb::Fdb::lookup             destination address -> port or flood
 //!   dispatch                     one plain loop per verdict; one sendmmsg per batch
@@ -23,10 +22,21 @@
 //! Everything but the system calls also runs in the simulator ([`port::sim`]): time is an argument
 //! ([`nat::Nanos`]), randomness is seeded, and workers can be stepped on one thread.
 
+pub mod config;
+pub mod counters;
+pub mod dispatch;
+pub mod ethernet;
 pub mod fdb;
 pub mod frame;
+pub mod gateway;
+pub mod gso;
+pub mod hold;
 pub mod limits;
 pub mod mac;
+pub mod neigh;
+pub mod pipeline;
 pub mod port;
+pub mod switch;
 pub mod table;
 pub mod verdict;
+pub mod worker;

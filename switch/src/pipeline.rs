@@ -84,7 +84,7 @@ fn admit(
         // entry, since frames for that address never reach the table.
         return if port.role == Role::Host { Ok(()) } else { Err(DropReason::SourceIsGateway) };
     }
-    match ctx.fdb.learn(port.network, ethernet.source, frame.ingress, ctx.now) {
+    match ctx.fdb.learn(port.network.0, ethernet.source, frame.ingress, ctx.now) {
         Learned::Locked { .. } => Err(DropReason::SourceLocked),
         Learned::New | Learned::Refreshed | Learned::Moved { .. } | Learned::Full => Ok(()),
     }
@@ -98,7 +98,7 @@ fn forward(
     network: NetworkIndex,
 ) -> Verdict {
     if !ethernet.destination.is_group()
-        && let Some(egress) = ctx.fdb.lookup(network, ethernet.destination, ctx.now)
+        && let Some(egress) = ctx.fdb.lookup(network.0, ethernet.destination, ctx.now)
     {
         return if egress == frame.ingress {
             Verdict::Drop(DropReason::SamePort)

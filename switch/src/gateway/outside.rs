@@ -139,7 +139,7 @@ fn deliver(
         Ok(mac) => mac,
         Err(verdict) => return verdict,
     };
-    let egress = ctx.fdb.lookup(gateway.network, mac, ctx.now);
+    let egress = ctx.fdb.lookup(gateway.network.0, mac, ctx.now);
     let mtu = route::egress_mtu(ctx, egress);
     if !route::fits(frame, packet, mtu) {
         if tellable {

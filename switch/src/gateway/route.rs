@@ -31,7 +31,7 @@ pub(super) fn into_network(
         Ok(mac) => mac,
         Err(verdict) => return verdict,
     };
-    let egress = ctx.fdb.lookup(gateway.network, mac, ctx.now);
+    let egress = ctx.fdb.lookup(gateway.network.0, mac, ctx.now);
     let mtu = egress_mtu(ctx, egress);
     if !fits(frame, packet, mtu) {
         tell(ctx, frame, way, icmp::Error::FragmentationNeeded { mtu: icmp_mtu(mtu) });

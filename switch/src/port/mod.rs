@@ -15,6 +15,7 @@
 mod error;
 mod hot;
 pub mod packet;
+pub mod sim;
 pub mod steer;
 pub mod sys;
 pub mod tap;
@@ -79,6 +80,8 @@ pub enum Rx {
     Packet(PacketRx),
     /// A TAP device made or attached by this process.
     Tap(TapRx),
+    /// A cable in memory.
+    Sim(sim::SimRx),
 }
 
 impl Rx {
@@ -89,6 +92,7 @@ impl Rx {
         match self {
             Self::Packet(rx) => rx.fill(hot),
             Self::Tap(rx) => rx.fill(hot),
+            Self::Sim(rx) => rx.fill(),
         }
     }
 
@@ -97,7 +101,7 @@ impl Rx {
     pub fn release(&mut self) {
         match self {
             Self::Packet(rx) => rx.release(),
-            Self::Tap(_) => {}
+            Self::Tap(_) | Self::Sim(_) => {}
         }
     }
 
@@ -107,6 +111,7 @@ impl Rx {
         match self {
             Self::Packet(rx) => Some(rx.fd()),
             Self::Tap(rx) => Some(rx.fd()),
+            Self::Sim(_) => None,
         }
     }
 
@@ -115,6 +120,7 @@ impl Rx {
         match self {
             Self::Packet(rx) => rx.losses(),
             Self::Tap(rx) => rx.losses(),
+            Self::Sim(_) => Losses::default(),
         }
     }
 
@@ -126,6 +132,7 @@ impl Rx {
         match self {
             Self::Packet(rx) => rx.has_frames(),
             Self::Tap(_) => false,
+            Self::Sim(rx) => rx.has_frames(),
         }
     }
 
@@ -136,6 +143,7 @@ impl Rx {
         match self {
             Self::Packet(rx) => rx.is_gone(),
             Self::Tap(rx) => rx.is_gone(),
+            Self::Sim(_) => false,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Sending: from any worker to any port.
 
 use super::PortError;
+use super::sim::SimEgress;
 use super::sys::send::Messages;
 use super::sys::socket::PacketSocket;
 use super::tap::TapEgress;
@@ -29,6 +30,8 @@ pub enum Egress {
     },
     /// A TAP.
     Tap(TapEgress),
+    /// A cable in memory.
+    Sim(SimEgress),
 }
 
 /// A frame and the port it is to leave by.
@@ -114,7 +117,7 @@ impl Egress {
         match self {
             Self::Packet { ifindex } => Some((Lane::Direct, *ifindex)),
             Self::Uplink { ifindex } => Some((Lane::Queued, *ifindex)),
-            Self::Tap(_) => None,
+            Self::Tap(_) | Self::Sim(_) => None,
         }
     }
 
@@ -155,6 +158,11 @@ impl Tx {
         while let Some((first, others)) = rest.split_first() {
             if let Egress::Tap(tap) = first.egress {
                 outcomes.push(outcome(tap.write(first.sealed), first.sealed));
+                rest = others;
+                continue;
+            }
+            if let Egress::Sim(cable) = first.egress {
+                outcomes.push(cable.send(first.sealed));
                 rest = others;
                 continue;
             }

@@ -104,6 +104,11 @@ impl Inbox {
         self.mailbox.try_recv().ok()
     }
 
+    /// True if a command waits.
+    pub(super) fn has_commands(&self) -> bool {
+        !self.mailbox.is_empty()
+    }
+
     /// True if there is nothing to do.
     pub(super) fn is_empty(&self) -> bool {
         self.mailbox.is_empty() && self.handover.is_empty()

@@ -71,7 +71,7 @@ impl Worker {
     }
 
     fn has_commands(&self) -> bool {
-        !self.inbox.is_empty()
+        self.inbox.has_commands()
     }
 
     fn look_at_all(&mut self) {
