@@ -7,6 +7,9 @@
 pub mod addr;
 mod attr;
 pub mod link;
+pub mod monitor;
 pub mod netlink;
 pub mod netns;
+pub mod peer;
 pub mod route;
+pub mod sysctl;
