@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use nat::{Filtering, Timeouts};
 
 use crate::mac::Mac;
+use crate::neigh::Link;
 use crate::port::{Egress, PortIndex};
 
 /// One broadcast domain. The first version runs a single one; tables are keyed by it all the same.
@@ -154,6 +155,12 @@ impl View {
 }
 
 impl GatewayView {
+    /// The link its members are on.
+    #[must_use]
+    pub const fn link(&self) -> Link {
+        Link::Network(self.network.0)
+    }
+
     /// True if `address` is in the network's subnet.
     #[must_use]
     pub fn contains(&self, address: Ipv4Addr) -> bool {

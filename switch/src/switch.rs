@@ -13,7 +13,7 @@ use nat::{Config as NatConfig, Nanos, Nat};
 use crate::config::{NatSettings, PortView, View};
 use crate::counters::{Totals, WorkerCounters};
 use crate::fdb::{BadAgeing, Fdb};
-use crate::limits::PORTS_MAX;
+use crate::limits::{NEIGHBOURS_MAX, PORTS_MAX};
 use crate::neigh::Neighbours;
 use crate::port::{PortError, PortIndex, Rx, Tx, Wake, sys};
 use crate::verdict::DropReason;
@@ -125,7 +125,7 @@ impl Switch {
         }
         let shared = Arc::new(Shared {
             fdb,
-            neighbours: Neighbours::new(settings.seed.rotate_left(17)),
+            neighbours: Neighbours::new(NEIGHBOURS_MAX, settings.seed.rotate_left(17)),
             links,
             counters: (0..settings.workers).map(|_| WorkerCounters::default()).collect(),
         });

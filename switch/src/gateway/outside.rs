@@ -6,7 +6,6 @@ use nat::Outcome;
 use crate::config::UplinkView;
 use crate::ethernet::{ARP, Ethernet, HEADER_BYTES, IPV4};
 use crate::frame::{Frame, Stage};
-use crate::neigh::Side;
 use crate::verdict::{DropReason, Verdict};
 
 use super::route::{self, Hop};
@@ -134,7 +133,7 @@ fn deliver(
         }
         return Verdict::Drop(DropReason::TtlExpired);
     }
-    let hop = Hop { side: Side::Inside(gateway.network), address: packet.destination };
+    let hop = Hop { link: gateway.link(), address: packet.destination };
     let mac = match route::resolve_untold(ctx, frame, hop) {
         Ok(mac) => mac,
         Err(verdict) => return verdict,

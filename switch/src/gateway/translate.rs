@@ -4,7 +4,7 @@ use nat::{L4Sum, Outcome, Reason};
 
 use crate::ethernet::HEADER_BYTES;
 use crate::frame::{Csum, Frame, Stage};
-use crate::neigh::Side;
+use crate::neigh::Link;
 use crate::verdict::{DropReason, Verdict};
 
 use super::route::{self, Hop};
@@ -34,7 +34,7 @@ pub(super) fn out(
             tell(ctx, frame, way, icmp::Error::NetUnreachable);
             return Verdict::Drop(DropReason::NoRoute);
         };
-        let hop = Hop { side: Side::Uplink, address: next_hop };
+        let hop = Hop { link: Link::Uplink, address: next_hop };
         match route::resolve(ctx, frame, hop, way) {
             Ok(mac) => mac,
             Err(verdict) => return verdict,

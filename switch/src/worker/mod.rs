@@ -211,8 +211,8 @@ impl Worker {
     fn release_held(&mut self, now: Nanos) {
         loop {
             let neighbours = &self.shared.neighbours;
-            let released = self.engine.hold.take(|hop| {
-                !matches!(neighbours.lookup(hop.side, hop.address, now), Neighbour::Unknown)
+            let released = self.engine.hold.take(now, |hop| {
+                neighbours.lookup(hop.link, hop.address, now) != Neighbour::Unknown
             });
             let Some(mut frames) = released else { return };
             self.counters().totals.released.add(frames.len() as u64);
@@ -245,7 +245,7 @@ impl Worker {
         let hops: Vec<gateway::Hop> = self.engine.hold.hops().collect();
         self.engine.with_context(&self.shared, &self.view, now, |ctx| {
             for hop in hops {
-                gateway::ask(ctx, hop, None);
+                gateway::ask(ctx, hop);
             }
         });
     }
