@@ -27,6 +27,7 @@ pub mod fdb;
 pub mod frame;
 pub mod limits;
 pub mod mac;
+pub mod neigh;
 pub mod port;
 pub mod table;
 pub mod verdict;
