@@ -45,6 +45,11 @@ const TPACKET_V2: c_int = 1;
 /// hold some 230 GSO frames of 64 KiB, which is 10 ms at 12 Gbit/s.
 const QUEUE_BYTES: c_int = 8 << 20;
 
+/// Bytes kept free in a slot in front of the virtio-net header; what `HEADROOM_BYTES` asks and more,
+/// since that counts the header in.
+const RESERVE_BYTES: c_int = 64;
+const _: () = assert!(HEADROOM_BYTES <= 64 + VNET_HEADER_BYTES);
+
 /// Bytes of an 802.1Q tag, and of the two addresses in front of it.
 const TAG_BYTES: usize = 4;
 const ADDRESSES_BYTES: usize = 12;
@@ -357,7 +362,7 @@ fn insert_tag(memory: &mut [u8], start: usize, tag: VlanTag, offload: &mut Offlo
         return false;
     }
     if let Csum::Partial { start, .. } = &mut offload.csum {
-        let Some(moved) = start.checked_add(TAG_BYTES as u16) else {
+        let Some(moved) = start.checked_add(4) else {
             return false;
         };
         *start = moved;
@@ -428,7 +433,7 @@ fn set_options(socket: &PacketSocket, name: &str) -> Result<(), PortError> {
         (libc::PACKET_VNET_HDR, 1, "PACKET_VNET_HDR", "4.6"),
         (
             libc::PACKET_RESERVE,
-            HEADROOM_BYTES as c_int,
+            RESERVE_BYTES,
             "PACKET_RESERVE",
             "2.6.27",
         ),

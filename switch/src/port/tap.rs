@@ -88,13 +88,7 @@ impl TapDevice {
         };
         // A persistent device may have been left with the 12-byte header.
         ioctl::set_vnet_header_bytes(&device, 10).map_err(setting("TUNSETVNETHDRSZ", "2.6.33"))?;
-        let accepted = OFFLOADS
-            .iter()
-            .map(|&set| ioctl::set_offload(&device, set).map(|()| set))
-            .reduce(Result::or);
-        let accepted = accepted
-            .unwrap_or_else(|| Ok(0))
-            .map_err(setting("TUNSETOFFLOAD", "2.6.27"))?;
+        let accepted = set_best_offload(&device).map_err(setting("TUNSETOFFLOAD", "2.6.27"))?;
         Ok(Self {
             device: Arc::new(device),
             created,
@@ -134,6 +128,18 @@ impl TapDevice {
     }
 }
 
+/// Asks for the richest set of offloads the kernel takes and answers it.
+fn set_best_offload(device: &File) -> io::Result<c_uint> {
+    let mut refused = io::ErrorKind::Unsupported.into();
+    for set in OFFLOADS {
+        match ioctl::set_offload(device, set) {
+            Ok(()) => return Ok(set),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
+}
+
 /// Creates the device, or attaches to it where it exists; says whether it was created.
 fn create_or_attach(device: &File, name: [libc::c_char; libc::IFNAMSIZ]) -> io::Result<bool> {
     // IFF_TUN_EXCL makes "create" and "attach" two answers of the kernel instead of a guess.
@@ -162,9 +168,10 @@ pub struct TapEgress {
 impl TapEgress {
     /// Writes one frame with its header; the error number where the driver refuses it.
     pub(super) fn write(&self, sealed: &[u8]) -> Result<(), i32> {
-        // A write is taken whole or refused: a frame cannot be split.
         match (&*self.device).write(sealed) {
-            Ok(_) => Ok(()),
+            Ok(count) if count == sealed.len() => Ok(()),
+            // The driver takes a frame whole or not at all, so this would be a new kind of driver.
+            Ok(_) => Err(libc::EMSGSIZE),
             Err(error) => Err(error.raw_os_error().unwrap_or(libc::EIO)),
         }
     }

@@ -26,6 +26,14 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     }
 }
 
+/// The size of an option's value, as socket calls take it.
+const fn value_bytes<T>() -> libc::socklen_t {
+    const { assert!(size_of::<T>() <= 64, "option values are a few bytes") };
+    #[expect(clippy::cast_possible_truncation, reason = "at most 64, as asserted")]
+    let bytes = size_of::<T>() as libc::socklen_t;
+    bytes
+}
+
 /// The result of a system call that answers a count of bytes, or -1 on failure.
 fn check_bytes(result: libc::ssize_t) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
