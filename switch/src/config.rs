@@ -129,6 +129,14 @@ impl View {
         self.ports.get(index.index()).and_then(Option::as_ref)
     }
 
+    /// The uplink and its MTU in bytes, if it is up and has an address.
+    #[must_use]
+    pub fn live_uplink(&self) -> Option<(&UplinkView, u32)> {
+        let uplink = self.uplink.as_ref()?;
+        let port = self.port(uplink.port).filter(|port| port.up)?;
+        Some((uplink, port.mtu))
+    }
+
     /// The smallest MTU of any port but the uplink, in bytes.
     #[must_use]
     pub fn member_mtu_min(&self) -> u32 {

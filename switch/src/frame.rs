@@ -163,6 +163,8 @@ pub enum Stage {
     /// As it came in.
     #[default]
     Arrived,
+    /// From a member to outside: its source is translated; the next hop is still to be found.
+    Sourced,
     /// From a member to the external address: its source is translated, its destination not yet.
     Hairpinned,
     /// Its destination is translated to a member's; only that member's place is still to be found.

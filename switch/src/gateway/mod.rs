@@ -54,6 +54,7 @@ use crate::verdict::{DropReason, Verdict};
 pub use arp::overheard;
 pub use outside::{deliver_held, hairpinned, outside};
 pub use route::{Hop, ask};
+pub use translate::{released, sourced};
 
 /// Where a frame that the gateway made goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

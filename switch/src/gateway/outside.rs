@@ -40,7 +40,9 @@ fn packet_from_outside(
         Ok(packet) => packet,
         Err(reason) => return Verdict::Drop(reason),
     };
-    if packet.destination != uplink.address {
+    let to_member = ctx.nat.is_none()
+        && ctx.view.gateway.is_some_and(|gateway| gateway.contains(packet.destination));
+    if packet.destination != uplink.address && !to_member {
         let host = ctx.view.host.owns(packet.destination);
         let reason = if host { DropReason::HostTraffic } else { DropReason::OtherHost };
         return Verdict::Drop(reason);
@@ -65,7 +67,10 @@ fn translate_in(
     let quote = quote(ctx, frame, packet);
     let outcome = match &mut ctx.nat {
         Some(nat) => nat.inbound(&mut translate::ip(frame, packet), ctx.now),
-        None => return Verdict::Drop(DropReason::HostTraffic),
+        // Without NAT the uplink's routers know the network: packets for its members come as they
+        // are, and those for the uplink's own address are the host's.
+        None if packet.destination == way.source => Outcome::NotOurs,
+        None => Outcome::Translated,
     };
     match outcome {
         Outcome::Translated => deliver(ctx, frame, way, &quote),

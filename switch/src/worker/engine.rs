@@ -1,14 +1,15 @@
 //! One worker's own state, and a batch's way through it.
 
-use nat::{Direction, Nanos, Nat};
+use nat::{Nanos, Nat};
 
 use crate::config::View;
 use crate::counters::WorkerCounters;
 use crate::dispatch::Dispatcher;
 use crate::frame::{Batch, OwnedFrame};
-use crate::gateway::{Context, Origin};
+use crate::gateway::{self, Context, Origin};
 use crate::hold::Hold;
 use crate::pipeline;
+use crate::port::PortIndex;
 use crate::verdict::{DropReason, Verdict};
 
 use super::Shared;
@@ -86,6 +87,25 @@ impl Engine {
             now,
         };
         work(&mut ctx)
+    }
+
+    /// Fragments whose fate the NAT has come to know since the last call, as frames to be run.
+    pub(super) fn released_fragments(&mut self, shared: &Shared, view: &View) -> Vec<OwnedFrame> {
+        let mut frames = Vec::new();
+        let counters = &shared.counters[usize::from(self.index)];
+        let Some(nat) = &mut self.nat else { return frames };
+        while let Some(packet) = nat.released() {
+            counters.totals.released.add(1);
+            let Some(uplink) = &view.uplink else {
+                counters.verdict(Verdict::Drop(DropReason::UplinkDown), PortIndex::default());
+                continue;
+            };
+            match gateway::released(&packet, uplink) {
+                Ok(frame) => frames.push(frame),
+                Err(reason) => counters.verdict(Verdict::Drop(reason), uplink.port),
+            }
+        }
+        frames
     }
 
     fn send_originated(&mut self, shared: &Shared, view: &View) {
