@@ -40,7 +40,7 @@ impl Counter {
 }
 
 /// What one worker did at one port.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(64))]
 pub struct PortCounters {
     /// Frames that came in, those lost in the ring included.
@@ -52,6 +52,18 @@ pub struct PortCounters {
     /// Bytes sent out.
     pub sent_bytes: Counter,
     drops: [Counter; DropReason::COUNT],
+}
+
+impl Default for PortCounters {
+    fn default() -> Self {
+        Self {
+            received_frames: Counter::default(),
+            received_bytes: Counter::default(),
+            sent_frames: Counter::default(),
+            sent_bytes: Counter::default(),
+            drops: std::array::from_fn(|_| Counter::default()),
+        }
+    }
 }
 
 impl PortCounters {

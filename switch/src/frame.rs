@@ -202,6 +202,7 @@ impl<'r> Frame<'r> {
             start,
             end,
             offload,
+            stage: Stage::Arrived,
             ingress,
         })
     }
@@ -286,6 +287,7 @@ impl<'r> Frame<'r> {
         OwnedFrame {
             memory,
             offload: self.offload,
+            stage: self.stage,
             ingress: self.ingress,
         }
     }
@@ -312,6 +314,7 @@ impl OwnedFrame {
         Self {
             memory,
             offload,
+            stage: Stage::Arrived,
             ingress,
         }
     }

@@ -35,6 +35,7 @@
 //! addresses, or claims many, cannot cut off the others' way out.
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use nat::Nanos;
@@ -155,6 +156,8 @@ pub struct Neighbours {
     entries_max: usize,
     /// The slot at which the search for an entry to replace goes on.
     hand: Apart<AtomicUsize>,
+    /// See [`Neighbours::generation`].
+    generation: AtomicU64,
 }
 
 impl Neighbours {
@@ -165,6 +168,7 @@ impl Neighbours {
         Self {
             table: Table::new(entries_max, seed),
             entries_max,
+            generation: AtomicU64::new(0),
             hand: Apart::default(),
         }
     }
@@ -226,13 +230,28 @@ impl Neighbours {
 
     /// Notes that `address` has `mac`: an ARP reply, or a request from it for the gateway.
     pub fn confirm(&self, link: Link, address: Ipv4Addr, mac: Mac, now: Nanos) -> Confirmed {
-        self.note(link, address, mac, tenths(now), true)
+        self.announce(self.note(link, address, mac, tenths(now), true))
     }
 
     /// Notes that `address` has `mac` if there is an entry for it: an ARP packet not meant for the
     /// gateway (the "merge flag" of RFC 826).
     pub fn update(&self, link: Link, address: Ipv4Addr, mac: Mac, now: Nanos) -> Confirmed {
-        self.note(link, address, mac, tenths(now), false)
+        self.announce(self.note(link, address, mac, tenths(now), false))
+    }
+
+    /// A number that changes whenever a neighbour becomes known for whom packets may be waiting.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Release pairs with the Acquire in [`generation`](Self::generation): who sees the new number
+    /// finds the entry.
+    fn announce(&self, found: Confirmed) -> Confirmed {
+        if found == Confirmed::New {
+            self.generation.fetch_add(1, Ordering::Release);
+        }
+        found
     }
 
     fn note(&self, link: Link, address: Ipv4Addr, mac: Mac, now: u32, enter: bool) -> Confirmed {

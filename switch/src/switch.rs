@@ -158,7 +158,7 @@ impl Switch {
                     if let Some(cpu) = cpu {
                         // A processor that is not there was refused with the arguments; one that
                         // went away since leaves the thread to the scheduler.
-                        let _ = sys::affinity::pin(cpu);
+                        let _ = sys::affinity::pin_current_thread(cpu);
                     }
                     run(worker, idle, clock);
                 })

@@ -72,20 +72,18 @@ fn translate_in(
         None if packet.destination == way.source => Outcome::NotOurs,
         None => Outcome::Translated,
     };
-    match outcome {
-        Outcome::Translated => deliver(ctx, frame, way, &quote),
-        outcome => untranslated(outcome),
-    }
+    untranslated(outcome).unwrap_or_else(|| deliver(ctx, frame, way, &quote))
 }
 
-/// The verdict of a packet towards a member that was not translated here.
-fn untranslated(outcome: Outcome) -> Verdict {
-    match outcome {
+/// The verdict of a packet towards a member, unless it was translated and goes on.
+const fn untranslated(outcome: Outcome) -> Option<Verdict> {
+    Some(match outcome {
+        Outcome::Translated => return None,
         Outcome::Elsewhere { owner } | Outcome::Hairpin { owner } => Verdict::HandOver(owner),
         Outcome::Held => Verdict::Hold,
-        Outcome::NotOurs | Outcome::Translated => Verdict::Drop(DropReason::HostTraffic),
+        Outcome::NotOurs => Verdict::Drop(DropReason::HostTraffic),
         Outcome::Drop(reason) => Verdict::Drop(translate::drop_reason(reason)),
-    }
+    })
 }
 
 /// Takes a packet between two members that goes by way of the external address (RFC 4787 REQ-9)
@@ -99,10 +97,7 @@ pub fn hairpinned(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
         Some(nat) => nat.hairpin(&mut translate::ip(frame, packet), ctx.now),
         None => return Verdict::Drop(DropReason::UplinkDown),
     };
-    match outcome {
-        Outcome::Translated => deliver_held(ctx, frame),
-        outcome => untranslated(outcome),
-    }
+    untranslated(outcome).unwrap_or_else(|| deliver_held(ctx, frame))
 }
 
 /// Sends a packet whose destination is translated already on to its member: one that waited for

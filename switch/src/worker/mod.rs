@@ -36,11 +36,10 @@ use crate::counters::WorkerCounters;
 use crate::dispatch::Dispatcher;
 use crate::fdb::Fdb;
 use crate::frame::{Batch, Frame, OwnedFrame};
-use crate::gateway::{self, Context, Origin};
+use crate::gateway::{self, Origin};
 use crate::hold::Hold;
 use crate::limits::BATCH_FRAMES_MAX;
 use crate::neigh::{Neighbour, Neighbours};
-use crate::pipeline;
 use crate::port::{HotBuffers, PortIndex, Rx, Tx};
 use crate::verdict::DropReason;
 
