@@ -139,3 +139,6 @@ impl Rx {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
