@@ -147,3 +147,6 @@ impl Rx {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -109,6 +109,12 @@ impl TapDevice {
         self.segmentation
     }
 
+    /// Makes the device outlive its descriptors, as `ip tuntap add` does.
+    #[cfg(test)]
+    pub(super) fn set_persistent(&self, persistent: bool) {
+        ioctl::set_persistent(&self.device, persistent).unwrap();
+    }
+
     /// The way for any worker to send to it.
     #[must_use]
     pub fn egress(&self) -> TapEgress {

@@ -60,6 +60,15 @@ pub(in crate::port) fn set_offload(device: &File, features: c_uint) -> io::Resul
     Ok(())
 }
 
+/// Makes the device stay when its last descriptor is closed, or not (TUNSETPERSIST).
+#[cfg(test)]
+pub(in crate::port) fn set_persistent(device: &File, persistent: bool) -> io::Result<()> {
+    let persistent = libc::c_ulong::from(persistent);
+    // SAFETY: TUNSETPERSIST takes the value itself, not a pointer.
+    super::check(unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETPERSIST, persistent) })?;
+    Ok(())
+}
+
 /// Whether the device still has its interface (TUNGETIFF).
 pub(in crate::port) fn is_attached(device: &File) -> bool {
     let mut request = libc::ifreq {
