@@ -1,2 +1,16 @@
-//! The program.
+//! The program `vswitch`: command line, configuration, control socket and screens.
+//!
+//! [`dispatch`] is the way in. [`args`] says what was asked; [`config`] what a switch is to be;
+//! [`control`] is how a running one is asked and changed, [`client`] its other end; [`show`] makes
+//! screens of the answers.
 #![forbid(unsafe_code)]
+
+pub mod args;
+pub mod client;
+pub mod config;
+pub mod control;
+pub mod dispatch;
+pub mod error;
+pub mod man;
+pub mod notify;
+pub mod show;
