@@ -6,6 +6,8 @@
 
 pub mod addr;
 mod attr;
+pub mod guard;
+pub mod journal;
 pub mod link;
 pub mod monitor;
 pub mod netlink;

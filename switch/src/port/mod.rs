@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+pub mod sys;
+
 /// The place of a port in its switch; stable while the port exists, reused after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct PortIndex(pub u16);
