@@ -51,11 +51,12 @@ fn info(priority: u16) -> u32 {
 
 /// Whether the interface has a clsact (or ingress) qdisc.
 pub(super) fn qdisc_exists(netlink: &mut Netlink, ifindex: u32) -> io::Result<bool> {
-    match netlink.transact(libc::RTM_GETQDISC, 0, &message(ifindex, 0, TC_H_CLSACT, 0)) {
-        Ok(_) => Ok(true),
-        Err(err) if errno(&err) == Some(Errno::ENOENT) => Ok(false),
-        Err(err) => Err(err),
-    }
+    let replies = netlink.dump_raw(libc::RTM_GETQDISC, &message(0, 0, 0, 0))?;
+    Ok(replies.iter().any(|reply| {
+        let kind = Attrs::after(HEADER_LEN, &reply.body).string(TCA_KIND);
+        read_u32(&reply.body, 4) == Some(ifindex)
+            && matches!(kind.as_deref(), Some("clsact" | "ingress"))
+    }))
 }
 
 /// Makes the clsact qdisc.

@@ -11,6 +11,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 use super::*;
 use crate::host::journal::Outcome;
 use crate::host::link::VethEnd;
+use crate::host::monitor::Monitor;
 use crate::host::netns::Netns;
 use crate::host::netns::tests::in_fresh_netns;
 use crate::host::route::Route;
@@ -72,9 +73,23 @@ fn cable(near: &str, near_ip: Option<&str>, far_ip: &str) -> (u32, Netns) {
                 .add_address(eth0, far_ip.parse().unwrap(), 24)
                 .unwrap();
             inside.set_up(eth0, true).unwrap();
+            wait_until_running(&mut inside, eth0);
         })
         .unwrap();
+    wait_until_running(&mut netlink, index);
     (index, other)
+}
+
+/// A link carries frames only after the kernel's link watcher has seen its carrier, which it looks
+/// for once a second.
+fn wait_until_running(netlink: &mut Netlink, index: u32) {
+    let mut monitor = Monitor::open().unwrap();
+    while !netlink.link(index).unwrap().running {
+        let _ = monitor
+            .next(Some(Duration::from_secs(3)))
+            .unwrap()
+            .expect("the link comes up");
+    }
 }
 
 fn pings(from: &Netns, target: &str) -> bool {
@@ -446,6 +461,7 @@ fn a_clsact_filter_leaves_others_alone_and_is_cleaned_after_a_sigkill() {
         tc("qdisc del dev veth1 clsact");
         let before = tc("qdisc show dev veth1").stdout;
         let port = guard.install_port(index, "veth1").unwrap();
+        assert_eq!(port.rung(), Rung::Clsact, "{:?}", port.passed_over());
         assert_ne!(tc("qdisc show dev veth1").stdout, before);
         drop(port);
         assert_eq!(tc("qdisc show dev veth1").stdout, before);
