@@ -1,6 +1,7 @@
 //! The program `vswitch`: command line, configuration, control socket and screens.
 //!
 //! [`dispatch`] is the way in. [`args`] says what was asked; [`config`] what a switch is to be;
+//! [`daemon`] is what runs one, on a host that [`host`] reads and changes;
 //! [`control`] is how a running one is asked and changed, [`client`] its other end; [`show`] makes
 //! screens of the answers.
 #![forbid(unsafe_code)]
@@ -9,8 +10,10 @@ pub mod args;
 pub mod client;
 pub mod config;
 pub mod control;
+pub mod daemon;
 pub mod dispatch;
 pub mod error;
+pub mod host;
 pub mod man;
 pub mod notify;
 pub mod show;

@@ -6,6 +6,7 @@
 #![allow(unsafe_code, reason = "the one folder that may hold unsafe code")]
 
 pub mod affinity;
+pub mod bpf;
 pub(in crate::port) mod cursor;
 pub(in crate::port) mod mmap;
 pub mod poll;

@@ -1,0 +1,17 @@
+//! The host around the switch: everything that reads or touches its network configuration.
+//!
+//! Nothing in here is on the path of a frame. Every change to the host goes through the journal
+//! first, so that it can be undone at exit, by `vswitch clean`, or by the next start after a
+//! SIGKILL.
+
+pub mod addr;
+mod attr;
+pub mod guard;
+pub mod journal;
+pub mod link;
+pub mod monitor;
+pub mod netlink;
+pub mod netns;
+pub mod peer;
+pub mod route;
+pub mod sysctl;
