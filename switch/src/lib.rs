@@ -25,6 +25,7 @@
 
 pub mod fdb;
 pub mod frame;
+pub mod gso;
 pub mod limits;
 pub mod mac;
 pub mod neigh;
