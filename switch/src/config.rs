@@ -140,7 +140,11 @@ impl View {
     /// The smallest MTU of any port but the uplink, in bytes.
     #[must_use]
     pub fn member_mtu_min(&self) -> u32 {
-        let members = self.ports.iter().flatten().filter(|port| port.role != Role::Uplink);
+        let members = self
+            .ports
+            .iter()
+            .flatten()
+            .filter(|port| port.role != Role::Uplink);
         members.map(|port| port.mtu).min().unwrap_or(u32::MAX)
     }
 
@@ -153,10 +157,8 @@ impl View {
         (0u16..).zip(&self.ports).filter_map(move |(index, port)| {
             let port = port.as_ref()?;
             let index = PortIndex(index);
-            let wanted = port.up
-                && port.role != Role::Uplink
-                && port.network == network
-                && index != ingress;
+            let wanted =
+                port.up && port.role != Role::Uplink && port.network == network && index != ingress;
             wanted.then_some((index, port))
         })
     }
@@ -207,7 +209,9 @@ impl HostView {
 /// The netmask of a prefix length; longer than 32 counts as 32.
 #[must_use]
 pub fn mask(prefix: u8) -> u32 {
-    u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0)
+    u32::MAX
+        .checked_shl(32 - u32::from(prefix.min(32)))
+        .unwrap_or(0)
 }
 
 /// True if `address` is in `network`/`prefix`.
@@ -225,8 +229,16 @@ mod tests {
         assert_eq!(mask(0), 0);
         assert_eq!(mask(24), 0xffff_ff00);
         assert_eq!(mask(32), u32::MAX);
-        assert!(in_prefix(Ipv4Addr::new(8, 8, 8, 8), Ipv4Addr::UNSPECIFIED, 0));
-        assert!(!in_prefix(Ipv4Addr::new(10, 0, 1, 0), Ipv4Addr::new(10, 0, 0, 0), 24));
+        assert!(in_prefix(
+            Ipv4Addr::new(8, 8, 8, 8),
+            Ipv4Addr::UNSPECIFIED,
+            0
+        ));
+        assert!(!in_prefix(
+            Ipv4Addr::new(10, 0, 1, 0),
+            Ipv4Addr::new(10, 0, 0, 0),
+            24
+        ));
         let gateway = |prefix| GatewayView {
             network: NetworkIndex(0),
             address: Ipv4Addr::new(10, 9, 0, 1),

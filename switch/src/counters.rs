@@ -28,7 +28,8 @@ impl Counter {
     /// Adds `count`. Only the owning worker may call this.
     #[inline]
     pub fn add(&self, count: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
+        self.0
+            .store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
     }
 
     /// The count so far.
@@ -161,7 +162,10 @@ impl Totals {
                     + self.handed_over
                     + self.dropped_ingress,
             ),
-            (self.copies + self.originated, self.sent + self.dropped_egress),
+            (
+                self.copies + self.originated,
+                self.sent + self.dropped_egress,
+            ),
         ]
     }
 
@@ -241,7 +245,9 @@ mod tests {
         counters.verdict(Verdict::Drop(DropReason::SamePort), PortIndex(1));
         counters.totals.copies.add(3);
         counters.totals.sent.add(2);
-        counters.port(PortIndex(2)).drop_frames(DropReason::EgressFull, 1);
+        counters
+            .port(PortIndex(2))
+            .drop_frames(DropReason::EgressFull, 1);
         let mut totals = Totals::default();
         counters.add_to(&mut totals);
         assert!(totals.conserved(), "{totals:?}");

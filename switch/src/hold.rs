@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 use nat::Nanos;
 
 use crate::frame::{Frame, OwnedFrame};
-use crate::limits::{HELD_FRAMES_MAX, HELD_PER_NEIGHBOUR_MAX};
 use crate::gateway::Hop;
+use crate::limits::{HELD_FRAMES_MAX, HELD_PER_NEIGHBOUR_MAX};
 
 /// Longer than three requests a second apart take.
 const WAIT_MAX: Nanos = Nanos(5_000_000_000);
@@ -53,8 +53,14 @@ impl Hold {
             Some(queue) => queue,
             None => {
                 let frames = VecDeque::with_capacity(1);
-                self.queues.push(Waiting { hop, since: now, frames });
-                let Some(last) = self.queues.last_mut() else { return false };
+                self.queues.push(Waiting {
+                    hop,
+                    since: now,
+                    frames,
+                });
+                let Some(last) = self.queues.last_mut() else {
+                    return false;
+                };
                 last
             }
         };
@@ -75,8 +81,10 @@ impl Hold {
         mut settled: impl FnMut(Hop) -> bool,
     ) -> Option<Vec<OwnedFrame>> {
         let over = |since: Nanos| now.saturating_sub(since) >= WAIT_MAX;
-        let index =
-            self.queues.iter().position(|queue| over(queue.since) || settled(queue.hop))?;
+        let index = self
+            .queues
+            .iter()
+            .position(|queue| over(queue.since) || settled(queue.hop))?;
         let queue = self.queues.swap_remove(index);
         self.frames -= queue.frames.len();
         Some(queue.frames.into())
@@ -97,7 +105,10 @@ mod tests {
 
     fn push(hold: &mut Hold, last: u8, byte: u8) -> bool {
         let mut owned = OwnedFrame::new(&[byte; 60], Offload::PLAIN, PortIndex(0));
-        let hop = Hop { link: Link::Uplink, address: [192, 0, 2, last].into() };
+        let hop = Hop {
+            link: Link::Uplink,
+            address: [192, 0, 2, last].into(),
+        };
         hold.push(hop, &owned.borrow(), Nanos(0))
     }
 
@@ -105,13 +116,16 @@ mod tests {
     fn d3_frames_wait_in_order_within_bounds() {
         let mut hold = Hold::default();
         for byte in 0..20 {
-            assert_eq!(push(&mut hold, 1, byte), usize::from(byte) < HELD_PER_NEIGHBOUR_MAX);
+            assert_eq!(
+                push(&mut hold, 1, byte),
+                usize::from(byte) < HELD_PER_NEIGHBOUR_MAX
+            );
         }
         assert!(hold.take(Nanos(1), |_| false).is_none());
         let frames = hold.take(Nanos(1), |_| true).unwrap();
         let bytes: Vec<u8> = frames.iter().map(|f| f.bytes()[0]).collect();
         assert_eq!(bytes, (0..8).collect::<Vec<u8>>());
-        assert!(hold.is_empty() && hold.len() == 0);
+        assert!(hold.is_empty() && hold.is_empty());
     }
 
     #[test]

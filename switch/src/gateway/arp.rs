@@ -16,12 +16,15 @@ pub(super) fn inside(
     frame: &mut Frame<'_>,
     gateway: GatewayView,
 ) -> Verdict {
-    let Some(arp) = parse(frame) else { return Verdict::Drop(DropReason::ArpInvalid) };
+    let Some(arp) = parse(frame) else {
+        return Verdict::Drop(DropReason::ArpInvalid);
+    };
     if let Some(verdict) = overheard(ctx, frame, gateway) {
         return verdict;
     }
     if arp.operation == ArpOperation::Reply && gateway.contains(arp.sender) {
-        ctx.neighbours.confirm(gateway.link(), arp.sender, arp.sender_mac, ctx.now);
+        ctx.neighbours
+            .confirm(gateway.link(), arp.sender, arp.sender_mac, ctx.now);
     }
     // The host asks with the same addresses, so the answer may be for it.
     match ctx.view.host.port {
@@ -41,7 +44,10 @@ pub fn overheard(
     gateway: GatewayView,
 ) -> Option<Verdict> {
     let arp = parse(frame)?;
-    let from_host = ctx.view.port(frame.ingress).is_some_and(|port| port.role == Role::Host);
+    let from_host = ctx
+        .view
+        .port(frame.ingress)
+        .is_some_and(|port| port.role == Role::Host);
     if from_host {
         return None;
     }
@@ -53,7 +59,8 @@ pub fn overheard(
     if gateway.contains(arp.sender) && arp.sender_mac.is_station() {
         let (link, now) = (gateway.link(), ctx.now);
         if asks_gateway {
-            ctx.neighbours.confirm(link, arp.sender, arp.sender_mac, now);
+            ctx.neighbours
+                .confirm(link, arp.sender, arp.sender_mac, now);
         } else {
             ctx.neighbours.update(link, arp.sender, arp.sender_mac, now);
         }
@@ -71,7 +78,9 @@ pub(super) fn outside(
     frame: &mut Frame<'_>,
     uplink: &UplinkView,
 ) -> Verdict {
-    let Some(arp) = parse(frame) else { return Verdict::Drop(DropReason::ArpInvalid) };
+    let Some(arp) = parse(frame) else {
+        return Verdict::Drop(DropReason::ArpInvalid);
+    };
     if uplink.own && arp.sender == uplink.address {
         return Verdict::Drop(DropReason::ArpInvalid);
     }
@@ -79,9 +88,11 @@ pub(super) fn outside(
     let known = if arp.sender.is_unspecified() || !arp.sender_mac.is_station() {
         Confirmed::Refused
     } else if uplink.own && asks_us {
-        ctx.neighbours.confirm(Link::Uplink, arp.sender, arp.sender_mac, ctx.now)
+        ctx.neighbours
+            .confirm(Link::Uplink, arp.sender, arp.sender_mac, ctx.now)
     } else {
-        ctx.neighbours.update(Link::Uplink, arp.sender, arp.sender_mac, ctx.now)
+        ctx.neighbours
+            .update(Link::Uplink, arp.sender, arp.sender_mac, ctx.now)
     };
     match arp.operation {
         ArpOperation::Request if asks_us && uplink.own => {

@@ -78,11 +78,16 @@ impl Origin {
     /// None yet.
     #[must_use]
     pub const fn new(now: Nanos) -> Self {
-        Self { frames: Vec::new(), limiter: icmp::Limiter::new(now), ip_id: 1 }
+        Self {
+            frames: Vec::new(),
+            limiter: icmp::Limiter::new(now),
+            ip_id: 1,
+        }
     }
 
     fn push(&mut self, to: To, bytes: &[u8], from: PortIndex) {
-        self.frames.push((to, OwnedFrame::new(bytes, Offload::PLAIN, from)));
+        self.frames
+            .push((to, OwnedFrame::new(bytes, Offload::PLAIN, from)));
     }
 }
 
@@ -197,7 +202,10 @@ impl Packet {
         self.protocol == protocol::ICMP
             && !self.fragment
             && icmp::is_echo_request(
-                frame.bytes().get(HEADER_BYTES + self.header_bytes..).unwrap_or_default(),
+                frame
+                    .bytes()
+                    .get(HEADER_BYTES + self.header_bytes..)
+                    .unwrap_or_default(),
             )
     }
 }

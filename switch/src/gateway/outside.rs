@@ -17,7 +17,9 @@ const QUOTE_BYTES: usize = 548;
 
 /// Decides a frame that came in on the uplink, or was handed over by the worker it came in on.
 pub fn outside(ctx: &mut Context<'_>, frame: &mut Frame<'_>, ethernet: Ethernet) -> Verdict {
-    let Some(uplink) = &ctx.view.uplink else { return Verdict::Drop(DropReason::UplinkDown) };
+    let Some(uplink) = &ctx.view.uplink else {
+        return Verdict::Drop(DropReason::UplinkDown);
+    };
     if ethernet.destination != uplink.mac
         && (ethernet.ethertype != ARP || !ethernet.destination.is_group())
     {
@@ -41,10 +43,17 @@ fn packet_from_outside(
         Err(reason) => return Verdict::Drop(reason),
     };
     let to_member = ctx.nat.is_none()
-        && ctx.view.gateway.is_some_and(|gateway| gateway.contains(packet.destination));
+        && ctx
+            .view
+            .gateway
+            .is_some_and(|gateway| gateway.contains(packet.destination));
     if packet.destination != uplink.address && !to_member {
         let host = ctx.view.host.owns(packet.destination);
-        let reason = if host { DropReason::HostTraffic } else { DropReason::OtherHost };
+        let reason = if host {
+            DropReason::HostTraffic
+        } else {
+            DropReason::OtherHost
+        };
         return Verdict::Drop(reason);
     }
     let way = icmp::Way {
@@ -103,7 +112,9 @@ pub fn hairpinned(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
 /// Sends a packet whose destination is translated already on to its member: one that waited for
 /// the member's Ethernet address, or came by way of the external address.
 pub fn deliver_held(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
-    let Some(uplink) = &ctx.view.uplink else { return Verdict::Drop(DropReason::UplinkDown) };
+    let Some(uplink) = &ctx.view.uplink else {
+        return Verdict::Drop(DropReason::UplinkDown);
+    };
     // The packet as it was is gone, and the next hop back may be a member: nobody is told.
     let way = icmp::Way {
         source_mac: uplink.mac,
@@ -114,17 +125,14 @@ pub fn deliver_held(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
 }
 
 /// Sends a translated packet on to its member.
-fn deliver(
-    ctx: &mut Context<'_>,
-    frame: &mut Frame<'_>,
-    way: icmp::Way,
-    quote: &[u8],
-) -> Verdict {
+fn deliver(ctx: &mut Context<'_>, frame: &mut Frame<'_>, way: icmp::Way, quote: &[u8]) -> Verdict {
     let packet = match Packet::check(frame) {
         Ok(packet) => packet,
         Err(reason) => return Verdict::Drop(reason),
     };
-    let Some(gateway) = ctx.view.gateway else { return Verdict::Drop(DropReason::NoRoute) };
+    let Some(gateway) = ctx.view.gateway else {
+        return Verdict::Drop(DropReason::NoRoute);
+    };
     frame.stage = Stage::Translated;
     let tellable = !quote.is_empty();
     if packet.ttl <= 1 {
@@ -133,7 +141,10 @@ fn deliver(
         }
         return Verdict::Drop(DropReason::TtlExpired);
     }
-    let hop = Hop { link: gateway.link(), address: packet.destination };
+    let hop = Hop {
+        link: gateway.link(),
+        address: packet.destination,
+    };
     let mac = match route::resolve_untold(ctx, frame, hop) {
         Ok(mac) => mac,
         Err(verdict) => return verdict,
@@ -142,7 +153,9 @@ fn deliver(
     let mtu = route::egress_mtu(ctx, egress);
     if !route::fits(frame, packet, mtu) {
         if tellable {
-            let error = icmp::Error::FragmentationNeeded { mtu: route::icmp_mtu(mtu) };
+            let error = icmp::Error::FragmentationNeeded {
+                mtu: route::icmp_mtu(mtu),
+            };
             tell_about(ctx, quote, frame.ingress, way, error);
         }
         return Verdict::Drop(DropReason::MtuExceeded);

@@ -26,7 +26,10 @@ pub(super) fn into_network(
     if let Err(verdict) = check_ttl(ctx, frame, packet, way) {
         return verdict;
     }
-    let hop = Hop { link: gateway.link(), address: packet.destination };
+    let hop = Hop {
+        link: gateway.link(),
+        address: packet.destination,
+    };
     let mac = match resolve(ctx, frame, hop, way) {
         Ok(mac) => mac,
         Err(verdict) => return verdict,
@@ -34,7 +37,12 @@ pub(super) fn into_network(
     let egress = ctx.fdb.lookup(gateway.network.0, mac, ctx.now);
     let mtu = egress_mtu(ctx, egress);
     if !fits(frame, packet, mtu) {
-        tell(ctx, frame, way, icmp::Error::FragmentationNeeded { mtu: icmp_mtu(mtu) });
+        tell(
+            ctx,
+            frame,
+            way,
+            icmp::Error::FragmentationNeeded { mtu: icmp_mtu(mtu) },
+        );
         return Verdict::Drop(DropReason::MtuExceeded);
     }
     decrement_ttl(frame);
@@ -66,7 +74,10 @@ pub(super) fn check_ttl(
 
 /// Takes one hop off the time to live (RFC 1812 5.3.1).
 pub(super) fn decrement_ttl(frame: &mut Frame<'_>) {
-    let bytes = frame.bytes_mut().get_mut(HEADER_BYTES..).unwrap_or_default();
+    let bytes = frame
+        .bytes_mut()
+        .get_mut(HEADER_BYTES..)
+        .unwrap_or_default();
     if let Ok(mut ip) = Ipv4::parse(bytes) {
         ip.decrement_ttl();
     }

@@ -75,11 +75,21 @@ fn first_hop(
         return Err(Verdict::Drop(DropReason::NoRoute));
     };
     if !route::fits(frame, packet, mtu) {
-        let error = icmp::Error::FragmentationNeeded { mtu: route::icmp_mtu(mtu) };
+        let error = icmp::Error::FragmentationNeeded {
+            mtu: route::icmp_mtu(mtu),
+        };
         tell(ctx, frame, way, error);
         return Err(Verdict::Drop(DropReason::MtuExceeded));
     }
-    route::resolve(ctx, frame, Hop { link: Link::Uplink, address }, way)
+    route::resolve(
+        ctx,
+        frame,
+        Hop {
+            link: Link::Uplink,
+            address,
+        },
+        way,
+    )
 }
 
 fn send(frame: &mut Frame<'_>, mac: Mac, uplink: &UplinkView) -> Verdict {
@@ -101,7 +111,14 @@ pub fn sourced(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
     let Some(next_hop) = uplink.next_hop(packet.destination) else {
         return Verdict::Drop(DropReason::NoRoute);
     };
-    match route::resolve_untold(ctx, frame, Hop { link: Link::Uplink, address: next_hop }) {
+    match route::resolve_untold(
+        ctx,
+        frame,
+        Hop {
+            link: Link::Uplink,
+            address: next_hop,
+        },
+    ) {
         Ok(mac) => send(frame, mac, uplink),
         Err(verdict) => verdict,
     }
@@ -132,7 +149,10 @@ pub(super) fn ip<'f>(frame: &'f mut Frame<'_>, packet: Packet) -> nat::Packet<'f
         // An unfinished sum further in is a tunnel's; the outer one is complete.
         Csum::Partial { .. } | Csum::Complete | Csum::Unchecked => L4Sum::Full,
     };
-    let bytes = frame.bytes_mut().get_mut(HEADER_BYTES..).unwrap_or_default();
+    let bytes = frame
+        .bytes_mut()
+        .get_mut(HEADER_BYTES..)
+        .unwrap_or_default();
     nat::Packet { bytes, l4_sum }
 }
 

@@ -78,7 +78,11 @@ impl Worker {
     fn receive(&mut self, port: PortIndex, rx: Rx) {
         self.release(port);
         self.engine.dispatcher.forget(port);
-        self.ports.push(OwnRx { port, rx, look: true });
+        self.ports.push(OwnRx {
+            port,
+            rx,
+            look: true,
+        });
         self.ports_changed = true;
     }
 
@@ -96,11 +100,17 @@ impl Worker {
 
     fn nat_report(&self, now: Nanos) -> NatReport {
         self.engine.nat.as_ref().map_or_else(
-            || NatReport { now, sessions: Vec::new(), ports_used: [0; 3], capacity: 0 },
+            || NatReport {
+                now,
+                sessions: Vec::new(),
+                ports_used: [0; 3],
+                capacity: 0,
+            },
             |nat| NatReport {
                 now,
                 sessions: nat.sessions().collect(),
-                ports_used: [Protocol::Tcp, Protocol::Udp, Protocol::Icmp].map(|p| nat.ports_used(p)),
+                ports_used: [Protocol::Tcp, Protocol::Udp, Protocol::Icmp]
+                    .map(|p| nat.ports_used(p)),
                 capacity: nat.capacity(),
             },
         )

@@ -147,8 +147,17 @@ impl Worker {
     }
 
     fn poll_port(&mut self, place: usize, now: Nanos) -> usize {
-        let Self { ports, hot, shared, view, engine, .. } = self;
-        let Some(own) = ports.get_mut(place) else { return 0 };
+        let Self {
+            ports,
+            hot,
+            shared,
+            view,
+            engine,
+            ..
+        } = self;
+        let Some(own) = ports.get_mut(place) else {
+            return 0;
+        };
         if !own.look && !own.rx.has_frames() {
             return 0;
         }
@@ -242,11 +251,12 @@ impl Worker {
             return;
         }
         let hops: Vec<gateway::Hop> = self.engine.hold.hops().collect();
-        self.engine.with_context(&self.shared, &self.view, now, |ctx| {
-            for hop in hops {
-                gateway::ask(ctx, hop);
-            }
-        });
+        self.engine
+            .with_context(&self.shared, &self.view, now, |ctx| {
+                for hop in hops {
+                    gateway::ask(ctx, hop);
+                }
+            });
     }
 
     fn count_losses(&mut self) {

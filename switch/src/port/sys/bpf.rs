@@ -154,7 +154,9 @@ pub fn load_classifier(insns: &[Insn], name: &str) -> io::Result<OwnedFd> {
         ..ProgLoad::default()
     };
     // The kernel takes letters, digits, '_' and '.' only.
-    let plain = name.bytes().map(|b| if b.is_ascii_alphanumeric() { b } else { b'_' });
+    let plain = name
+        .bytes()
+        .map(|b| if b.is_ascii_alphanumeric() { b } else { b'_' });
     for (slot, byte) in attr.name.iter_mut().take(NAME_LEN - 1).zip(plain) {
         *slot = byte;
     }
@@ -242,8 +244,18 @@ mod tests {
     /// `mov r0, value; exit`
     fn constant(value: i32) -> [Insn; 2] {
         [
-            Insn { code: 0xb7, registers: 0, offset: 0, immediate: value },
-            Insn { code: 0x95, registers: 0, offset: 0, immediate: 0 },
+            Insn {
+                code: 0xb7,
+                registers: 0,
+                offset: 0,
+                immediate: value,
+            },
+            Insn {
+                code: 0x95,
+                registers: 0,
+                offset: 0,
+                immediate: 0,
+            },
         ]
     }
 
