@@ -118,13 +118,13 @@ keys! {
     Nat "no-nat" Restart |s| (!s.nat).to_string();
     NatPorts "nat-ports" Restart |s| s.nat_ports.to_string();
     NatSessions "nat-sessions" Restart |s| s.nat_sessions.to_string();
-    NatProfile "nat-profile" Now |s| s.nat_profile.to_string();
-    NatFilter "nat-filter" Now |s| s.nat_filter.to_string();
+    NatProfile "nat-profile" Restart |s| s.nat_profile.to_string();
+    NatFilter "nat-filter" Restart |s| s.nat_filter.to_string();
     Ageing "ageing" Now |s| s.ageing_secs.to_string();
     FdbMax "fdb-max" Restart |s| s.fdb_max.to_string();
     Workers "workers" Restart |s| or(s.workers, "auto");
     Cpus "cpus" Restart |s| if s.cpus.is_empty() { "any".into() } else { cpu_list(&s.cpus) };
-    BusyPoll "busy-poll" Now |s| s.busy_poll_usec.to_string();
+    BusyPoll "busy-poll" Restart |s| s.busy_poll_usec.to_string();
 }
 
 fn or<T: fmt::Display>(value: Option<T>, otherwise: &str) -> String {

@@ -186,7 +186,8 @@ impl Limiter {
             self.tokens = u32::try_from(tokens)
                 .unwrap_or(u32::MAX)
                 .min(ICMP_ERRORS_BURST);
-            self.refilled = now;
+            // Not `now`: the part of a token that has come already is kept.
+            self.refilled = Nanos(self.refilled.0.saturating_add(new.saturating_mul(NANOS_PER_TOKEN)));
         }
         let admitted = self.tokens > 0;
         self.tokens = self.tokens.saturating_sub(1);
