@@ -58,11 +58,13 @@
 //! | A2-9 A2-10 A2-15 | mid-stream pick-up, flag sets, state table | `tests::tcp`, `tcp` |
 //! | A3-1 to A3-6 | RFC 5508 REQ-1 to 7: queries and errors | `tests::icmp` |
 //! | A3-8 A3-9 | unrelated errors, refused types | `tests::icmp` |
-//! | A4-1 A4-2 A4-3 A4-4 | port choice, exhaustion, size, half-open cap | `pool`, `tests::{udp, tcp}`, `session` |
+//! | A4-1 A4-2 A4-4 | port choice, exhaustion, half-open cap | `pool`, `tests::{udp, tcp}` |
+//! | A4-3 | bytes per session | `session` |
 //! | A4-11 A4-12 | change of address; keyed hashes, bounded expiry | `tests`, `tests::udp` |
-//! | F-13 F-16 F-16c | malformed packets, loops, collisions | `tests::properties`, `tests::udp`, `index` |
+//! | F-13 F-16 F-16c | bad packets, loops, collisions | `tests::{properties, udp}`, `index` |
 #![forbid(unsafe_code)]
 
+mod admission;
 pub mod checksum;
 mod config;
 mod engine;

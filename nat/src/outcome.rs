@@ -51,7 +51,7 @@ macro_rules! reasons {
             /// Returns the reason's documentation, one line.
             #[must_use]
             pub const fn describe(self) -> &'static str {
-                match self { $(Self::$variant => concat!($($doc),+),)+ }
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii_start(),)+ }
             }
         }
     };
@@ -212,7 +212,11 @@ mod tests {
     fn every_reason_has_its_own_index_and_name() {
         for (at, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(reason.index(), at);
-            assert!(!reason.describe().is_empty());
+            assert!(
+                reason
+                    .describe()
+                    .starts_with(|c: char| c.is_ascii_uppercase())
+            );
             assert_eq!(
                 Reason::ALL
                     .iter()

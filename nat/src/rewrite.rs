@@ -31,7 +31,7 @@ pub enum Protocol {
 impl Protocol {
     /// Number of protocols.
     pub const COUNT: usize = 3;
-    /// Every protocol, in the order of [`Protocol::index`].
+    /// Every protocol, TCP first.
     pub const ALL: [Self; Self::COUNT] = [Self::Tcp, Self::Udp, Self::Icmp];
 
     /// Returns the lower-case name.

@@ -156,6 +156,11 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
+    fn a_timer_takes_16_bytes() {
+        assert_eq!(size_of::<Timer>(), 16);
+    }
+
+    #[test]
     fn falls_due_within_a_second_after_the_deadline() {
         let mut wheel = Wheel::new(4);
         wheel.schedule(2, Nanos::from_millis(5_500));
@@ -199,7 +204,8 @@ mod tests {
         /// the owner re-filing those whose deadline lies ahead.
         #[test]
         fn nothing_is_lost_nor_early(
-            steps in proptest::collection::vec((0u32..20, 0u64..2_000, 0u64..700, any::<bool>()), 1..120),
+            steps in proptest::collection::vec(
+                (0u32..20, 0u64..2_000, 0u64..700, any::<bool>()), 1..120),
         ) {
             let mut wheel = Wheel::new(20);
             let mut deadlines = [None::<Nanos>; 20];
