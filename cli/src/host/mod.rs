@@ -6,6 +6,8 @@
 
 pub mod addr;
 mod attr;
+pub mod check;
+pub mod doctor;
 pub mod guard;
 pub mod journal;
 pub mod link;
@@ -15,3 +17,4 @@ pub mod netns;
 pub mod peer;
 pub mod route;
 pub mod sysctl;
+pub mod view;

@@ -173,29 +173,8 @@ impl Change {
                 interface,
                 qdisc_made,
                 priority,
-            } => {
-                let mut netlink = Netlink::open()?;
-                netlink.link(interface.index)?;
-                let ours = clsact::remove(&mut netlink, interface.index, *priority)?;
-                if *qdisc_made {
-                    clsact::remove_empty_qdisc(&mut netlink, interface.index)?;
-                }
-                Ok(if ours {
-                    Outcome::Restored
-                } else {
-                    Outcome::Unchanged
-                })
-            }
-            Self::Tap { interface } => {
-                let mut netlink = Netlink::open()?;
-                let link = netlink.link(interface.index)?;
-                if link.kind.as_deref() != Some("tun") {
-                    return Ok(Outcome::LeftAlone(format!("index is {}'s", link.name)));
-                }
-                netlink
-                    .delete_link(interface.index)
-                    .map(|()| Outcome::Restored)
-            }
+            } => remove_filter(interface.index, *qdisc_made, *priority),
+            Self::Tap { interface } => delete_tap(interface.index),
             Self::Address {
                 interface,
                 ip,
@@ -234,6 +213,29 @@ impl Change {
             }
         }
     }
+}
+
+fn remove_filter(index: u32, qdisc_made: bool, priority: u16) -> io::Result<Outcome> {
+    let mut netlink = Netlink::open()?;
+    netlink.link(index)?;
+    let ours = clsact::remove(&mut netlink, index, priority)?;
+    if qdisc_made {
+        clsact::remove_empty_qdisc(&mut netlink, index)?;
+    }
+    Ok(if ours {
+        Outcome::Restored
+    } else {
+        Outcome::Unchanged
+    })
+}
+
+fn delete_tap(index: u32) -> io::Result<Outcome> {
+    let mut netlink = Netlink::open()?;
+    let link = netlink.link(index)?;
+    if link.kind.as_deref() != Some("tun") {
+        return Ok(Outcome::LeftAlone(format!("index is {}'s", link.name)));
+    }
+    netlink.delete_link(index).map(|()| Outcome::Restored)
 }
 
 fn put_back(key: &str, old: &str, new: &str) -> io::Result<Outcome> {
