@@ -52,6 +52,9 @@ pub fn main(argv: impl IntoIterator<Item = std::ffi::OsString>, hooks: &Hooks) -
 fn dispatch(common: &Common, action: Action, hooks: &Hooks) -> Outcome {
     match action {
         Action::Run(source) => (hooks.run)(common, source.load()?, &source),
+        Action::ExplainRun(source) => {
+            print(common.colour, &show::kernel::commands(&source.load()?))
+        }
         Action::Doctor(plan) => (hooks.doctor)(common, &plan),
         Action::Clean(plan) => (hooks.clean)(common, &plan),
         Action::Demo(plan) => (hooks.demo)(common, plan),

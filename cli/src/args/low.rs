@@ -66,10 +66,14 @@ pub struct Global {
     /// Print more messages
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// Colour the output
+    /// Colour the output: auto, always, never [default: auto]
     #[arg(short, long = "color", global = true, value_name = "WHEN", value_enum)]
-    #[arg(num_args = 0..=1, require_equals = true)]
-    #[arg(default_value = "auto", default_missing_value = "always")]
+    #[arg(num_args = 0..=1, require_equals = true, hide_possible_values = true)]
+    #[arg(
+        default_value = "auto",
+        default_missing_value = "always",
+        hide_default_value = true
+    )]
     pub colour: Colour,
 }
 

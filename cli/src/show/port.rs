@@ -138,7 +138,7 @@ fn details(ports: &[Port], view: View) -> String {
                 detail.worker,
                 detail.network,
                 detail.guard,
-                units::bytes(detail.ring_bytes)
+                units::memory(detail.ring_bytes)
             ),
         ];
         for (side, counters) in [("rx", &port.stats64.rx), ("tx", &port.stats64.tx)] {
