@@ -201,7 +201,8 @@ fn split(mut answer: Vec<u8>) -> Result<(u16, Vec<u8>), &'static str> {
     }
 }
 
-/// A path segment, or a query's value, with everything but letters, digits and `-._~` percent-encoded (RFC 3986 2.3).
+/// A path segment, or a query's value, with everything but letters, digits and `-._~`
+/// percent-encoded (RFC 3986 section 2.3).
 fn escaped(segment: &str) -> String {
     let mut out = String::with_capacity(segment.len());
     for byte in segment.bytes() {

@@ -2,208 +2,210 @@
 
 use super::{Ended, Scratch, vswitch};
 
+/// A command line, and the line it gets after `error: `.
+const BAD: &[(&str, &str)] = &[
+    ("fbd", "fbd: no such command; fix: vswitch fdb"),
+    ("bananas", "bananas: no such command; fix: vswitch --help"),
+    (
+        "d",
+        "d: the beginning of drops, doctor, demo; fix: vswitch --help",
+    ),
+    ("fdb fush", "fush: no such command; fix: vswitch fdb flush"),
+    (
+        "config",
+        "vswitch config: needs one of check; fix: vswitch config --help",
+    ),
+    (
+        "--prots a",
+        "--prots: no such flag or word here; fix: write --ports",
+    ),
+    ("-Z", "-Z: no such flag or word here; fix: vswitch --help"),
+    (
+        "fdb show extra",
+        "extra: no such flag or word here; fix: vswitch fdb show --help",
+    ),
+    (
+        "",
+        "ports: a switch needs at least one; fix: vswitch --ports veth1,veth2 --uplink eth0",
+    ),
+    (
+        "--ports a,a",
+        "a: two ports of the same device; fix: name it once",
+    ),
+    (
+        "--ports a,tap:a",
+        "tap:a: two ports of the same device; fix: name it once",
+    ),
+    (
+        "--ports a --uplink a",
+        "a: a port and the uplink at once; fix: leave a out of --ports",
+    ),
+    (
+        "--port",
+        "--port: a value is missing; fix: --port veth1,worker=0,ring=4MiB",
+    ),
+    (
+        "--port veth1,mtu=9",
+        "--port veth1,mtu=9: no option `mtu`; a port has mac, worker, ring, fdb-max; \
+             fix: --port veth1,worker=0,ring=4MiB",
+    ),
+    (
+        "--ports vhost:x",
+        "--ports vhost:x: `vhost:x`: no such kind of port `vhost`; a port is INTERFACE or \
+             tap:NAME; fix: --ports veth1,tap:web0",
+    ),
+    (
+        "--ports a --port a,worker=2 --workers 2",
+        "a: worker 2 of 2: they count from 0; fix: --workers 3",
+    ),
+    (
+        "--ports a --port a,fdb-max=9 --fdb-max 8",
+        "a: fdb-max 9 is more than the whole table's 8; fix: --fdb-max 9",
+    ),
+    (
+        "--port a,mac=2:0:0:0:0:1 --port b,mac=2:0:0:0:0:1",
+        "b: mac 02:00:00:00:00:01 is fixed to a already; fix: fix it to one port",
+    ),
+    (
+        "--ageing 3",
+        "--ageing 3: not a whole number from 10 to 1000000; fix: --ageing 300",
+    ),
+    (
+        "--ageing 30 --ageing 40",
+        "--ageing: given twice; fix: vswitch --help",
+    ),
+    (
+        "--fdb-max 1000001",
+        "--fdb-max 1000001: not a whole number from 1 to 1000000; fix: --fdb-max 8192",
+    ),
+    (
+        "--workers 65",
+        "--workers 65: not a whole number from 1 to 64; fix: --workers 2",
+    ),
+    (
+        "--cpus 1,1",
+        "--cpus 1,1: not a rising list of processors such as 0-1,3; fix: --cpus 0-1,3",
+    ),
+    (
+        "--busy-poll -1",
+        "-1: no such flag or word here; fix: vswitch --help",
+    ),
+    (
+        "--nat-sessions 0",
+        "--nat-sessions 0: not a whole number from 1 to 16777216; fix: --nat-sessions 262144",
+    ),
+    (
+        "--nat-ports 80-90",
+        "--nat-ports 80-90: not a range such as 61000-65535 within 1024-65535; \
+             fix: --nat-ports 61000-65535",
+    ),
+    (
+        "--nat-filter x",
+        "--nat-filter x: not one of apdf, adf, eif; fix: --nat-filter apdf",
+    ),
+    (
+        "--nat-profile x",
+        "--nat-profile x: not one of rfc, linux; fix: --nat-profile rfc",
+    ),
+    (
+        "--gateway 10.77.0.0/24",
+        "--gateway 10.77.0.0/24: the first or last address of 10.77.0.0/24 is no host; \
+             fix: --gateway 10.77.0.1/24",
+    ),
+    (
+        "--gateway-mac ff:ff:ff:ff:ff:ff",
+        "--gateway-mac ff:ff:ff:ff:ff:ff: a group or zero address, which no station may \
+             have; fix: --gateway-mac 02:00:00:00:00:01",
+    ),
+    (
+        "--uplink a-name-of-16-byt",
+        "--uplink a-name-of-16-byt: longer than the 15 bytes an interface name may have; \
+             fix: --uplink eth0",
+    ),
+    (
+        "--ports a --nat-ports 61000-62000",
+        "--nat-ports: means nothing without an uplink; fix: add --uplink eth0",
+    ),
+    (
+        "--ports a --uplink b --uplink-mac 2:0:0:0:0:1",
+        "--uplink-mac: belongs to an address of the switch's own; \
+             fix: add --uplink-address CIDR",
+    ),
+    (
+        "--ports a --uplink b --no-nat --nat-ports 61000-62000",
+        "--nat-ports: means nothing with --no-nat; fix: leave one of them out",
+    ),
+    (
+        "--ports a --uplink b --gateway 10.0.0.1/8 --uplink-address 10.9.0.2/24",
+        "--gateway 10.0.0.1/8: the same network as --uplink-address 10.9.0.2/24; \
+             fix: --gateway 10.77.0.1/24",
+    ),
+    (
+        "--ports a fdb",
+        "run flags before `fdb`: they belong to `vswitch run`; \
+             fix: vswitch fdb --help",
+    ),
+    (
+        "-s doctor",
+        "-s, -d, -o or --brief before `doctor`: they belong to tables; fix: vswitch -s port",
+    ),
+    (
+        "--socket /x --ports a",
+        "--socket: a running vswitch names its own: RUN_DIR/NAME.sock; \
+             fix: --run-dir DIR --name NAME",
+    ),
+    (
+        "--color=red fdb",
+        "--color red: not one of auto, always, never; fix: --color=auto",
+    ),
+    (
+        "-q -v fdb",
+        "--quiet: not with --verbose; fix: vswitch fdb --help",
+    ),
+    (
+        "--name a/b fdb",
+        "--name a/b: a name has 1 to 15 letters, digits, `.`, `_`, `-`, and starts with a \
+             letter or digit; fix: --name vswitch0",
+    ),
+    (
+        "clean x --all",
+        "NAME: not with --all; fix: vswitch clean --help",
+    ),
+    (
+        "completion tcsh",
+        "tcsh: not one of bash, zsh, fish, elvish; fix: vswitch completion --help",
+    ),
+    (
+        "config check",
+        "FILE: missing; fix: vswitch config check --help",
+    ),
+    (
+        "drops --why NO_ROUT",
+        "--why NO_ROUT: no such reason; is it NO_ROUTE?; fix: --why NO_ROUTE",
+    ),
+    (
+        "fdb add 1:2 dev x",
+        "1:2: not a MAC address (expected six hex pairs such as 02:00:00:00:00:01); \
+             fix: vswitch fdb add --help",
+    ),
+    (
+        "fdb add 02:00:00:00:00:01 to veth1",
+        "to: the word `dev` belongs here; fix: vswitch fdb add --help",
+    ),
+    (
+        "fdb add 02:00:00:00:00:01",
+        "dev, PORT: missing; fix: vswitch fdb add --help",
+    ),
+    (
+        "fdb flush dev",
+        "PORT: missing; fix: vswitch fdb flush --help",
+    ),
+];
+
 /// Goal: no bad input gets more than one line, and none without a reason and something to do.
 #[test]
 fn every_bad_command_line_gets_one_line_with_a_fix_and_exit_code_2() {
-    let cases = [
-        ("fbd", "fbd: no such command; fix: vswitch fdb"),
-        ("bananas", "bananas: no such command; fix: vswitch --help"),
-        (
-            "d",
-            "d: the beginning of drops, doctor, demo; fix: vswitch --help",
-        ),
-        ("fdb fush", "fush: no such command; fix: vswitch fdb flush"),
-        (
-            "config",
-            "vswitch config: needs one of check; fix: vswitch config --help",
-        ),
-        (
-            "--prots a",
-            "--prots: no such flag or word here; fix: write --ports",
-        ),
-        ("-Z", "-Z: no such flag or word here; fix: vswitch --help"),
-        (
-            "fdb show extra",
-            "extra: no such flag or word here; fix: vswitch fdb show --help",
-        ),
-        (
-            "",
-            "ports: a switch needs at least one; fix: vswitch --ports veth1,veth2 --uplink eth0",
-        ),
-        (
-            "--ports a,a",
-            "a: two ports of the same device; fix: name it once",
-        ),
-        (
-            "--ports a,tap:a",
-            "tap:a: two ports of the same device; fix: name it once",
-        ),
-        (
-            "--ports a --uplink a",
-            "a: a port and the uplink at once; fix: leave a out of --ports",
-        ),
-        (
-            "--port",
-            "--port: a value is missing; fix: --port veth1,worker=0,ring=4MiB",
-        ),
-        (
-            "--port veth1,mtu=9",
-            "--port veth1,mtu=9: no option `mtu`; a port has mac, worker, ring, fdb-max; \
-             fix: --port veth1,worker=0,ring=4MiB",
-        ),
-        (
-            "--ports vhost:x",
-            "--ports vhost:x: `vhost:x`: no such kind of port `vhost`; a port is INTERFACE or \
-             tap:NAME; fix: --ports veth1,tap:web0",
-        ),
-        (
-            "--ports a --port a,worker=2 --workers 2",
-            "a: worker 2 of 2: they count from 0; fix: --workers 3",
-        ),
-        (
-            "--ports a --port a,fdb-max=9 --fdb-max 8",
-            "a: fdb-max 9 is more than the whole table's 8; fix: --fdb-max 9",
-        ),
-        (
-            "--port a,mac=2:0:0:0:0:1 --port b,mac=2:0:0:0:0:1",
-            "b: mac 02:00:00:00:00:01 is fixed to a already; fix: fix it to one port",
-        ),
-        (
-            "--ageing 3",
-            "--ageing 3: not a whole number from 10 to 1000000; fix: --ageing 300",
-        ),
-        (
-            "--ageing 30 --ageing 40",
-            "--ageing: given twice; fix: vswitch --help",
-        ),
-        (
-            "--fdb-max 1000001",
-            "--fdb-max 1000001: not a whole number from 1 to 1000000; fix: --fdb-max 8192",
-        ),
-        (
-            "--workers 65",
-            "--workers 65: not a whole number from 1 to 64; fix: --workers 2",
-        ),
-        (
-            "--cpus 1,1",
-            "--cpus 1,1: not a rising list of processors such as 0-1,3; fix: --cpus 0-1,3",
-        ),
-        (
-            "--busy-poll -1",
-            "-1: no such flag or word here; fix: vswitch --help",
-        ),
-        (
-            "--nat-sessions 0",
-            "--nat-sessions 0: not a whole number from 1 to 16777216; fix: --nat-sessions 262144",
-        ),
-        (
-            "--nat-ports 80-90",
-            "--nat-ports 80-90: not a range such as 61000-65535 within 1024-65535; \
-             fix: --nat-ports 61000-65535",
-        ),
-        (
-            "--nat-filter x",
-            "--nat-filter x: not one of apdf, adf, eif; fix: --nat-filter apdf",
-        ),
-        (
-            "--nat-profile x",
-            "--nat-profile x: not one of rfc, linux; fix: --nat-profile rfc",
-        ),
-        (
-            "--gateway 10.77.0.0/24",
-            "--gateway 10.77.0.0/24: the first or last address of 10.77.0.0/24 is no host; \
-             fix: --gateway 10.77.0.1/24",
-        ),
-        (
-            "--gateway-mac ff:ff:ff:ff:ff:ff",
-            "--gateway-mac ff:ff:ff:ff:ff:ff: a group or zero address, which no station may \
-             have; fix: --gateway-mac 02:00:00:00:00:01",
-        ),
-        (
-            "--uplink a-name-of-16-byt",
-            "--uplink a-name-of-16-byt: longer than the 15 bytes an interface name may have; \
-             fix: --uplink eth0",
-        ),
-        (
-            "--ports a --nat-ports 61000-62000",
-            "--nat-ports: means nothing without an uplink; fix: add --uplink eth0",
-        ),
-        (
-            "--ports a --uplink b --uplink-mac 2:0:0:0:0:1",
-            "--uplink-mac: belongs to an address of the switch's own; \
-             fix: add --uplink-address CIDR",
-        ),
-        (
-            "--ports a --uplink b --no-nat --nat-ports 61000-62000",
-            "--nat-ports: means nothing with --no-nat; fix: leave one of them out",
-        ),
-        (
-            "--ports a --uplink b --gateway 10.0.0.1/8 --uplink-address 10.9.0.2/24",
-            "--gateway 10.0.0.1/8: the same network as --uplink-address 10.9.0.2/24; \
-             fix: --gateway 10.77.0.1/24",
-        ),
-        (
-            "--ports a fdb",
-            "run flags before `fdb`: they belong to `vswitch run`; \
-             fix: vswitch fdb --help",
-        ),
-        (
-            "-s doctor",
-            "-s, -d, -o or --brief before `doctor`: they belong to tables; fix: vswitch -s port",
-        ),
-        (
-            "--socket /x --ports a",
-            "--socket: a running vswitch names its own: RUN_DIR/NAME.sock; \
-             fix: --run-dir DIR --name NAME",
-        ),
-        (
-            "--color=red fdb",
-            "--color red: not one of auto, always, never; fix: --color=auto",
-        ),
-        (
-            "-q -v fdb",
-            "--quiet: not with --verbose; fix: vswitch fdb --help",
-        ),
-        (
-            "--name a/b fdb",
-            "--name a/b: a name has 1 to 15 letters, digits, `.`, `_`, `-`, and starts with a \
-             letter or digit; fix: --name vswitch0",
-        ),
-        (
-            "clean x --all",
-            "NAME: not with --all; fix: vswitch clean --help",
-        ),
-        (
-            "completion tcsh",
-            "tcsh: not one of bash, zsh, fish, elvish; fix: vswitch completion --help",
-        ),
-        (
-            "config check",
-            "FILE: missing; fix: vswitch config check --help",
-        ),
-        (
-            "drops --why NO_ROUT",
-            "--why NO_ROUT: no such reason; is it NO_ROUTE?; fix: --why NO_ROUTE",
-        ),
-        (
-            "fdb add 1:2 dev x",
-            "1:2: not a MAC address (expected six hex pairs such as 02:00:00:00:00:01); \
-             fix: vswitch fdb add --help",
-        ),
-        (
-            "fdb add 02:00:00:00:00:01 to veth1",
-            "to: the word `dev` belongs here; fix: vswitch fdb add --help",
-        ),
-        (
-            "fdb add 02:00:00:00:00:01",
-            "dev, PORT: missing; fix: vswitch fdb add --help",
-        ),
-        (
-            "fdb flush dev",
-            "PORT: missing; fix: vswitch fdb flush --help",
-        ),
-    ];
-    for (words, line) in cases {
+    for (words, line) in BAD {
         let expected = Ended {
             code: 2,
             stdout: String::new(),
@@ -227,6 +229,7 @@ fn global_flags_go_before_and_after_any_noun_and_iproute_spellings_are_understoo
         "nat flush --name lab",
         "port del tap:web0 --name lab",
         "stat --name lab",
+        "-s drops -o show -d --name lab",
         "--name lab fdb flush dev veth1",
     ] {
         let ended = vswitch(&format!("{words} --run-dir {run_dir}"), &[]);

@@ -223,6 +223,21 @@ impl World {
             Request::Nat(reply) => reply.send(Ok(self.nat.clone())),
             Request::Drops(reply) => reply.send(Ok(self.drops.clone())),
             Request::Status(reply) => reply.send(Ok(self.status.clone())),
+            Request::PortDel(name, reply) if name == "hang0" => {
+                hung.push(Request::PortDel(name, reply));
+            }
+            change @ (Request::PortAdd(..)
+            | Request::PortDel(..)
+            | Request::FdbAdd { .. }
+            | Request::FdbDel(..)
+            | Request::FdbFlush(..)
+            | Request::NatFlush(_)
+            | Request::NeighFlush(_)) => self.change(change),
+        }
+    }
+
+    fn change(&mut self, request: Request) {
+        match request {
             Request::PortAdd(spec, reply) => {
                 let device = spec.word.device().to_owned();
                 if self.ports.iter().any(|port| port.ifname == device) {
@@ -238,9 +253,6 @@ impl World {
                 self.ports
                     .push(port(index, &spec.word.to_string(), Role::Port, None));
                 reply.send(Ok(api::Done::new(format!("port {} added", spec.word), 1)));
-            }
-            Request::PortDel(name, reply) if name == "hang0" => {
-                hung.push(Request::PortDel(name, reply));
             }
             Request::PortDel(name, reply) => {
                 let before = self.ports.len();
@@ -299,6 +311,12 @@ impl World {
                     fix: String::new(),
                 }));
             }
+            Request::Ports(_)
+            | Request::Fdb(_)
+            | Request::Neighbours(_)
+            | Request::Nat(_)
+            | Request::Drops(_)
+            | Request::Status(_) => unreachable!("answered above"),
         }
     }
 }

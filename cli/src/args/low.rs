@@ -407,7 +407,6 @@ impl FlushNoun {
 
 /// `drops …`.
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub struct DropsNoun {
     #[command(flatten)]
     view: ViewArgs,
@@ -440,8 +439,8 @@ impl DropsNoun {
             Some(Some(reason)) => Action::Explain(vec![reason]),
             Some(None) => Action::Explain(DropReason::ALL.to_vec()),
             None => {
-                let own = self.verb.map_or(self.view, |verb| verb.view());
-                Action::Show(Table::Drops, own.or(root))
+                let own = self.verb.map_or_else(ViewArgs::default, |verb| verb.view());
+                Action::Show(Table::Drops, own.plus(self.view).or(root))
             }
         }
     }
