@@ -1,5 +1,6 @@
 //! The configuration file: what it comes to, and how its mistakes are shown.
 
+use proptest::prelude::*;
 use vswitch_cli::args::{self, Action};
 use vswitch_cli::config::{Layer, Settings, check, file};
 
@@ -226,4 +227,37 @@ fn defaults_are_those_documented() {
         !flags("--ports a").settle().unwrap().nat,
         "nothing to translate to"
     );
+}
+
+proptest! {
+    /// Goal: no text makes the parser or the quoting of its mistakes panic. Method: pieces of
+    /// valid files, cut and mixed with any characters.
+    #[test]
+    fn any_text_is_settings_or_a_mistake_with_its_place(
+        from in 0..FULL.len(), len in 0..400_usize, noise in "\\PC{0,20}", tail in any::<String>(),
+    ) {
+        let whole: Vec<char> = FULL.chars().collect();
+        let piece: String = whole.iter().skip(from).take(len).collect();
+        for text in [format!("{piece}{noise}"), format!("{noise}\n{piece}\r\n{tail}"), tail] {
+            if let Err(error) = file::parse("t", &text) {
+                prop_assert!(error.what.starts_with("t:"), "{error}");
+                let excerpt = error.excerpt.unwrap();
+                let lines: Vec<_> = excerpt.split('\n').collect();
+                prop_assert_eq!(lines.len(), 3, "{}", excerpt);
+                prop_assert!(lines[2].contains('^'));
+            }
+        }
+    }
+
+    /// Goal: any words at all are an invocation or one line of error.
+    #[test]
+    fn any_words_are_understood_or_refused_in_one_line(
+        words in prop::collection::vec("(run|fdb|port|add|dev|--[a-z-]{1,12}|-[a-z]{1,4}|\\PC{0,8})", 0..6),
+    ) {
+        let argv = std::iter::once("vswitch".into()).chain(words.into_iter().map(Into::into));
+        if let Err(args::Stop::Error(error)) = args::parse(argv) {
+            prop_assert_eq!(error.exit, vswitch_cli::error::Exit::Usage);
+            prop_assert_eq!(error.to_string().lines().count(), 1, "{}", error);
+        }
+    }
 }

@@ -124,7 +124,10 @@ impl Mistake {
             .find('\n')
             .map_or(text.len(), |length| start + length);
         let number = text[..start].matches('\n').count() + 1;
-        let line = text[line_start..line_end].trim_end_matches('\r');
+        // Quoted as it is but for what would move the cursor; a tab keeps the underline in place.
+        let line = text[line_start..line_end]
+            .trim_end_matches('\r')
+            .replace(|c: char| c.is_control() && c != '\t', "?");
         let before: String = text[line_start..start]
             .chars()
             .map(|c| if c == '\t' { '\t' } else { ' ' })

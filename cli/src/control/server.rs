@@ -44,7 +44,8 @@ pub struct Server {
 
 impl Server {
     /// Serves `listener` (which is non-blocking, as [`Instance::listen`](super::Instance::listen)
-    /// gives it) in a thread of its own, passing every request on to `owner`.
+    /// gives it) in a thread of its own, passing every request on to `owner`. The thread inherits
+    /// the caller's signal mask, so block what the owner waits for before.
     ///
     /// # Errors
     /// The kernel refuses the thread or its epoll instance.
