@@ -73,7 +73,9 @@ impl<'a> Client<'a> {
             }
             Mutation::FdbDel(mac) => ("DELETE", format!("/fdb/{mac}"), None),
             Mutation::FdbFlush(None) => ("POST", "/fdb/flush".into(), None),
-            Mutation::FdbFlush(Some(port)) => ("POST", format!("/fdb/flush?port={port}"), None),
+            Mutation::FdbFlush(Some(port)) => {
+                ("POST", format!("/fdb/flush?port={}", escaped(port)), None)
+            }
             Mutation::NatFlush => ("POST", "/nat/flush".into(), None),
             Mutation::NeighFlush => ("POST", "/neigh/flush".into(), None),
         };
@@ -199,7 +201,8 @@ fn split(mut answer: Vec<u8>) -> Result<(u16, Vec<u8>), &'static str> {
     }
 }
 
-/// A path segment with everything but letters, digits and `-._~` percent-encoded (RFC 3986 2.3).
+/// A path segment, or a query's value, with everything but letters, digits and `-._~`
+/// percent-encoded (RFC 3986 section 2.3).
 fn escaped(segment: &str) -> String {
     let mut out = String::with_capacity(segment.len());
     for byte in segment.bytes() {

@@ -16,7 +16,7 @@ use crate::args::{
 use crate::client::Client;
 use crate::config::{Settings, Source, check};
 use crate::control::api;
-use crate::error::{CliError, Exit};
+use crate::error::{CliError, Exit, printable};
 use crate::{man, show};
 
 /// What a command comes to.
@@ -52,6 +52,9 @@ pub fn main(argv: impl IntoIterator<Item = std::ffi::OsString>, hooks: &Hooks) -
 fn dispatch(common: &Common, action: Action, hooks: &Hooks) -> Outcome {
     match action {
         Action::Run(source) => (hooks.run)(common, source.load()?, &source),
+        Action::ExplainRun(source) => {
+            print(common.colour, &show::kernel::commands(&source.load()?))
+        }
         Action::Doctor(plan) => (hooks.doctor)(common, &plan),
         Action::Clean(plan) => (hooks.clean)(common, &plan),
         Action::Demo(plan) => (hooks.demo)(common, plan),
@@ -172,7 +175,7 @@ fn write(colour: Colour, bytes: &[u8]) -> Outcome {
 /// Writes a line for the operator to stderr, unless `-q` was given.
 pub fn message(common: &Common, text: &str) {
     if !common.quiet {
-        to_stderr(common.colour, &format!("{text}\n"));
+        to_stderr(common.colour, &format!("{}\n", printable(text)));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Errors for the operator: what went wrong, why, and the command that fixes it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::process::ExitCode;
 
@@ -73,9 +74,14 @@ impl CliError {
 
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}: {}", self.what, self.why)?;
+        write!(
+            f,
+            "error: {}: {}",
+            printable(&self.what),
+            printable(&self.why)
+        )?;
         if !self.fix.is_empty() {
-            write!(f, "; fix: {}", self.fix)?;
+            write!(f, "; fix: {}", printable(&self.fix))?;
         }
         match &self.excerpt {
             Some(excerpt) => write!(f, "\n{excerpt}"),
@@ -85,6 +91,18 @@ impl fmt::Display for CliError {
 }
 
 impl std::error::Error for CliError {}
+
+/// A text without control characters, which become `?`. Names come from the command line, from
+/// files, and from the kernel, where a container may call its interface whatever it likes: none of
+/// them shall move the cursor of the operator's terminal.
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if text.contains(char::is_control) {
+        Cow::Owned(text.replace(char::is_control, "?"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
 
 /// The word of `words` nearest to `typed`, if it is near enough to be a slip of the finger
 /// (optimal string alignment distance of at most a third of its length, two at the least).
@@ -131,6 +149,8 @@ mod tests {
         assert_eq!(error.to_string(), line);
         let bare = CliError::failed("veth1", "no such device", "");
         assert_eq!(bare.to_string(), "error: veth1: no such device");
+        let hostile = CliError::failed("\u{1b}[2Jveth1\n", "gone", "");
+        assert_eq!(hostile.to_string(), "error: ?[2Jveth1?: gone");
     }
 
     #[test]

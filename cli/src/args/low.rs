@@ -66,10 +66,14 @@ pub struct Global {
     /// Print more messages
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// Colour the output
+    /// Colour the output: auto, always, never [default: auto]
     #[arg(short, long = "color", global = true, value_name = "WHEN", value_enum)]
-    #[arg(num_args = 0..=1, require_equals = true)]
-    #[arg(default_value = "auto", default_missing_value = "always")]
+    #[arg(num_args = 0..=1, require_equals = true, hide_possible_values = true)]
+    #[arg(
+        default_value = "auto",
+        default_missing_value = "always",
+        hide_default_value = true
+    )]
     pub colour: Colour,
 }
 
@@ -403,7 +407,6 @@ impl FlushNoun {
 
 /// `drops …`.
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub struct DropsNoun {
     #[command(flatten)]
     view: ViewArgs,
@@ -436,8 +439,8 @@ impl DropsNoun {
             Some(Some(reason)) => Action::Explain(vec![reason]),
             Some(None) => Action::Explain(DropReason::ALL.to_vec()),
             None => {
-                let own = self.verb.map_or(self.view, |verb| verb.view());
-                Action::Show(Table::Drops, own.or(root))
+                let own = self.verb.map_or_else(ViewArgs::default, |verb| verb.view());
+                Action::Show(Table::Drops, own.plus(self.view).or(root))
             }
         }
     }

@@ -69,6 +69,8 @@ pub struct View {
 pub enum Action {
     /// Run a switch in the foreground.
     Run(Box<Source>),
+    /// Print the commands by which the kernel would do what `run` does.
+    ExplainRun(Box<Source>),
     /// Show a table or the status.
     Show(Table, View),
     /// Change something in a running switch.
@@ -170,10 +172,11 @@ pub enum Stop {
 /// # Errors
 /// [`Stop`]: help was asked for, or the command line makes no sense.
 pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Invocation, Stop> {
+    let argv = iproute::long_forms(argv);
     let low = command()
-        .try_get_matches_from(iproute::long_forms(argv))
+        .try_get_matches_from(&argv)
         .and_then(|matches| low::Low::from_arg_matches(&matches))
-        .map_err(usage::stop)?;
+        .map_err(|error| usage::stop(&error, &argv))?;
     low.invocation().map_err(Stop::Error)
 }
 
@@ -215,8 +218,8 @@ impl low::Low {
         };
         let view = self.view;
         let action = match self.noun {
-            None => Action::Run(Box::new(self.run.source(named))),
-            Some(low::Noun::Run(run)) => Action::Run(Box::new(run.source(named))),
+            None => self.run.action(named),
+            Some(low::Noun::Run(run)) => run.action(named),
             Some(low::Noun::Port(noun)) => noun.action(view),
             Some(low::Noun::Fdb(noun)) => noun.action(view),
             Some(low::Noun::Neigh(noun)) => {

@@ -6,6 +6,7 @@ use clap::{Args, ValueHint};
 use switch::limits::WORKERS_MAX;
 use switch::mac::Mac;
 
+use super::Action;
 use super::low::{PortList, port_list};
 use crate::config::settings::{Cidr, NatFilter, NatProfile, PortOptions, PortRange, PortWord};
 use crate::config::words::{self, Why};
@@ -72,6 +73,9 @@ pub struct RunArgs {
     /// Configuration file; flags override it
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
+    /// Print the ip, bridge and nft commands that would do the same, and do nothing
+    #[arg(long)]
+    pub explain: bool,
 }
 
 /// A list of processors; a type of its own because clap takes a bare `Vec` for a repeated flag.
@@ -104,7 +108,17 @@ fn busy_poll(text: &str) -> Result<u32, Why> {
 
 impl RunArgs {
     /// These flags over `named`, which carries the name and the run directory.
-    pub(super) fn source(self, named: Layer) -> Source {
+    pub(super) fn action(self, named: Layer) -> Action {
+        let explain = self.explain;
+        let source = Box::new(self.source(named));
+        if explain {
+            Action::ExplainRun(source)
+        } else {
+            Action::Run(source)
+        }
+    }
+
+    fn source(self, named: Layer) -> Source {
         let mut flags = Layer {
             uplink: self.uplink,
             uplink_address: self.uplink_address,

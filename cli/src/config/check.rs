@@ -61,11 +61,20 @@ struct Port {
     #[serde(skip_serializing_if = "Option::is_none")]
     worker: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ring: Option<u64>,
+    ring: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fdb_max: Option<u32>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     mac: Vec<String>,
+}
+
+/// Whole pages, so never a fraction of a KiB.
+fn ring(bytes: u64) -> String {
+    if bytes.is_multiple_of(1 << 20) {
+        format!("{}MiB", bytes >> 20)
+    } else {
+        format!("{}KiB", bytes >> 10)
+    }
 }
 
 fn text<T: ToString>(value: Option<T>) -> Option<String> {
@@ -82,7 +91,7 @@ fn effective(settings: &Settings, schema: Option<&'static str>) -> Effective {
     let table = |port: &PortSpec| {
         let options = Port {
             worker: port.worker,
-            ring: port.ring_bytes,
+            ring: port.ring_bytes.map(ring),
             fdb_max: port.fdb_max,
             mac: port.macs.iter().map(ToString::to_string).collect(),
         };

@@ -100,7 +100,8 @@ macro_rules! keys {
             /// Its value in `settings`, as text.
             #[must_use]
             pub fn value(self, settings: &Settings) -> String {
-                match self { $(Self::$key => { let value: fn(&Settings) -> String = $value; value(settings) })+ }
+                let value: fn(&Settings) -> String = match self { $(Self::$key => $value,)+ };
+                value(settings)
             }
         }
     };

@@ -87,6 +87,23 @@ impl Mistake {
         }
     }
 
+    /// A bad value of `key`; the fix is a good one.
+    fn value(at: Range<usize>, key: &str, why: &str) -> Self {
+        let fix = words::example(key).map_or_else(String::new, |value| {
+            let bare = value == "true" || is_number(value);
+            if bare {
+                format!("{key} = {value}")
+            } else {
+                format!("{key} = \"{value}\"")
+            }
+        });
+        Self {
+            at,
+            why: format!("{key}: {why}"),
+            fix,
+        }
+    }
+
     fn unknown(at: Range<usize>, key: &str, known: &[&str]) -> Self {
         let fix = match nearest(key, known) {
             Some(word) => format!("write `{word}`"),
@@ -107,7 +124,10 @@ impl Mistake {
             .find('\n')
             .map_or(text.len(), |length| start + length);
         let number = text[..start].matches('\n').count() + 1;
-        let line = text[line_start..line_end].trim_end_matches('\r');
+        // Quoted as it is but for what would move the cursor; a tab keeps the underline in place.
+        let line = text[line_start..line_end]
+            .trim_end_matches('\r')
+            .replace(|c: char| c.is_control() && c != '\t', "?");
         let before: String = text[line_start..start]
             .chars()
             .map(|c| if c == '\t' { '\t' } else { ' ' })
@@ -144,22 +164,19 @@ fn fill(layer: &mut Layer, table: &DeTable<'_>) -> Step {
             "ports" => {}
             "port" => port_tables(layer, value)?,
             "fdb" => stations(layer, value)?,
-            word => {
-                let text = scalar(value)?;
-                match layer.set(word, &text) {
-                    Some(Ok(())) => {}
-                    Some(Err(why)) => {
-                        return Err(Mistake::new(value.span(), format!("{word}: {why}")));
-                    }
-                    None => {
-                        let tables = ["ports", "port", "fdb"];
-                        let known: Vec<_> = tables
-                            .into_iter()
-                            .chain(Layer::KEYS.iter().copied())
-                            .collect();
-                        return Err(Mistake::unknown(key.span(), word, &known));
-                    }
+            word if Layer::KEYS.contains(&word) => {
+                let text = scalar(word, value)?;
+                if let Some(Err(why)) = layer.set(word, &text) {
+                    return Err(Mistake::value(value.span(), word, &why));
                 }
+            }
+            word => {
+                let tables = ["ports", "port", "fdb"];
+                let known: Vec<_> = tables
+                    .into_iter()
+                    .chain(Layer::KEYS.iter().copied())
+                    .collect();
+                return Err(Mistake::unknown(key.span(), word, &known));
             }
         }
     }
@@ -196,8 +213,8 @@ fn port_tables(layer: &mut Layer, value: &Spanned<DeValue<'_>>) -> Step {
                 Some(_) | None => vec![value],
             };
             for one in several {
-                words::port_option(&mut set, name, &scalar(one)?)
-                    .map_err(|why| Mistake::new(one.span(), format!("{name}: {why}")))?;
+                words::port_option(&mut set, name, &scalar(name, one)?)
+                    .map_err(|why| Mistake::value(one.span(), name, &why))?;
             }
         }
         layer.add_port(word, set);
@@ -248,22 +265,21 @@ fn string<'t>(value: &'t Spanned<DeValue<'_>>) -> Step<&'t str> {
     })
 }
 
-/// A value as the text a flag would have: strings, whole numbers and booleans.
-fn scalar(value: &Spanned<DeValue<'_>>) -> Step<String> {
-    match value.get_ref() {
-        DeValue::String(text) => Ok(text.to_string()),
-        DeValue::Integer(number) if number.radix() == 10 => Ok(number.as_str().into()),
-        DeValue::Boolean(truth) => Ok(truth.to_string()),
-        DeValue::Integer(_)
-        | DeValue::Float(_)
-        | DeValue::Datetime(_)
-        | DeValue::Array(_)
-        | DeValue::Table(_) => {
-            let kind = value.get_ref().type_str();
-            Err(Mistake::new(
-                value.span(),
-                format!("no value here may be this kind of {kind}"),
-            ))
-        }
-    }
+/// The value of `key` as the text its flag would have. The kind of TOML value must be that of the
+/// key's example: a number, a truth value, or else a text in quotes.
+fn scalar(key: &str, value: &Spanned<DeValue<'_>>) -> Step<String> {
+    let example = words::example(key).unwrap_or_default();
+    let needed = match (example, value.get_ref()) {
+        ("true", DeValue::Boolean(truth)) => return Ok(truth.to_string()),
+        ("true", _) => "true or false belongs here",
+        (_, DeValue::String(text)) if !is_number(example) => return Ok(text.to_string()),
+        _ if !is_number(example) => "a text in quotes belongs here",
+        (_, DeValue::Integer(number)) if number.radix() == 10 => return Ok(number.as_str().into()),
+        _ => "a whole number in decimal belongs here",
+    };
+    Err(Mistake::value(value.span(), key, needed))
+}
+
+fn is_number(example: &str) -> bool {
+    !example.is_empty() && example.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -32,6 +32,47 @@ pub const RING_STEP_BYTES: u64 = 4096;
 
 const PORT_KEYS: &[&str] = &["mac", "worker", "ring", "fdb-max"];
 
+/// What a value of each flag, key or port option may look like: the fix for a bad one.
+const EXAMPLES: &[(&str, &str)] = &[
+    ("ports", "veth1,tap:web0"),
+    ("port", "veth1,worker=0,ring=4MiB"),
+    ("uplink", "eth0"),
+    ("uplink-address", "192.0.2.9/24"),
+    ("uplink-mac", "02:00:00:00:00:01"),
+    ("gateway", "10.77.0.1/24"),
+    ("gateway-mac", "02:00:00:00:00:01"),
+    ("no-nat", "true"),
+    ("no-host-port", "true"),
+    ("nat-ports", "61000-65535"),
+    ("nat-sessions", "262144"),
+    ("nat-profile", "rfc"),
+    ("nat-filter", "apdf"),
+    ("ageing", "300"),
+    ("fdb-max", "8192"),
+    ("workers", "2"),
+    ("cpus", "0-1,3"),
+    ("busy-poll", "50"),
+    ("config", "/etc/vswitch/lab.toml"),
+    ("name", "vswitch0"),
+    ("run-dir", "/run/vswitch"),
+    ("socket", "/run/vswitch/vswitch0.sock"),
+    ("color", "auto"),
+    ("why", "NO_ROUTE"),
+    ("out", "/usr/share/man/man1"),
+    ("mac", "02:00:00:00:00:0b"),
+    ("worker", "0"),
+    ("ring", "4MiB"),
+];
+
+/// A good value for a flag (without its dashes), a key of the file or an option of a port.
+#[must_use]
+pub fn example(word: &str) -> Option<&'static str> {
+    EXAMPLES
+        .iter()
+        .find(|(known, _)| *known == word)
+        .map(|(_, value)| *value)
+}
+
 /// A whole number within `bounds`, both included.
 ///
 /// # Errors

@@ -117,7 +117,8 @@ fn lock_file(path: &Path, name: &str) -> Result<Flock<File>, CliError> {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o644)
+            // Nobody else may open it: whoever can, can lock it and keep the name from starting.
+            .mode(0o600)
             .open(path)
             .map_err(|error| unusable(path, &error))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {

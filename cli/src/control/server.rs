@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::connect_info::Connected;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, RawQuery, State};
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::serve::IncomingStream;
 use axum::{Json, Router};
 use crossbeam_channel::{Sender, TrySendError};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 
@@ -44,7 +44,8 @@ pub struct Server {
 
 impl Server {
     /// Serves `listener` (which is non-blocking, as [`Instance::listen`](super::Instance::listen)
-    /// gives it) in a thread of its own, passing every request on to `owner`.
+    /// gives it) in a thread of its own, passing every request on to `owner`. The thread inherits
+    /// the caller's signal mask, so block what the owner waits for before.
     ///
     /// # Errors
     /// The kernel refuses the thread or its epoll instance.
@@ -307,25 +308,24 @@ async fn fdb_del(
     gate.ask(|reply| Request::FdbDel(mac, reply)).await
 }
 
+/// What may be flushed; another key is refused, or a slip of the finger would flush every port.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Flush {
+    port: Option<String>,
+}
+
 async fn fdb_flush(
     State(gate): State<Gate>,
     ConnectInfo(peer): ConnectInfo<Peer>,
-    RawQuery(query): RawQuery,
+    query: Result<Query<Flush>, QueryRejection>,
 ) -> Answer<api::Done> {
     gate.admit(peer)?;
-    // Read by hand so that a misspelt key is refused instead of flushing every port.
-    let port = match query.as_deref().map(|query| query.split_once('=')) {
-        None => None,
-        Some(Some(("port", name))) if words::port_word(name).is_ok() => Some(device(name)),
-        Some(_) => {
-            let why = "only ?port=NAME may stand there";
-            return Err(Failure::bad(
-                "/fdb/flush",
-                why,
-                "POST /fdb/flush?port=veth1",
-            ));
-        }
-    };
+    let Query(Flush { port }) = query.map_err(|rejection| {
+        let fix = "POST /fdb/flush?port=veth1";
+        Failure::bad("/fdb/flush", &rejection.body_text(), fix)
+    })?;
+    let port = port.as_deref().map(device);
     gate.ask(|reply| Request::FdbFlush(port, reply)).await
 }
 

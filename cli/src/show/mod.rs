@@ -6,6 +6,7 @@
 
 pub mod explain;
 pub mod fdb;
+pub mod kernel;
 pub mod nat;
 pub mod neigh;
 pub mod port;

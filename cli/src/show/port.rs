@@ -4,6 +4,7 @@ use super::table::{BAD, Cell, GOOD, NOTE, Table, styled};
 use super::units;
 use crate::args::View;
 use crate::control::api::{Counters, OperState, Port, Role};
+use crate::error::printable;
 
 /// The ports in the order given.
 #[must_use]
@@ -138,7 +139,7 @@ fn details(ports: &[Port], view: View) -> String {
                 detail.worker,
                 detail.network,
                 detail.guard,
-                units::bytes(detail.ring_bytes)
+                units::memory(detail.ring_bytes)
             ),
         ];
         for (side, counters) in [("rx", &port.stats64.rx), ("tx", &port.stats64.tx)] {
@@ -155,6 +156,7 @@ fn details(ports: &[Port], view: View) -> String {
         for drop in &detail.drops {
             lines.push(format!("drop {} {}", drop.reason, drop.count));
         }
+        let lines: Vec<_> = lines.iter().map(|line| printable(line)).collect();
         out.push_str(&lines.join(if view.oneline { "\\    " } else { "\n    " }));
         out.push('\n');
     }

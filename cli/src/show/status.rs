@@ -4,6 +4,7 @@ use super::table::{BAD, GOOD, STRONG, Table};
 use super::units;
 use crate::args::View;
 use crate::control::api::{Status, Totals};
+use crate::error::printable;
 
 /// The switch as a whole: a head line, the workers, and where every frame went.
 #[must_use]
@@ -30,7 +31,10 @@ pub fn status(status: &Status, view: View) -> String {
     );
     let places = [("gateway", &status.gateway), ("uplink", &status.uplink)];
     for (what, place) in places {
-        out.push_str(&format!("  {what} {}", place.as_deref().unwrap_or("none")));
+        out.push_str(&format!(
+            "  {what} {}",
+            printable(place.as_deref().unwrap_or("none"))
+        ));
     }
     out.push_str("\n\n");
     out.push_str(&workers(status).render(true));

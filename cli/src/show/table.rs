@@ -2,6 +2,8 @@
 
 use anstyle::{AnsiColor, Style};
 
+use crate::error::printable;
+
 /// Green: it works.
 pub const GOOD: Style = AnsiColor::Green.on_default();
 /// Red: it does not.
@@ -31,20 +33,15 @@ pub struct Cell {
 
 impl<T: Into<String>> From<T> for Cell {
     fn from(text: T) -> Self {
-        Self {
-            text: text.into(),
-            style: PLAIN,
-        }
+        styled(text, PLAIN)
     }
 }
 
-/// A cell with a style.
+/// A cell with a style; control characters in its text do not reach the terminal.
 #[must_use]
 pub fn styled(text: impl Into<String>, style: Style) -> Cell {
-    Cell {
-        text: text.into(),
-        style,
-    }
+    let text = printable(&text.into()).into_owned();
+    Cell { text, style }
 }
 
 /// Rows of equal length under a header.
@@ -153,6 +150,9 @@ mod tests {
         let bare = anstream::adapter::strip_str(&table.render(false)).to_string();
         assert!(bare.starts_with("veth-blue"));
         assert!(table.render(true).contains("\u{1b}[31mdo\u{1b}[0m"));
+        let mut hostile = Table::new(&["A"]);
+        hostile.row(["\u{1b}[2Jx\ny".into()]);
+        assert_eq!(hostile.render(false), "?[2Jx?y\n");
         assert_eq!(Table::new(&["A"]).render(false), "");
     }
 }

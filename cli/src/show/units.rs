@@ -12,23 +12,33 @@ pub fn bytes(value: u64) -> String {
     scaled(value, "B")
 }
 
+/// Memory: `64 KiB`, `4 MiB`. Binary and exact, as it is configured.
+#[must_use]
+pub fn memory(bytes: u64) -> String {
+    match (bytes, bytes % (1 << 20), bytes % (1 << 10)) {
+        (0, _, _) => "-".into(),
+        (_, 0, _) => format!("{} MiB", bytes >> 20),
+        (_, _, 0) => format!("{} KiB", bytes >> 10),
+        _ => format!("{bytes} B"),
+    }
+}
+
 fn scaled(value: u64, unit: &str) -> String {
     const PREFIXES: [&str; 6] = ["k", "M", "G", "T", "P", "E"];
     let gap = if unit.is_empty() { "" } else { " " };
     if value < 1000 {
         return format!("{value}{gap}{unit}");
     }
-    // In tenths of the unit below, so that rounding is exact: 999,950 becomes 1.0 M.
-    let mut tenths = u128::from(value) * 10;
+    let (value, mut divisor) = (u128::from(value), 1_u128);
     for prefix in PREFIXES {
-        tenths = (tenths + 500) / 1000;
-        if tenths < 10_000 || prefix == "E" {
-            let (whole, tenth) = (tenths / 10, tenths % 10);
-            return if whole < 100 {
-                format!("{whole}.{tenth} {prefix}{unit}")
-            } else {
-                format!("{} {prefix}{unit}", (tenths + 5) / 10)
-            };
+        divisor *= 1000;
+        // Rounded once, from the exact value: 99,950 is 100 k and 999,500 is 1.0 M.
+        let tenths = (value * 10 + divisor / 2) / divisor;
+        let whole = (value + divisor / 2) / divisor;
+        if tenths < 1000 {
+            return format!("{}.{} {prefix}{unit}", tenths / 10, tenths % 10);
+        } else if whole < 1000 {
+            return format!("{whole} {prefix}{unit}");
         }
     }
     format!("{value}{gap}{unit}")
@@ -109,6 +119,9 @@ mod tests {
         ] {
             assert_eq!(age(seconds), text);
         }
+        assert_eq!(memory(4 << 20), "4 MiB");
+        assert_eq!(memory(1_028 << 10), "1028 KiB");
+        assert_eq!(memory(100), "100 B");
         assert_eq!(rate(0.21), "0.2");
         assert_eq!(rate(81_000.0), "81.0 k");
         assert_eq!(percent(2, 4536), "0.04 %");
