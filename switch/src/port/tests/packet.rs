@@ -2,7 +2,7 @@
 
 use super::link::in_namespace;
 use super::*;
-use crate::port::PortError;
+use crate::port::{PortError, Readiness};
 
 const HYBRID: Option<RingGeometry> = Some(RingGeometry::HYBRID_DEFAULT);
 const FULL: Option<RingGeometry> = Some(RingGeometry::FULL_DEFAULT);
@@ -433,10 +433,7 @@ fn a_port_survives_its_interface_going_down_and_up() {
         let mut waiter = Waiter::new();
         let place = waiter.watch(rx.fd().unwrap());
         assert_eq!(waiter.wait(Some(PATIENCE)), 1);
-        assert_eq!(
-            waiter.readiness(place),
-            super::super::sys::poll::Readiness::Failed
-        );
+        assert_eq!(waiter.readiness(place), Readiness::Failed);
         assert_eq!(waiter.wait(Some(Duration::ZERO)), 0, "told once");
         assert!(!rx.is_gone());
 
