@@ -24,7 +24,7 @@ mod tx;
 pub use error::PortError;
 pub use hot::HotBuffers;
 pub use packet::{Fanout, FanoutGroup, PacketOptions, PacketRx, RingGeometry};
-pub use sys::poll::Waiter;
+pub use sys::poll::{Readiness, Waiter};
 pub use sys::wake::Wake;
 pub use tap::{TapDevice, TapEgress, TapRx};
 pub use tx::{Egress, Outgoing, SendOutcome, Tx};

@@ -2,9 +2,9 @@
 //!
 //! Theory of operation. The kernel copies each frame that arrives at the interface into the next
 //! free slot of a ring it shares with us (TPACKET_V2), with a virtio-net header in front that tells
-//! its offload state. [`PacketRx::fill`] lends the filled slots as frames, the pipeline edits them
-//! in place, [`Tx`](super::Tx) sends them from where they lie, and [`PacketRx::release`] gives the
-//! slots back. There is no copy on our side and no system call to receive.
+//! its offload state. [`Rx::fill`] lends the filled slots as frames, the pipeline edits them in
+//! place, [`Tx`] sends them from where they lie, and [`Rx::release`] gives the slots back. There is
+//! no copy on our side and no system call to receive.
 //!
 //! Two geometries. A GSO frame has up to 64 KiB, and slots of that size cost cache and leave little
 //! slack. So the default is *hybrid*: slots of 2 KiB, and for a frame that does not fit the kernel
@@ -23,7 +23,12 @@
 //! headroom, so the bytes of a frame are those of the wire.
 //!
 //! An interface that goes down reports ENETDOWN once and resumes by itself when it comes up; one
-//! that is deleted is gone for good ([`PacketRx::is_gone`]), even if a new one bears its name.
+//! that is deleted is gone for good ([`Rx::is_gone`]), even if a new one bears its name.
+//!
+//! [`Rx::fill`]: super::Rx::fill
+//! [`Rx::release`]: super::Rx::release
+//! [`Rx::is_gone`]: super::Rx::is_gone
+//! [`Tx`]: super::Tx
 
 mod setup;
 
@@ -131,7 +136,9 @@ impl PacketRx {
                     }
                 }
             };
-            batch.extend(read_frame(memory, start, header, *ingress, losses));
+            if let Some(frame) = read_frame(memory, start, header, *ingress, losses) {
+                batch.push(frame);
+            }
         }
         batch
     }

@@ -19,8 +19,8 @@ const TPACKET_V2: c_int = 1;
 /// hold some 230 GSO frames of 64 KiB, which is 10 ms at 12 Gbit/s.
 const QUEUE_BYTES: c_int = 8 << 20;
 
-/// Bytes kept free in a slot in front of the virtio-net header; what `HEADROOM_BYTES` asks and more,
-/// since that counts the header in.
+/// Bytes kept free in a slot in front of the virtio-net header: at least what `HEADROOM_BYTES`
+/// asks, which counts the header in.
 const RESERVE_BYTES: c_int = 64;
 const _: () = assert!(HEADROOM_BYTES <= 64 + VNET_HEADER_BYTES);
 
@@ -204,6 +204,9 @@ fn choose_geometry(
     socket: &PacketSocket,
     options: &PacketOptions<'_>,
 ) -> Result<RingGeometry, PortError> {
+    if let Some(asked) = options.geometry {
+        asked.layout().ok_or_else(|| asked.error(options.name))?;
+    }
     if let Some(full @ RingGeometry::Full { .. }) = options.geometry {
         return Ok(full);
     }

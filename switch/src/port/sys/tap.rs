@@ -31,7 +31,7 @@ pub(in crate::port) fn attach(
     name: [libc::c_char; NAME_BYTES],
     flags: c_int,
 ) -> io::Result<()> {
-    // All flags of TUNSETIFF are below 0x10000; the field is a short whose sign bit is IFF_TUN_EXCL.
+    // All flags of TUNSETIFF are below 0x10000; the field is a short, its sign bit IFF_TUN_EXCL.
     let [low, high, ..] = flags.to_le_bytes();
     let request = libc::ifreq {
         ifr_name: name,

@@ -2,6 +2,7 @@
 
 use super::link::in_namespace;
 use super::*;
+use crate::port::{PortError, Readiness};
 
 const HYBRID: Option<RingGeometry> = Some(RingGeometry::HYBRID_DEFAULT);
 const FULL: Option<RingGeometry> = Some(RingGeometry::FULL_DEFAULT);
@@ -11,11 +12,50 @@ fn out(ifindex: u32) -> Egress {
     Egress::Packet { ifindex }
 }
 
+/// The geometries this user may have.
+fn geometries(ifindex: u32) -> Vec<Option<RingGeometry>> {
+    if may_have_hybrid(ifindex) {
+        vec![HYBRID, FULL]
+    } else {
+        vec![FULL]
+    }
+}
+
+fn may_have_hybrid(ifindex: u32) -> bool {
+    match PacketRx::open(&options(ifindex, HYBRID)) {
+        Ok(_) => true,
+        Err(error @ PortError::Queue { .. }) => {
+            println!("SKIPPED with hybrid rings: {error}");
+            false
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn the_best_geometry_that_is_allowed_is_the_default() {
+    in_namespace(|links| {
+        let wire = links.wire();
+        let hybrid = may_have_hybrid(wire.near);
+        let best = if hybrid {
+            RingGeometry::HYBRID_DEFAULT
+        } else {
+            RingGeometry::FULL_DEFAULT
+        };
+        assert_eq!(
+            PacketRx::open(&options(wire.near, None))
+                .unwrap()
+                .geometry(),
+            best
+        );
+    });
+}
+
 #[test]
 fn exactly_the_frames_sent_arrive_in_order() {
     in_namespace(|links| {
         let wire = links.wire();
-        for geometry in [None, HYBRID, FULL] {
+        for geometry in geometries(wire.near).into_iter().chain([None]) {
             let mut rx = open(wire.near, geometry);
             let mut tx = Tx::open().unwrap();
             assert!(!rx.has_frames());
@@ -38,7 +78,7 @@ fn exactly_the_frames_sent_arrive_in_order() {
 fn a_gso_frame_passes_whole_through_either_ring() {
     in_namespace(|links| {
         let wire = links.wire();
-        for geometry in [HYBRID, FULL] {
+        for geometry in geometries(wire.near) {
             let mut rx = open(wire.near, geometry);
             let mut tx = Tx::open().unwrap();
             // Between small frames, and more in a row than one batch may fetch.
@@ -64,7 +104,7 @@ fn the_longest_frame_passes() {
         let wire = links.wire();
         links.set_mtu(wire.near, 65_535);
         links.set_mtu(wire.far, 65_535);
-        for geometry in [HYBRID, FULL] {
+        for geometry in geometries(wire.near) {
             let mut rx = open(wire.near, geometry);
             // The kernel itself cuts a GSO frame of 65,536 bytes or more with its Ethernet header
             // (`gso_features_check`, net/core/dev.c), so that is the longest to cross a veth.
@@ -81,7 +121,7 @@ fn frames_longer_than_64_kib_are_counted_as_truncated() {
     in_namespace(|links| {
         let wire = links.wire();
         links.set_gso_max_size(wire.far, 200_000);
-        for geometry in [HYBRID, FULL] {
+        for geometry in geometries(wire.near) {
             let mut rx = open(wire.near, geometry);
             let mut tx = Tx::open().unwrap();
             send_all(
@@ -133,7 +173,7 @@ fn tcp6_gso(payload: usize) -> Seen {
 fn vlan_tags_come_back_where_they_were() {
     in_namespace(|links| {
         let wire = links.wire();
-        for geometry in [HYBRID, FULL] {
+        for geometry in geometries(wire.near) {
             let mut rx = open(wire.near, geometry);
             let mut long = tcp4_gso(4, 40_000);
             long.bytes.splice(12..12, [0x81, 0, 0, 5]);
@@ -183,7 +223,7 @@ fn errors_are_charged_to_their_frames_across_many_calls() {
     in_namespace(|links| {
         let wire = links.wire();
         links.set_mtu(wire.near, 1000);
-        let mut rx = open(wire.near, None);
+        let mut rx = open(wire.near, Some(RingGeometry::Full { slots: 300 }));
         let mut tx = Tx::open().unwrap();
         // More than two calls' worth; the far end's MTU is 1500, the near end's 1000.
         let len = |n| match n % 7 {
@@ -292,6 +332,9 @@ fn what_this_machine_sends_is_not_received() {
 fn every_frame_is_received_or_counted_when_the_ring_is_full() {
     in_namespace(|links| {
         let wire = links.wire();
+        if !may_have_hybrid(wire.near) {
+            return;
+        }
         let mut rx = open(wire.near, SMALL);
         let mut tx = Tx::open().unwrap();
         let frames: Vec<_> = (0..1000).map(|n| frame(n, 100)).collect();
@@ -316,6 +359,9 @@ fn every_frame_is_received_or_counted_when_the_ring_is_full() {
 fn every_long_frame_is_received_or_counted_when_the_queue_is_full() {
     in_namespace(|links| {
         let wire = links.wire();
+        if !may_have_hybrid(wire.near) {
+            return;
+        }
         let mut rx = open(wire.near, HYBRID);
         let mut tx = Tx::open().unwrap();
         let mut sent = 0;
@@ -338,6 +384,9 @@ fn every_long_frame_is_received_or_counted_when_the_queue_is_full() {
 fn a_lost_copy_costs_what_is_in_the_ring_and_no_more() {
     in_namespace(|links| {
         let wire = links.wire();
+        if !may_have_hybrid(wire.near) {
+            return;
+        }
         let mut rx = open(wire.near, HYBRID);
         let mut tx = Tx::open().unwrap();
         let frames: Vec<_> = (0..4).map(|n| tcp4_gso(n, 30_000)).collect();
@@ -365,6 +414,9 @@ fn a_lost_copy_costs_what_is_in_the_ring_and_no_more() {
 fn a_port_survives_its_interface_going_down_and_up() {
     in_namespace(|links| {
         let wire = links.wire();
+        if !may_have_hybrid(wire.near) {
+            return;
+        }
         let mut rx = open(wire.near, HYBRID);
         let mut tx = Tx::open().unwrap();
         send_all(
@@ -381,10 +433,7 @@ fn a_port_survives_its_interface_going_down_and_up() {
         let mut waiter = Waiter::new();
         let place = waiter.watch(rx.fd().unwrap());
         assert_eq!(waiter.wait(Some(PATIENCE)), 1);
-        assert_eq!(
-            waiter.readiness(place),
-            super::super::sys::poll::Readiness::Failed
-        );
+        assert_eq!(waiter.readiness(place), Readiness::Failed);
         assert_eq!(waiter.wait(Some(Duration::ZERO)), 0, "told once");
         assert!(!rx.is_gone());
 

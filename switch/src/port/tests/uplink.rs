@@ -159,5 +159,21 @@ fn each_worker_gets_the_frames_of_its_slice_once() {
             receive_none(rx);
             assert_eq!(rx.losses(), Losses::default());
         }
+
+        // The members leave the group when the interface goes down and rejoin when it comes up;
+        // the steering depends on their order, which must be the same again.
+        links.set_up(wire.near, false);
+        links.set_up(wire.near, true);
+        let resumed = (0..60).any(|_| {
+            send(&mut tx, &far, &plain(vec![arp()]));
+            !receive_for(&mut workers[0], 1, SILENCE).is_empty()
+        });
+        assert!(resumed);
+        for worker in [2, 0, 1] {
+            send_all(&mut tx, &far, &of(worker));
+        }
+        for (rx, worker) in workers.iter_mut().zip(0..) {
+            assert_eq!(receive(rx, 3), of(worker));
+        }
     });
 }

@@ -1,7 +1,7 @@
 //! Goal: the cursor lends every slot the kernel fills, once, in order, with its bytes, and gives it
-//! back. Method: rings on the heap, an actor in the kernel's role that follows `tpacket_rcv`, and an
-//! oracle of plain queues that both must agree with after every step, from every start index and
-//! for rings with and without gaps between their blocks.
+//! back. Method: rings on the heap, an actor in the kernel's role that does as `tpacket_rcv` does,
+//! and an oracle of plain queues that both must agree with after every step, from every start index
+//! and for rings with and without gaps between their blocks.
 
 use super::*;
 use proptest::prelude::*;
