@@ -94,7 +94,6 @@ fn neighbour(dst: &str, dev: &str, known: bool, side: api::Side) -> api::Neighbo
         vswitch: api::NeighDetail {
             side,
             age: known.then_some(12.0),
-            held: u32::from(!known),
         },
     }
 }
@@ -146,13 +145,15 @@ fn status() -> api::Status {
         totals: api::Totals {
             received: 162_400,
             resumed: 2,
-            forwarded: 160_000,
+            forwarded: 159_000,
+            routed: 1_000,
             flooded: 300,
             answered: 90,
             absorbed: 4,
             held: 2,
             handed_over: 0,
             dropped: 2_006,
+            copies: 160_890,
             originated: 12,
             sent: 160_902,
             egress_dropped: 0,

@@ -261,8 +261,6 @@ pub struct NeighDetail {
     pub side: Side,
     /// Seconds since it last answered; `null` if it never did.
     pub age: Option<f64>,
-    /// Frames waiting for it.
-    pub held: u32,
 }
 
 /// A side of the NAT.
@@ -427,8 +425,10 @@ pub struct Totals {
     pub received: u64,
     /// Frames given a further verdict, after a hold or a hand-over.
     pub resumed: u64,
-    /// Verdict: sent to one port.
+    /// Verdict: sent to one port by the switch.
     pub forwarded: u64,
+    /// Verdict: sent to one port by the gateway.
+    pub routed: u64,
     /// Verdict: sent to all ports but one.
     pub flooded: u64,
     /// Verdict: turned round by the gateway.
@@ -441,6 +441,8 @@ pub struct Totals {
     pub handed_over: u64,
     /// Verdict: dropped as a whole.
     pub dropped: u64,
+    /// Copies made of them to be sent.
+    pub copies: u64,
     /// Frames the gateway made itself: ARP, ICMP.
     pub originated: u64,
     /// Copies that went out.
@@ -456,6 +458,7 @@ impl Totals {
     pub fn unaccounted(&self) -> i128 {
         let ends = [
             self.forwarded,
+            self.routed,
             self.flooded,
             self.answered,
             self.absorbed,

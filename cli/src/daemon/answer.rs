@@ -252,7 +252,7 @@ impl Daemon {
             switch::neigh::Neighbour::Unknown | switch::neigh::Neighbour::Failed => None,
         };
         api::NatSession {
-            proto: session.protocol.to_string(),
+            proto: session.protocol.name().into(),
             state: session.state.into(),
             inside: endpoint(session.inside),
             external: endpoint(session.external),

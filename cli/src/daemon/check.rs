@@ -2,7 +2,7 @@
 
 use crate::config::{PortWord, Settings};
 use crate::error::CliError;
-use crate::host::check::{self, Cidr, Severity, Wanted};
+use crate::host::check::{self, Severity, Wanted};
 use crate::host::peer::Peer;
 use crate::host::view::HostView;
 
@@ -30,12 +30,11 @@ pub(super) fn host(settings: &Settings) -> Result<Checked, CliError> {
     })?;
     let (cidr, _) = gateway::choose(settings.gateway, &view.peers);
     let nat_ports = (settings.nat_ports.low, settings.nat_ports.high);
-    let cidr_of = |cidr: crate::config::Cidr| Cidr { addr: cidr.address, prefix: cidr.prefix };
     let wanted = Wanted {
         ports,
         uplink: settings.uplink.clone(),
-        gateway: cidr_of(cidr),
-        uplink_address: settings.uplink_address.map(cidr_of),
+        gateway: cidr,
+        uplink_address: settings.uplink_address,
         nat_ports: (settings.nat && settings.uplink.is_some()).then_some(nat_ports),
     };
     let mut warnings = Vec::new();

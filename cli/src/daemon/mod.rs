@@ -18,6 +18,7 @@
 //! [`Daemon::stop`]; what a SIGKILL leaves is undone by the next start or `vswitch clean`.
 
 mod answer;
+mod check;
 mod gateway;
 mod lines;
 mod ports;
@@ -26,7 +27,6 @@ mod reload;
 mod start;
 mod uplink;
 
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 

@@ -32,11 +32,11 @@ impl Daemon {
         source: &Source,
     ) -> Result<Self, CliError> {
         let clock = Clock::start();
-        let mut netlink = Netlink::open().map_err(|error| no_netlink(&error))?;
-        let peers = super::check::host(&mut netlink, &settings)?;
+        let netlink = Netlink::open().map_err(|error| no_netlink(&error))?;
+        let checked = super::check::host(&settings)?;
         let (journal, left) =
             Journal::open(&settings.run_dir, &settings.name).map_err(|e| no_journal(&e))?;
-        let (cidr, gateway_source) = gateway::choose(settings.gateway, &peers);
+        let (cidr, gateway_source) = gateway::choose(settings.gateway, &checked.peers);
         let mac = settings
             .gateway_mac
             .unwrap_or_else(|| gateway::stable_mac(&settings.name, "gateway"));
@@ -60,6 +60,9 @@ impl Daemon {
             settings,
         };
         daemon.say_leftovers(&left);
+        for warning in &checked.warnings {
+            daemon.say(warning);
+        }
         match daemon.open_all() {
             Ok(()) => Ok(daemon),
             Err(error) => {

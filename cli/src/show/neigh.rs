@@ -8,10 +8,10 @@ use crate::control::api::{NeighState, Neighbour};
 /// The neighbours, inside before outside, by address.
 #[must_use]
 pub fn neigh(neighbours: &[Neighbour], view: View) -> String {
-    let headers: &[&str] = match (view.brief, view.stats || view.details) {
-        (true, _) => &["ADDRESS", "STATE", "MAC"],
-        (false, false) => &["ADDRESS", "MAC", "PORT", "SIDE", "STATE", ">AGE"],
-        (false, true) => &["ADDRESS", "MAC", "PORT", "SIDE", "STATE", ">AGE", ">HELD"],
+    let headers: &[&str] = if view.brief {
+        &["ADDRESS", "STATE", "MAC"]
+    } else {
+        &["ADDRESS", "MAC", "PORT", "SIDE", "STATE", ">AGE"]
     };
     let mut table = Table::new(headers);
     let mut sorted: Vec<_> = neighbours.iter().collect();
@@ -34,7 +34,6 @@ pub fn neigh(neighbours: &[Neighbour], view: View) -> String {
                 detail.side.to_string().into(),
                 state,
                 detail.age.map_or_else(|| "-".into(), units::age).into(),
-                detail.held.to_string().into(),
             ]);
         }
     }

@@ -78,6 +78,7 @@ fn totals(totals: &Totals) -> Table {
         "had a further verdict after a wait",
     );
     line("forwarded", totals.forwarded, "to one port");
+    line("routed", totals.routed, "to one port, by the gateway");
     line("flooded", totals.flooded, "to every port but one");
     line("answered", totals.answered, "by the gateway");
     line("absorbed", totals.absorbed, "by the gateway");
