@@ -257,7 +257,7 @@ fn fetch(
     let received = match socket.receive(room).or_else(|_| socket.receive(room)) {
         Ok(received) => received,
         Err(error) => {
-            // None is queued: the copy is lost, but those to come are still in step. After any other
+            // None is queued: the copy is lost, but those to come are still in step. After another
             // error it may be there yet, and would keep the socket readable until it is drained.
             *in_step = error.kind() == io::ErrorKind::WouldBlock;
             return Fetched::Lost;
