@@ -43,6 +43,7 @@ use super::sys::tpacket::{STATUS_COPY, SlotHeader, VlanTag};
 use super::{Losses, PortError, PortIndex};
 use crate::frame::{Batch, Csum, Frame, Offload, VNET_HEADER_BYTES};
 use crate::limits::{BATCH_FRAMES_MAX, HEADROOM_BYTES};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// Bytes of an 802.1Q tag, and of the two addresses in front of it.
@@ -252,10 +253,15 @@ fn fetch(
         return Fetched::Lost;
     };
     // The first error may be one pending on the socket since its interface went down; no frame has
-    // been taken then. A second one means that none is queued.
-    let received = socket.receive(room).or_else(|_| socket.receive(room));
-    let Ok(received) = received else {
-        return Fetched::Lost;
+    // been taken then.
+    let received = match socket.receive(room).or_else(|_| socket.receive(room)) {
+        Ok(received) => received,
+        Err(error) => {
+            // None is queued: the copy is lost, but those to come are still in step. After another
+            // error it may be there yet, and would keep the socket readable until it is drained.
+            *in_step = error.kind() == io::ErrorKind::WouldBlock;
+            return Fetched::Lost;
+        }
     };
     *in_step = received == header.len + VNET_HEADER_BYTES && same_start(room, slot, header);
     if *in_step && received <= room.len() {
