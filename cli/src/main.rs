@@ -1,3 +1,22 @@
 //! The program `vswitch`.
 #![forbid(unsafe_code)]
-fn main() {}
+
+use std::process::ExitCode;
+
+use vswitch_cli::dispatch::{self, Hooks, Outcome};
+use vswitch_cli::error::CliError;
+
+fn main() -> ExitCode {
+    let hooks = Hooks {
+        run: |_, _, _| absent("run"),
+        doctor: |_, _| absent("doctor"),
+        clean: |_, _| absent("clean"),
+        demo: |_, _| absent("demo"),
+    };
+    dispatch::main(std::env::args_os(), &hooks).into()
+}
+
+/// The merge of the daemon, the host and the demo puts their functions in its place.
+fn absent(command: &str) -> Outcome {
+    Err(CliError::failed(command, "not part of this build", ""))
+}

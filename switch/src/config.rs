@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use nat::{Filtering, Timeouts};
 
 use crate::mac::Mac;
+use crate::neigh::Link;
 use crate::port::{Egress, PortIndex};
 
 /// One broadcast domain. The first version runs a single one; tables are keyed by it all the same.
@@ -128,10 +129,22 @@ impl View {
         self.ports.get(index.index()).and_then(Option::as_ref)
     }
 
+    /// The uplink and its MTU in bytes, if it is up and has an address.
+    #[must_use]
+    pub fn live_uplink(&self) -> Option<(&UplinkView, u32)> {
+        let uplink = self.uplink.as_ref()?;
+        let port = self.port(uplink.port).filter(|port| port.up)?;
+        Some((uplink, port.mtu))
+    }
+
     /// The smallest MTU of any port but the uplink, in bytes.
     #[must_use]
     pub fn member_mtu_min(&self) -> u32 {
-        let members = self.ports.iter().flatten().filter(|port| port.role != Role::Uplink);
+        let members = self
+            .ports
+            .iter()
+            .flatten()
+            .filter(|port| port.role != Role::Uplink);
         members.map(|port| port.mtu).min().unwrap_or(u32::MAX)
     }
 
@@ -144,16 +157,20 @@ impl View {
         (0u16..).zip(&self.ports).filter_map(move |(index, port)| {
             let port = port.as_ref()?;
             let index = PortIndex(index);
-            let wanted = port.up
-                && port.role != Role::Uplink
-                && port.network == network
-                && index != ingress;
+            let wanted =
+                port.up && port.role != Role::Uplink && port.network == network && index != ingress;
             wanted.then_some((index, port))
         })
     }
 }
 
 impl GatewayView {
+    /// The link its members are on.
+    #[must_use]
+    pub const fn link(&self) -> Link {
+        Link::Network(self.network.0)
+    }
+
     /// True if `address` is in the network's subnet.
     #[must_use]
     pub fn contains(&self, address: Ipv4Addr) -> bool {
@@ -192,7 +209,9 @@ impl HostView {
 /// The netmask of a prefix length; longer than 32 counts as 32.
 #[must_use]
 pub fn mask(prefix: u8) -> u32 {
-    u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0)
+    u32::MAX
+        .checked_shl(32 - u32::from(prefix.min(32)))
+        .unwrap_or(0)
 }
 
 /// True if `address` is in `network`/`prefix`.
@@ -210,8 +229,16 @@ mod tests {
         assert_eq!(mask(0), 0);
         assert_eq!(mask(24), 0xffff_ff00);
         assert_eq!(mask(32), u32::MAX);
-        assert!(in_prefix(Ipv4Addr::new(8, 8, 8, 8), Ipv4Addr::UNSPECIFIED, 0));
-        assert!(!in_prefix(Ipv4Addr::new(10, 0, 1, 0), Ipv4Addr::new(10, 0, 0, 0), 24));
+        assert!(in_prefix(
+            Ipv4Addr::new(8, 8, 8, 8),
+            Ipv4Addr::UNSPECIFIED,
+            0
+        ));
+        assert!(!in_prefix(
+            Ipv4Addr::new(10, 0, 1, 0),
+            Ipv4Addr::new(10, 0, 0, 0),
+            24
+        ));
         let gateway = |prefix| GatewayView {
             network: NetworkIndex(0),
             address: Ipv4Addr::new(10, 9, 0, 1),

@@ -28,7 +28,8 @@ impl Counter {
     /// Adds `count`. Only the owning worker may call this.
     #[inline]
     pub fn add(&self, count: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
+        self.0
+            .store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
     }
 
     /// The count so far.
@@ -40,7 +41,7 @@ impl Counter {
 }
 
 /// What one worker did at one port.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(64))]
 pub struct PortCounters {
     /// Frames that came in, those lost in the ring included.
@@ -52,6 +53,18 @@ pub struct PortCounters {
     /// Bytes sent out.
     pub sent_bytes: Counter,
     drops: [Counter; DropReason::COUNT],
+}
+
+impl Default for PortCounters {
+    fn default() -> Self {
+        Self {
+            received_frames: Counter::default(),
+            received_bytes: Counter::default(),
+            sent_frames: Counter::default(),
+            sent_bytes: Counter::default(),
+            drops: std::array::from_fn(|_| Counter::default()),
+        }
+    }
 }
 
 impl PortCounters {
@@ -149,7 +162,10 @@ impl Totals {
                     + self.handed_over
                     + self.dropped_ingress,
             ),
-            (self.copies + self.originated, self.sent + self.dropped_egress),
+            (
+                self.copies + self.originated,
+                self.sent + self.dropped_egress,
+            ),
         ]
     }
 
@@ -229,7 +245,9 @@ mod tests {
         counters.verdict(Verdict::Drop(DropReason::SamePort), PortIndex(1));
         counters.totals.copies.add(3);
         counters.totals.sent.add(2);
-        counters.port(PortIndex(2)).drop_frames(DropReason::EgressFull, 1);
+        counters
+            .port(PortIndex(2))
+            .drop_frames(DropReason::EgressFull, 1);
         let mut totals = Totals::default();
         counters.add_to(&mut totals);
         assert!(totals.conserved(), "{totals:?}");

@@ -73,22 +73,14 @@ impl Dispatcher {
         }
     }
 
-    /// Sends what the verdicts ask for.
+    /// Sends what the verdicts ask for. The frames must have been made [`final`](finish).
     pub fn batch(
         &mut self,
         view: &View,
         counters: &WorkerCounters,
-        batch: &mut Batch<'_>,
+        batch: &Batch<'_>,
         verdicts: &Verdicts,
     ) {
-        for (frame, verdict) in batch.iter_mut().zip(verdicts) {
-            if matches!(
-                verdict,
-                Verdict::Forward(_) | Verdict::Route(_) | Verdict::Flood | Verdict::Answer
-            ) {
-                seal(frame);
-            }
-        }
         self.slow.clear();
         let mut copies = Copies::new(view, counters, self);
         for (index, (frame, verdict)) in batch.iter().zip(verdicts).enumerate() {
@@ -144,25 +136,73 @@ impl Dispatcher {
         port: &PortView,
     ) {
         let mtu = usize::try_from(port.mtu).unwrap_or(usize::MAX);
-        let cut = if frame.offload.gso == Gso::None && needs_fragments(frame, mtu) {
-            gso::fragment(frame.bytes(), frame.offload, mtu, &mut self.segments)
+        let sent = if frame.offload.gso == Gso::None {
+            self.send_fragments(counters, frame, mtu, (egress, port))
         } else {
-            gso::segment(frame.bytes(), frame.offload, &mut self.segments)
+            self.send_segments(counters, frame, mtu, (egress, port))
         };
-        if cut.is_err() || self.segments.is_empty() {
-            counters.port(egress).drop_frames(DropReason::EgressOffload, 1);
-            return;
+        match sent {
+            Ok(pieces) => counters.totals.copies.add(pieces.saturating_sub(1)),
+            Err(_) => counters
+                .port(egress)
+                .drop_frames(DropReason::EgressOffload, 1),
         }
-        counters.totals.copies.add(self.segments.len() as u64 - 1);
-        let mut pieces = self.segments.sealed();
+    }
+
+    /// Finishes the checksum, and fragments what is longer than `mtu`. In memory of its own, since
+    /// other copies of the frame go out as they are.
+    fn send_fragments(
+        &mut self,
+        counters: &WorkerCounters,
+        frame: &Frame<'_>,
+        mtu: usize,
+        to: (PortIndex, &PortView),
+    ) -> Result<u64, gso::Refusal> {
+        let mut owned = frame.to_owned();
+        let mut whole = owned.borrow();
+        let csum = whole.offload.csum;
+        whole.offload.csum = gso::complete(whole.bytes_mut(), csum)?;
+        let mut pieces = 0;
+        let mut fragments = gso::Fragments::new(whole.bytes(), whole.offload, mtu)?;
+        while fragments.fill(&mut self.segments) {
+            pieces += self.send_pieces(counters, to);
+        }
+        Ok(pieces)
+    }
+
+    fn send_segments(
+        &mut self,
+        counters: &WorkerCounters,
+        frame: &Frame<'_>,
+        mtu: usize,
+        to: (PortIndex, &PortView),
+    ) -> Result<u64, gso::Refusal> {
+        let mut pieces = 0;
+        let mut cut = gso::Cut::new(frame.bytes(), frame.offload, mtu)?;
+        while cut.fill(&mut self.segments) {
+            pieces += self.send_pieces(counters, to);
+        }
+        Ok(pieces)
+    }
+
+    /// Sends what is in the segment buffer and returns how many pieces that were.
+    fn send_pieces(
+        &mut self,
+        counters: &WorkerCounters,
+        (egress, port): (PortIndex, &PortView),
+    ) -> u64 {
+        let mut sealed = self.segments.sealed();
         loop {
-            let outgoing: ArrayVec<Outgoing<'_>, COPIES_MAX> = pieces
+            let outgoing: ArrayVec<Outgoing<'_>, COPIES_MAX> = sealed
                 .by_ref()
                 .take(COPIES_MAX)
-                .map(|sealed| Outgoing { sealed, egress: &port.egress })
+                .map(|sealed| Outgoing {
+                    sealed,
+                    egress: &port.egress,
+                })
                 .collect();
             if outgoing.is_empty() {
-                break;
+                return self.segments.len() as u64;
             }
             self.outcomes.clear();
             self.tx.send(&outgoing, &mut self.outcomes);
@@ -171,10 +211,6 @@ impl Dispatcher {
             }
         }
     }
-}
-
-fn needs_fragments(frame: &Frame<'_>, mtu: usize) -> bool {
-    gso::wire_len_max(frame.bytes(), frame.offload) > mtu
 }
 
 /// Copies of a batch on their way into one send.
@@ -205,7 +241,10 @@ impl<'b, 'd> Copies<'b, 'd> {
 
     fn flood(&mut self, index: usize, frame: &'b Frame<'_>) {
         // A packet from the uplink for a member whose place is not known floods the network.
-        let network = self.view.port(frame.ingress).map_or(NetworkIndex(0), |port| port.network);
+        let network = self
+            .view
+            .port(frame.ingress)
+            .map_or(NetworkIndex(0), |port| port.network);
         self.flood_network(index, frame, network);
     }
 
@@ -222,7 +261,9 @@ impl<'b, 'd> Copies<'b, 'd> {
             Some(port) => self.add_shaped(index, frame, (egress, port), Shape::of(frame, routed)),
             None => {
                 self.count_copy();
-                self.counters.port(egress).drop_frames(DropReason::EgressDown, 1);
+                self.counters
+                    .port(egress)
+                    .drop_frames(DropReason::EgressDown, 1);
             }
         }
     }
@@ -236,9 +277,15 @@ impl<'b, 'd> Copies<'b, 'd> {
     ) {
         self.count_copy();
         let refuses = self.dispatcher.refuses_offload.get(egress.index());
-        match shape.way(port, refuses.is_some_and(Cell::get) && frame_has_offload(frame)) {
+        match shape.way(
+            port,
+            refuses.is_some_and(Cell::get) && frame_has_offload(frame),
+        ) {
             Way::Plain => {
-                self.outgoing.push(Outgoing { sealed: frame.sealed(), egress: &port.egress });
+                self.outgoing.push(Outgoing {
+                    sealed: frame.sealed(),
+                    egress: &port.egress,
+                });
                 self.places.push((index, egress));
                 if self.outgoing.is_full() {
                     self.flush();
@@ -251,14 +298,24 @@ impl<'b, 'd> Copies<'b, 'd> {
 
     fn count_copy(&self) {
         let totals = &self.counters.totals;
-        if self.originated { totals.originated.add(1) } else { totals.copies.add(1) }
+        if self.originated {
+            totals.originated.add(1);
+        } else {
+            totals.copies.add(1);
+        }
     }
 
     fn flush(&mut self) {
         if self.outgoing.is_empty() {
             return;
         }
-        let Dispatcher { tx, outcomes, slow, refuses_offload, .. } = &mut *self.dispatcher;
+        let Dispatcher {
+            tx,
+            outcomes,
+            slow,
+            refuses_offload,
+            ..
+        } = &mut *self.dispatcher;
         outcomes.clear();
         tx.send(&self.outgoing, outcomes);
         let sent = self.outgoing.iter().zip(&self.places).zip(outcomes.iter());
@@ -296,7 +353,11 @@ impl Shape {
     /// [`gso::wire_len_max`] leaves it out.
     fn way(self, port: &PortView, refuses_offload: bool) -> Way {
         if self.longest <= port.mtu {
-            return if refuses_offload { Way::Cut } else { Way::Plain };
+            return if refuses_offload {
+                Way::Cut
+            } else {
+                Way::Plain
+            };
         }
         if self.routed && self.gso == Gso::None && !self.tagged {
             return Way::Cut;
@@ -309,38 +370,55 @@ fn frame_has_offload(frame: &Frame<'_>) -> bool {
     frame.offload.gso != Gso::None || matches!(frame.offload.csum, Csum::Partial { .. })
 }
 
-/// Makes a frame final: what the kernel could not finish is finished here, and the offload state
-/// goes in front.
-fn seal(frame: &mut Frame<'_>) {
-    if gso::is_sctp_partial(frame.bytes(), frame.offload) {
-        // CRC32c is not a sum the virtio-net header can ask for: a NIC would write a 16-bit one.
-        let offload = frame.offload;
-        if gso::complete(frame.bytes_mut(), offload) {
-            frame.offload.csum = Csum::Complete;
+/// Makes the frames that will be sent final: finishes what the kernel could not, and writes the
+/// offload state in front. A frame whose bytes do not bear out its offload is dropped instead.
+pub fn finish(batch: &mut Batch<'_>, verdicts: &mut Verdicts) {
+    for (frame, verdict) in batch.iter_mut().zip(verdicts) {
+        let leaves = matches!(
+            verdict,
+            Verdict::Forward(_) | Verdict::Route(_) | Verdict::Flood | Verdict::Answer
+        );
+        if leaves && seal(frame).is_err() {
+            *verdict = Verdict::Drop(DropReason::UnknownOffload);
         }
+    }
+}
+
+/// Where an SCTP checksum stands in its header (RFC 9260 3.1); no other protocol has it there.
+const SCTP_CSUM_OFFSET: u16 = 8;
+
+fn seal(frame: &mut Frame<'_>) -> Result<(), gso::Refusal> {
+    if matches!(
+        frame.offload.csum,
+        Csum::Partial {
+            offset: SCTP_CSUM_OFFSET,
+            ..
+        }
+    ) {
+        // CRC32c is not a sum that the virtio-net header can ask for: a network card would write a
+        // 16-bit one.
+        let csum = frame.offload.csum;
+        frame.offload.csum = gso::complete(frame.bytes_mut(), csum)?;
     }
     let header_bytes = match frame.offload.gso {
         Gso::None => 0,
         Gso::Tcp4 { .. } | Gso::Tcp6 { .. } | Gso::Udp { .. } => {
-            gso::header_bytes(frame.bytes(), frame.offload).unwrap_or(0)
+            gso::header_bytes(frame.bytes(), frame.offload)?
         }
     };
     frame.seal(header_bytes);
+    Ok(())
 }
 
 /// Counts what became of one copy of `sealed_bytes`, the virtio-net header included.
-fn settle(
-    counters: &WorkerCounters,
-    egress: PortIndex,
-    sealed_bytes: usize,
-    outcome: SendOutcome,
-) {
+fn settle(counters: &WorkerCounters, egress: PortIndex, sealed_bytes: usize, outcome: SendOutcome) {
     let port = counters.port(egress);
     let reason = match outcome {
         SendOutcome::Sent => {
             counters.totals.sent.add(1);
             port.sent_frames.add(1);
-            port.sent_bytes.add(sealed_bytes.saturating_sub(crate::frame::VNET_HEADER_BYTES) as u64);
+            port.sent_bytes
+                .add(sealed_bytes.saturating_sub(crate::frame::VNET_HEADER_BYTES) as u64);
             return;
         }
         SendOutcome::TooBig => DropReason::EgressMtu,

@@ -14,23 +14,15 @@
 //! flooder's own: with 8,192 entries and three ports with ten stations each, a fourth gets 8,162
 //! entries and no more. A port at its own limit replaces its own.
 //!
-//! Both choices are bounded work, and approximate by that:
-//!
-//! - *The largest port* is remembered, compared with each port that grows, and on every eviction
-//!   with the 16 counters of one more cache line, in turn. With up to 16 ports it is exact; with
-//!   all 4,096 it is found after 256 evictions at the latest.
-//! - *An old entry of it*: the port's clock hand goes on through the table and takes the oldest of
-//!   the next [`VICTIM_CHOICES`] entries of the port, or of as many as [`VICTIM_SLOTS`] slots
-//!   hold. The oldest of n at random is among the oldest third in all but (2/3)^n of cases, 4 % for
-//!   eight (Redis approximates LRU in this way). A port with a share s of the slots is not met in
-//!   them in e^(-256 s) of cases: 0.03 % for a 32nd. Then the newcomer is refused; the hand has
-//!   moved on, and after slots / 256 refusals in a row it has met every entry.
+//! The choice of the old entry is bounded work: see `fdb/evict.rs`.
 //!
 //! Static entries are set by hand or by a container runtime. They do not age, do not move, and have
 //! room of their own ([`STATIC_ENTRIES_MAX`]).
 //!
 //! Counts are raised before an entry changes and lowered after, so that they may be too high for an
 //! instant but never below zero, and limits hold strictly.
+
+mod evict;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -50,15 +42,6 @@ pub const AGEING_SECS_MAX: u32 = 1_000_000;
 
 /// Static entries a table has room for beside the dynamic ones: one for each port.
 pub const STATIC_ENTRIES_MAX: usize = PORTS_MAX;
-
-/// Entries of a port among which the oldest is replaced.
-pub const VICTIM_CHOICES: usize = 8;
-
-/// Slots read at most to find them: 32 buckets of three cache lines, about a microsecond.
-pub const VICTIM_SLOTS: usize = 256;
-
-/// Port counters on one cache line: 64 bytes of four each.
-const LINE_PORTS: usize = 16;
 
 /// How often an operation takes up a race that it lost to another worker.
 const ATTEMPTS: usize = 8;
@@ -309,28 +292,25 @@ impl Fdb {
         port: PortIndex,
         now: Nanos,
     ) -> Result<(), StaticFull> {
-        if self.statics.0.fetch_add(1, Relaxed) >= STATIC_ENTRIES_MAX
-            && self.static_of(network, mac).is_none()
-        {
+        let key = key_of(network, mac);
+        let is_static = |entry: Entry| Place::of(&entry).is_static;
+        let is_known = self.table.get(key).is_some_and(is_static);
+        if self.statics.0.fetch_add(1, Relaxed) >= STATIC_ENTRIES_MAX && !is_known {
             self.statics.0.fetch_sub(1, Relaxed);
             return Err(StaticFull);
         }
-        let key = key_of(network, mac);
-        let place = Place {
-            port,
-            is_static: true,
-        };
+        let value = u64::from(port.0) | STATIC;
         for _ in 0..ATTEMPTS {
             if let Some(mut entry) = self.table.get(key) {
                 let before = Place::of(&entry);
-                if self.table.set_value(&mut entry, place.value()) {
+                if self.table.set_value(&mut entry, value) {
                     self.table.set_meta(&mut entry, seconds(now), 0);
                     self.uncount(before);
                     return Ok(());
                 }
                 continue;
             }
-            match self.table.insert(key, place.value(), seconds(now), 0) {
+            match self.table.insert(key, value, seconds(now), 0) {
                 Insert::Done => return Ok(()),
                 Insert::Present => {}
                 Insert::Full => {
@@ -570,68 +550,6 @@ impl Fdb {
         }
     }
 
-    /// Makes room for an entry of `port` in a full table.
-    fn evict_fairly(&self, port: PortIndex) -> bool {
-        let lines = self.highest.0.load(Relaxed) / LINE_PORTS + 1;
-        let line = self.next_line.0.fetch_add(1, Relaxed) % lines;
-        let remembered = self.largest.0.load(Relaxed);
-        let ports = line * LINE_PORTS..(line + 1) * LINE_PORTS;
-        let largest = ports.fold(remembered, |largest, port| {
-            if load(&self.counts, port) > load(&self.counts, largest) {
-                port
-            } else {
-                largest
-            }
-        });
-        if largest != remembered {
-            self.largest.0.store(largest, Relaxed);
-        }
-        match u16::try_from(largest).map(PortIndex) {
-            Ok(largest) if self.port_entries(largest) > self.port_entries(port) => {
-                self.evict_from(largest)
-            }
-            _ => self.evict_from(port),
-        }
-    }
-
-    /// Removes an old entry of `port`; see the theory of operation for "old".
-    fn evict_from(&self, port: PortIndex) -> bool {
-        let Some(hand) = self.hands.get(port.index()) else {
-            return false;
-        };
-        let start = hand.load(Relaxed);
-        let all = self.table.slots();
-        let own = Place::dynamic(port);
-        let mut oldest: Option<Entry> = None;
-        let (mut met, mut step) = (0, 0);
-        while step < VICTIM_SLOTS.min(all) && met < VICTIM_CHOICES {
-            if let Some(entry) = self.table.at((start + step) % all)
-                && Place::of(&entry) == own
-            {
-                met += 1;
-                if oldest.is_none_or(|oldest| entry.stamp < oldest.stamp) {
-                    oldest = Some(entry);
-                }
-            }
-            step += 1;
-        }
-        hand.store((start + step) % all, Relaxed);
-        oldest.is_some_and(|entry| self.discard(&entry, Some(&self.totals.0.evicted)))
-    }
-
-    /// Makes room in the two full buckets of `key`, by the rule of the full table.
-    fn evict_rival(&self, key: u64, port: PortIndex) -> bool {
-        let count = |port: PortIndex| load(&self.counts, port.index());
-        let rival = self
-            .table
-            .rivals(key)
-            .map(|entry| (Place::of(&entry), entry))
-            .filter(|(at, _)| !at.is_static)
-            .filter(|(at, _)| at.port == port || count(at.port) > count(port))
-            .max_by_key(|(at, entry)| (count(at.port), std::cmp::Reverse(entry.stamp)));
-        rival.is_some_and(|(_, entry)| self.discard(&entry, Some(&self.totals.0.evicted)))
-    }
-
     fn discard_all(&self, unwanted: impl Fn(Place) -> bool) -> usize {
         self.table
             .iter()
@@ -655,11 +573,6 @@ impl Fdb {
     /// to one longer, never shorter.
     fn is_aged(&self, entry: &Entry, now_secs: u32) -> bool {
         now_secs.saturating_sub(entry.stamp) > self.ageing_secs() && !Place::of(entry).is_static
-    }
-
-    fn static_of(&self, network: u16, mac: Mac) -> Option<Entry> {
-        let entry = self.table.get(key_of(network, mac))?;
-        Place::of(&entry).is_static.then_some(entry)
     }
 }
 

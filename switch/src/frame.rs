@@ -163,6 +163,8 @@ pub enum Stage {
     /// As it came in.
     #[default]
     Arrived,
+    /// From a member to outside: its source is translated; the next hop is still to be found.
+    Sourced,
     /// From a member to the external address: its source is translated, its destination not yet.
     Hairpinned,
     /// Its destination is translated to a member's; only that member's place is still to be found.
@@ -200,6 +202,7 @@ impl<'r> Frame<'r> {
             start,
             end,
             offload,
+            stage: Stage::Arrived,
             ingress,
         })
     }
@@ -284,6 +287,7 @@ impl<'r> Frame<'r> {
         OwnedFrame {
             memory,
             offload: self.offload,
+            stage: self.stage,
             ingress: self.ingress,
         }
     }
@@ -310,6 +314,7 @@ impl OwnedFrame {
         Self {
             memory,
             offload,
+            stage: Stage::Arrived,
             ingress,
         }
     }

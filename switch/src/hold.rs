@@ -7,13 +7,19 @@
 
 use std::collections::VecDeque;
 
+use nat::Nanos;
+
 use crate::frame::{Frame, OwnedFrame};
-use crate::limits::{HELD_FRAMES_MAX, HELD_PER_NEIGHBOUR_MAX};
 use crate::gateway::Hop;
+use crate::limits::{HELD_FRAMES_MAX, HELD_PER_NEIGHBOUR_MAX};
+
+/// Longer than three requests a second apart take.
+const WAIT_MAX: Nanos = Nanos(5_000_000_000);
 
 #[derive(Debug)]
 struct Waiting {
     hop: Hop,
+    since: Nanos,
     frames: VecDeque<OwnedFrame>,
 }
 
@@ -38,7 +44,7 @@ impl Hold {
     }
 
     /// Copies `frame` to wait for `hop`. False where its queue, or all of them, are full.
-    pub fn push(&mut self, hop: Hop, frame: &Frame<'_>) -> bool {
+    pub fn push(&mut self, hop: Hop, frame: &Frame<'_>, now: Nanos) -> bool {
         if self.frames >= HELD_FRAMES_MAX {
             return false;
         }
@@ -47,8 +53,14 @@ impl Hold {
             Some(queue) => queue,
             None => {
                 let frames = VecDeque::with_capacity(1);
-                self.queues.push(Waiting { hop, frames });
-                let Some(last) = self.queues.last_mut() else { return false };
+                self.queues.push(Waiting {
+                    hop,
+                    since: now,
+                    frames,
+                });
+                let Some(last) = self.queues.last_mut() else {
+                    return false;
+                };
                 last
             }
         };
@@ -61,9 +73,18 @@ impl Hold {
     }
 
     /// Takes out the frames of one next hop of which `settled` says that the waiting is over:
-    /// it answered, or was given up.
-    pub fn take(&mut self, mut settled: impl FnMut(Hop) -> bool) -> Option<Vec<OwnedFrame>> {
-        let index = self.queues.iter().position(|queue| settled(queue.hop))?;
+    /// it answered, or was given up. One that has waited for [`WAIT_MAX`] is taken in any case: its
+    /// entry may have been displaced by others.
+    pub fn take(
+        &mut self,
+        now: Nanos,
+        mut settled: impl FnMut(Hop) -> bool,
+    ) -> Option<Vec<OwnedFrame>> {
+        let over = |since: Nanos| now.saturating_sub(since) >= WAIT_MAX;
+        let index = self
+            .queues
+            .iter()
+            .position(|queue| over(queue.since) || settled(queue.hop))?;
         let queue = self.queues.swap_remove(index);
         self.frames -= queue.frames.len();
         Some(queue.frames.into())
@@ -79,26 +100,32 @@ impl Hold {
 mod tests {
     use super::*;
     use crate::frame::Offload;
-    use crate::neigh::Side;
+    use crate::neigh::Link;
     use crate::port::PortIndex;
 
     fn push(hold: &mut Hold, last: u8, byte: u8) -> bool {
         let mut owned = OwnedFrame::new(&[byte; 60], Offload::PLAIN, PortIndex(0));
-        let hop = Hop { side: Side::Uplink, address: [192, 0, 2, last].into() };
-        hold.push(hop, &owned.borrow())
+        let hop = Hop {
+            link: Link::Uplink,
+            address: [192, 0, 2, last].into(),
+        };
+        hold.push(hop, &owned.borrow(), Nanos(0))
     }
 
     #[test]
     fn d3_frames_wait_in_order_within_bounds() {
         let mut hold = Hold::default();
         for byte in 0..20 {
-            assert_eq!(push(&mut hold, 1, byte), usize::from(byte) < HELD_PER_NEIGHBOUR_MAX);
+            assert_eq!(
+                push(&mut hold, 1, byte),
+                usize::from(byte) < HELD_PER_NEIGHBOUR_MAX
+            );
         }
-        assert!(hold.take(|_| false).is_none());
-        let frames = hold.take(|_| true).unwrap();
+        assert!(hold.take(Nanos(1), |_| false).is_none());
+        let frames = hold.take(Nanos(1), |_| true).unwrap();
         let bytes: Vec<u8> = frames.iter().map(|f| f.bytes()[0]).collect();
         assert_eq!(bytes, (0..8).collect::<Vec<u8>>());
-        assert!(hold.is_empty() && hold.len() == 0);
+        assert!(hold.is_empty() && hold.is_empty());
     }
 
     #[test]
@@ -107,5 +134,7 @@ mod tests {
         let kept = (0..=255).map(|last| (0..8).filter(|_| push(&mut hold, last, 0)).count());
         assert_eq!(kept.sum::<usize>(), HELD_FRAMES_MAX);
         assert_eq!(hold.len(), HELD_FRAMES_MAX);
+        while hold.take(WAIT_MAX, |_| false).is_some() {}
+        assert!(hold.is_empty(), "nothing waits for ever");
     }
 }

@@ -23,6 +23,7 @@ pub fn process(ctx: &mut Context<'_>, batch: &mut Batch<'_>) -> Verdicts {
 fn decide(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
     match frame.stage {
         Stage::Arrived => arrived(ctx, frame),
+        Stage::Sourced => gateway::sourced(ctx, frame),
         Stage::Hairpinned => gateway::hairpinned(ctx, frame),
         Stage::Translated => gateway::deliver_held(ctx, frame),
     }
@@ -52,7 +53,11 @@ fn member(
     if let Err(reason) = admit(ctx, frame, ethernet, port) {
         return Verdict::Drop(reason);
     }
-    if let Some(gateway) = ctx.view.gateway.filter(|gateway| gateway.network == port.network) {
+    if let Some(gateway) = ctx
+        .view
+        .gateway
+        .filter(|gateway| gateway.network == port.network)
+    {
         if ethernet.destination == gateway.mac && port.role == Role::Member {
             return gateway::inside(ctx, frame, ethernet, gateway);
         }
@@ -78,13 +83,23 @@ fn admit(
     if !ethernet.source.is_station() {
         return Err(DropReason::SourceInvalid);
     }
-    let is_gateway = ctx.view.gateway.is_some_and(|gateway| gateway.mac == ethernet.source);
+    let is_gateway = ctx
+        .view
+        .gateway
+        .is_some_and(|gateway| gateway.mac == ethernet.source);
     if is_gateway {
         // The host port is the host's end of the gateway and shares its address; it needs no
         // entry, since frames for that address never reach the table.
-        return if port.role == Role::Host { Ok(()) } else { Err(DropReason::SourceIsGateway) };
+        return if port.role == Role::Host {
+            Ok(())
+        } else {
+            Err(DropReason::SourceIsGateway)
+        };
     }
-    match ctx.fdb.learn(port.network.0, ethernet.source, frame.ingress, ctx.now) {
+    match ctx
+        .fdb
+        .learn(port.network.0, ethernet.source, frame.ingress, ctx.now)
+    {
         Learned::Locked { .. } => Err(DropReason::SourceLocked),
         Learned::New | Learned::Refreshed | Learned::Moved { .. } | Learned::Full => Ok(()),
     }
@@ -106,7 +121,12 @@ fn forward(
             Verdict::Forward(egress)
         };
     }
-    if ctx.view.flood_targets(network, frame.ingress).next().is_none() {
+    if ctx
+        .view
+        .flood_targets(network, frame.ingress)
+        .next()
+        .is_none()
+    {
         return Verdict::Drop(DropReason::NoEgress);
     }
     Verdict::Flood

@@ -13,7 +13,7 @@ use nat::{Config as NatConfig, Nanos, Nat};
 use crate::config::{NatSettings, PortView, View};
 use crate::counters::{Totals, WorkerCounters};
 use crate::fdb::{BadAgeing, Fdb};
-use crate::limits::PORTS_MAX;
+use crate::limits::{NEIGHBOURS_MAX, PORTS_MAX};
 use crate::neigh::Neighbours;
 use crate::port::{PortError, PortIndex, Rx, Tx, Wake, sys};
 use crate::verdict::DropReason;
@@ -125,16 +125,34 @@ impl Switch {
         }
         let shared = Arc::new(Shared {
             fdb,
-            neighbours: Neighbours::new(settings.seed.rotate_left(17)),
+            neighbours: Neighbours::new(NEIGHBOURS_MAX, settings.seed.rotate_left(17)),
             links,
-            counters: (0..settings.workers).map(|_| WorkerCounters::default()).collect(),
+            counters: (0..settings.workers)
+                .map(|_| WorkerCounters::default())
+                .collect(),
         });
         let mut workers = Vec::new();
         for (index, inbox) in (0..settings.workers).zip(inboxes) {
-            let nat = settings.nat.as_ref().map(|nat| make_nat(nat, settings, index)).transpose()?;
-            workers.push(Worker::new(index, Arc::clone(&shared), inbox, tx()?, nat, now));
+            let nat = settings
+                .nat
+                .as_ref()
+                .map(|nat| make_nat(nat, settings, index))
+                .transpose()?;
+            workers.push(Worker::new(
+                index,
+                Arc::clone(&shared),
+                inbox,
+                tx()?,
+                nat,
+                now,
+            ));
         }
-        let switch = Self { shared, threads: Vec::new(), slots: Vec::new(), view: View::default() };
+        let switch = Self {
+            shared,
+            threads: Vec::new(),
+            slots: Vec::new(),
+            view: View::default(),
+        };
         Ok((switch, workers))
     }
 
@@ -151,18 +169,24 @@ impl Switch {
         for (index, worker) in (0u16..).zip(workers) {
             let (clock, idle) = (clock.clone(), settings.idle);
             let count = settings.cpus.len();
-            let cpu = settings.cpus.get(usize::from(index) % count.max(1)).copied();
+            let cpu = settings
+                .cpus
+                .get(usize::from(index) % count.max(1))
+                .copied();
             let thread = std::thread::Builder::new()
                 .name(format!("worker {index}"))
                 .spawn(move || {
                     if let Some(cpu) = cpu {
                         // A processor that is not there was refused with the arguments; one that
                         // went away since leaves the thread to the scheduler.
-                        let _ = sys::affinity::pin(cpu);
+                        let _ = sys::affinity::pin_current_thread(cpu);
                     }
                     run(worker, idle, clock);
                 })
-                .map_err(|source| StartError::Worker { worker: index, source })?;
+                .map_err(|source| StartError::Worker {
+                    worker: index,
+                    source,
+                })?;
             switch.threads.push(thread);
         }
         Ok(switch)
@@ -173,18 +197,32 @@ impl Switch {
     /// # Errors
     /// [`PortsFull`].
     pub fn free_index(&self) -> Result<PortIndex, PortsFull> {
-        let free = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
+        let free = self
+            .slots
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or(self.slots.len());
         let index = u16::try_from(free).map_err(|_| PortsFull)?;
-        if free < PORTS_MAX { Ok(PortIndex(index)) } else { Err(PortsFull) }
+        if free < PORTS_MAX {
+            Ok(PortIndex(index))
+        } else {
+            Err(PortsFull)
+        }
     }
 
     /// The worker a new port is best given to: the one with the fewest.
     #[must_use]
     pub fn idlest_worker(&self) -> u16 {
         let load = |worker: u16| {
-            self.slots.iter().flatten().filter(|slot| slot.worker == Some(worker)).count()
+            self.slots
+                .iter()
+                .flatten()
+                .filter(|slot| slot.worker == Some(worker))
+                .count()
         };
-        (0..self.workers()).min_by_key(|worker| load(*worker)).unwrap_or(0)
+        (0..self.workers())
+            .min_by_key(|worker| load(*worker))
+            .unwrap_or(0)
     }
 
     /// How many workers there are.
@@ -212,7 +250,10 @@ impl Switch {
             self.slots.resize_with(place + 1, || None);
             self.view.ports.resize_with(place + 1, || None);
         }
-        self.slots[place] = Some(Slot { worker, baseline: self.counts(index) });
+        self.slots[place] = Some(Slot {
+            worker,
+            baseline: self.counts(index),
+        });
         self.view.ports[place] = Some(port);
         self.publish();
     }
@@ -233,7 +274,9 @@ impl Switch {
     /// Takes a port out: no frame goes there from now on, its receiving halves are closed when
     /// this returns, and its stations are forgotten.
     pub fn remove_port(&mut self, index: PortIndex) {
-        let Some(slot) = self.slots.get_mut(index.index()).and_then(Option::take) else { return };
+        let Some(slot) = self.slots.get_mut(index.index()).and_then(Option::take) else {
+            return;
+        };
         if let Some(port) = self.view.ports.get_mut(index.index()) {
             *port = None;
         }
@@ -277,7 +320,10 @@ impl Switch {
     }
 
     fn command(&self, worker: u16, command: Command) -> bool {
-        self.shared.links.get(usize::from(worker)).is_some_and(|link| link.command(command))
+        self.shared
+            .links
+            .get(usize::from(worker))
+            .is_some_and(|link| link.command(command))
     }
 
     fn slot(&self, index: PortIndex) -> Option<&Slot> {
@@ -330,7 +376,10 @@ impl Switch {
     /// What happened at a port since it was added.
     #[must_use]
     pub fn port_totals(&self, index: PortIndex) -> PortTotals {
-        let baseline = self.slot(index).map(|slot| slot.baseline.clone()).unwrap_or_default();
+        let baseline = self
+            .slot(index)
+            .map(|slot| slot.baseline.clone())
+            .unwrap_or_default();
         self.counts(index).since(&baseline)
     }
 
@@ -347,7 +396,9 @@ impl Switch {
                 drops[reason.index()] += port.dropped(*reason);
             }
         }
-        let counted = DropReason::ALL.iter().map(|reason| (*reason, drops[reason.index()]));
+        let counted = DropReason::ALL
+            .iter()
+            .map(|reason| (*reason, drops[reason.index()]));
         totals.drops = counted.filter(|(_, count)| *count > 0).collect();
         totals
     }
@@ -358,7 +409,9 @@ impl Switch {
         let (answer, reports) = bounded(usize::from(self.workers()));
         let ask = |worker| self.command(worker, Command::NatReport(answer.clone()));
         let asked = (0..self.workers()).filter(|worker| ask(*worker)).count();
-        (0..asked).filter_map(|_| reports.recv_timeout(ANSWER_TIMEOUT).ok()).collect()
+        (0..asked)
+            .filter_map(|_| reports.recv_timeout(ANSWER_TIMEOUT).ok())
+            .collect()
     }
 
     /// Forgets all sessions and returns how many there were.
@@ -367,7 +420,9 @@ impl Switch {
         let (answer, counts) = bounded(usize::from(self.workers()));
         let ask = |worker| self.command(worker, Command::NatFlush(answer.clone()));
         let asked = (0..self.workers()).filter(|worker| ask(*worker)).count();
-        (0..asked).filter_map(|_| counts.recv_timeout(ANSWER_TIMEOUT).ok()).sum()
+        (0..asked)
+            .filter_map(|_| counts.recv_timeout(ANSWER_TIMEOUT).ok())
+            .sum()
     }
 
     /// Stops the workers and waits for them.
@@ -427,5 +482,8 @@ fn make_nat(nat: &NatSettings, settings: &Settings, slice: u16) -> Result<Nat, S
     config.tcp_filtering = nat.filtering;
     config.preserve_ids = nat.preserve_ids;
     config.validate()?;
-    Ok(Nat::new(config, settings.seed.wrapping_add(u64::from(slice))))
+    Ok(Nat::new(
+        config,
+        settings.seed.wrapping_add(u64::from(slice)),
+    ))
 }

@@ -12,6 +12,7 @@ use netlink_packet_route::link::{
 };
 use nix::errno::Errno;
 use nix::libc;
+use switch::mac::Mac;
 
 use super::attr::{Attrs, read_u16, read_u32};
 use super::netlink::{Netlink, Refusal, Reply};
@@ -48,7 +49,7 @@ pub struct Link {
     /// `veth`, `bridge`, `tun`, ...; absent for hardware and for the loopback.
     pub kind: Option<String>,
     /// Ethernet address; absent for links that have none or another length.
-    pub mac: Option<[u8; 6]>,
+    pub mac: Option<Mac>,
     /// Largest layer-3 packet in bytes.
     pub mtu: u32,
     /// Administratively up.
@@ -94,7 +95,7 @@ impl Link {
             name: attrs.string(IFLA_IFNAME)?,
             alt_names: props.all(IFLA_ALT_IFNAME).map(alt).collect(),
             kind: attrs.nested(IFLA_LINKINFO).string(IFLA_INFO_KIND),
-            mac: attrs.array(IFLA_ADDRESS),
+            mac: attrs.array(IFLA_ADDRESS).map(Mac),
             mtu: attrs.u32(IFLA_MTU).unwrap_or(0),
             up: flag(libc::IFF_UP),
             running: flag(libc::IFF_RUNNING),
@@ -126,7 +127,7 @@ pub struct VethEnd<'a> {
     /// Interface name, at most 15 bytes.
     pub name: &'a str,
     /// Ethernet address; the kernel draws one when absent.
-    pub mac: Option<[u8; 6]>,
+    pub mac: Option<Mac>,
     /// MTU in bytes; the kernel's 1500 when absent.
     pub mtu: Option<u32>,
     /// The namespace in which the end appears; that of the socket when absent.
@@ -136,7 +137,7 @@ pub struct VethEnd<'a> {
 impl VethEnd<'_> {
     fn attributes(&self) -> Vec<LinkAttribute> {
         let mut attributes = vec![LinkAttribute::IfName(self.name.to_owned())];
-        attributes.extend(self.mac.map(|mac| LinkAttribute::Address(mac.to_vec())));
+        attributes.extend(self.mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
         attributes.extend(self.mtu.map(LinkAttribute::Mtu));
         attributes.extend(self.netns.map(|fd| LinkAttribute::NetNsFd(fd.as_raw_fd())));
         attributes
@@ -363,8 +364,8 @@ impl Netlink {
     ///
     /// # Errors
     /// `EADDRNOTAVAIL` for a multicast or zero address.
-    pub fn set_mac(&mut self, index: u32, mac: [u8; 6]) -> io::Result<()> {
-        self.set_attribute(index, LinkAttribute::Address(mac.to_vec()))
+    pub fn set_mac(&mut self, index: u32, mac: Mac) -> io::Result<()> {
+        self.set_attribute(index, LinkAttribute::Address(mac.0.to_vec()))
     }
 
     /// Enslaves a link to a bridge, or frees it with `None`.
@@ -423,7 +424,7 @@ mod tests {
         in_fresh_netns("veth", || {
             let mut netlink = Netlink::open().unwrap();
             let other = Netns::anonymous().unwrap();
-            let mac = [2, 0x77, 10, 77, 0, 11];
+            let mac = Mac([2, 0x77, 10, 77, 0, 11]);
             let near = VethEnd {
                 name: "veth1",
                 mtu: Some(1400),
@@ -476,14 +477,14 @@ mod tests {
             assert_eq!(a.link_netnsid, None, "the peer is in the same namespace");
             netlink.rename(a.index, "renamed").unwrap();
             netlink.set_mtu(a.index, 1300).unwrap();
-            netlink.set_mac(a.index, [2, 0, 0, 0, 0, 9]).unwrap();
+            netlink.set_mac(a.index, Mac([2, 0, 0, 0, 0, 9])).unwrap();
             netlink.set_tx_queue_len(a.index, 5000).unwrap();
             netlink.set_master(a.index, Some(bridge.index)).unwrap();
             netlink.set_promiscuous(a.index, true).unwrap();
             let read = netlink.link(a.index).unwrap();
             assert_eq!(read.name, "renamed");
             assert_eq!((read.mtu, read.tx_queue_len), (1300, 5000));
-            assert_eq!(read.mac, Some([2, 0, 0, 0, 0, 9]));
+            assert_eq!(read.mac, Some(Mac([2, 0, 0, 0, 0, 9])));
             assert_eq!(read.master, Some(bridge.index));
             assert!(read.promiscuity >= 1);
             netlink.set_master(a.index, None).unwrap();

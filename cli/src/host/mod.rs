@@ -6,6 +6,10 @@
 
 pub mod addr;
 mod attr;
+pub mod check;
+pub mod doctor;
+pub mod guard;
+pub mod journal;
 pub mod link;
 pub mod monitor;
 pub mod netlink;
@@ -13,3 +17,4 @@ pub mod netns;
 pub mod peer;
 pub mod route;
 pub mod sysctl;
+pub mod view;

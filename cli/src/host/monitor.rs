@@ -215,20 +215,25 @@ mod tests {
                 "the new link",
                 |event| matches!(event, Event::LinkChanged(link) if link.name == "a" && !link.up),
             );
-            until(
-                &mut monitor,
-                "carrier",
-                |event| matches!(event, Event::LinkChanged(link) if link.index == a && link.running),
-            );
+            until(&mut monitor, "carrier", |event| match event {
+                Event::LinkChanged(link) => link.index == a && link.running,
+                Event::LinkGone { .. }
+                | Event::AddrChanged { .. }
+                | Event::RouteChanged { .. }
+                | Event::Resync => false,
+            });
             until(&mut monitor, "the address", |event| {
                 matches!(event, Event::AddrChanged { address, gone: false }
                     if address.index == a && address.prefix == 24)
             });
-            until(
-                &mut monitor,
-                "the route",
-                |event| matches!(event, Event::RouteChanged { route, gone: false } if route.is_default()),
-            );
+            let default_route = |event: &Event| match event {
+                Event::RouteChanged { route, gone } => route.is_default() && !gone,
+                Event::LinkChanged(_)
+                | Event::LinkGone { .. }
+                | Event::AddrChanged { .. }
+                | Event::Resync => false,
+            };
+            until(&mut monitor, "the route", default_route);
             until(
                 &mut monitor,
                 "the end",

@@ -102,6 +102,7 @@ pub struct Reply {
 }
 
 /// A netlink socket in the network namespace of the thread that opened it.
+#[derive(Debug)]
 pub struct Netlink {
     socket: Socket,
     sequence: u32,

@@ -18,6 +18,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
 use nix::libc;
+use switch::mac::Mac;
 
 use super::addr::Address;
 use super::attr::Attrs;
@@ -42,7 +43,7 @@ pub struct Peer {
     /// Name of the interface inside the container.
     pub ifname: String,
     /// Its Ethernet address.
-    pub mac: Option<[u8; 6]>,
+    pub mac: Option<Mac>,
     /// Its MTU in bytes.
     pub mtu: u32,
     /// Administratively up.
@@ -352,7 +353,7 @@ mod tests {
             let mut netlink = Netlink::open().unwrap();
             let far = VethEnd {
                 name: "eth0",
-                mac: Some([2, 0, 0, 0, 0, 7]),
+                mac: Some(Mac([2, 0, 0, 0, 0, 7])),
                 mtu: Some(1450),
                 netns: Some(container.as_fd()),
             };
@@ -387,7 +388,7 @@ mod tests {
             );
             assert_eq!(
                 (peer.mac, peer.mtu, peer.up),
-                (Some([2, 0, 0, 0, 0, 7]), 1450, true)
+                (Some(Mac([2, 0, 0, 0, 0, 7])), 1450, true)
             );
             assert_eq!(peer.addresses, [("10.9.0.2".parse().unwrap(), 24)]);
             assert_eq!(peer.netns.as_deref(), Some(name.as_str()));

@@ -12,6 +12,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::libc;
+use switch::mac::Mac;
 
 use super::attr::{Attrs, read_u16, read_u32};
 use super::netlink::Netlink;
@@ -132,7 +133,7 @@ pub struct Neighbour {
     /// Protocol address.
     pub ip: IpAddr,
     /// Ethernet address, when it is known.
-    pub mac: Option<[u8; 6]>,
+    pub mac: Option<Mac>,
     /// Confirmed lately or set by hand (`NUD_REACHABLE`, `NUD_PERMANENT`, `NUD_NOARP`).
     pub reachable: bool,
 }
@@ -143,7 +144,7 @@ fn decode_neighbour(body: &[u8]) -> Option<Neighbour> {
     Some(Neighbour {
         index: read_u32(body, 4)?,
         ip: attrs.ip(libc::NDA_DST)?,
-        mac: attrs.array(libc::NDA_LLADDR),
+        mac: attrs.array(libc::NDA_LLADDR).map(Mac),
         reachable: read_u16(body, 8)? & REACHABLE != 0,
     })
 }

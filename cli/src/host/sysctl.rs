@@ -136,10 +136,9 @@ impl fmt::Display for PortSet {
             if index > 0 {
                 f.write_str(",")?;
             }
-            if lo == hi {
-                write!(f, "{lo}")?
-            } else {
-                write!(f, "{lo}-{hi}")?
+            match lo == hi {
+                true => write!(f, "{lo}")?,
+                false => write!(f, "{lo}-{hi}")?,
             }
         }
         Ok(())

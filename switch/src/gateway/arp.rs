@@ -4,7 +4,7 @@ use crate::config::{GatewayView, Role, UplinkView};
 use crate::ethernet::{self, Arp, ArpOperation, HEADER_BYTES};
 use crate::frame::Frame;
 use crate::mac::Mac;
-use crate::neigh::{Neighbour, Side};
+use crate::neigh::{Confirmed, Link};
 use crate::verdict::{DropReason, Verdict};
 
 use super::Context;
@@ -16,12 +16,15 @@ pub(super) fn inside(
     frame: &mut Frame<'_>,
     gateway: GatewayView,
 ) -> Verdict {
-    let Some(arp) = parse(frame) else { return Verdict::Drop(DropReason::ArpInvalid) };
+    let Some(arp) = parse(frame) else {
+        return Verdict::Drop(DropReason::ArpInvalid);
+    };
     if let Some(verdict) = overheard(ctx, frame, gateway) {
         return verdict;
     }
     if arp.operation == ArpOperation::Reply && gateway.contains(arp.sender) {
-        ctx.neighbours.confirm(Side::Inside(gateway.network), arp.sender, arp.sender_mac, ctx.now);
+        ctx.neighbours
+            .confirm(gateway.link(), arp.sender, arp.sender_mac, ctx.now);
     }
     // The host asks with the same addresses, so the answer may be for it.
     match ctx.view.host.port {
@@ -41,7 +44,10 @@ pub fn overheard(
     gateway: GatewayView,
 ) -> Option<Verdict> {
     let arp = parse(frame)?;
-    let from_host = ctx.view.port(frame.ingress).is_some_and(|port| port.role == Role::Host);
+    let from_host = ctx
+        .view
+        .port(frame.ingress)
+        .is_some_and(|port| port.role == Role::Host);
     if from_host {
         return None;
     }
@@ -51,13 +57,12 @@ pub fn overheard(
     let asks_gateway = arp.operation == ArpOperation::Request && arp.target == gateway.address;
     // An unspecified sender probes for a duplicate (RFC 5227 2.1.1): answered, but never learned.
     if gateway.contains(arp.sender) && arp.sender_mac.is_station() {
-        let side = Side::Inside(gateway.network);
-        let known = !matches!(
-            ctx.neighbours.lookup(side, arp.sender, ctx.now),
-            Neighbour::Unknown | Neighbour::Failed
-        );
-        if asks_gateway || known {
-            ctx.neighbours.confirm(side, arp.sender, arp.sender_mac, ctx.now);
+        let (link, now) = (gateway.link(), ctx.now);
+        if asks_gateway {
+            ctx.neighbours
+                .confirm(link, arp.sender, arp.sender_mac, now);
+        } else {
+            ctx.neighbours.update(link, arp.sender, arp.sender_mac, now);
         }
     }
     if !asks_gateway {
@@ -73,19 +78,22 @@ pub(super) fn outside(
     frame: &mut Frame<'_>,
     uplink: &UplinkView,
 ) -> Verdict {
-    let Some(arp) = parse(frame) else { return Verdict::Drop(DropReason::ArpInvalid) };
+    let Some(arp) = parse(frame) else {
+        return Verdict::Drop(DropReason::ArpInvalid);
+    };
     if uplink.own && arp.sender == uplink.address {
         return Verdict::Drop(DropReason::ArpInvalid);
     }
-    let known = !matches!(
-        ctx.neighbours.lookup(Side::Uplink, arp.sender, ctx.now),
-        Neighbour::Unknown
-    );
     let asks_us = arp.operation == ArpOperation::Request && arp.target == uplink.address;
-    let asked_for = known || (uplink.own && asks_us);
-    if asked_for && !arp.sender.is_unspecified() && arp.sender_mac.is_station() {
-        ctx.neighbours.confirm(Side::Uplink, arp.sender, arp.sender_mac, ctx.now);
-    }
+    let known = if arp.sender.is_unspecified() || !arp.sender_mac.is_station() {
+        Confirmed::Refused
+    } else if uplink.own && asks_us {
+        ctx.neighbours
+            .confirm(Link::Uplink, arp.sender, arp.sender_mac, ctx.now)
+    } else {
+        ctx.neighbours
+            .update(Link::Uplink, arp.sender, arp.sender_mac, ctx.now)
+    };
     match arp.operation {
         ArpOperation::Request if asks_us && uplink.own => {
             answer(frame, arp, uplink.mac);
@@ -93,7 +101,7 @@ pub(super) fn outside(
         }
         ArpOperation::Request if asks_us => Verdict::Drop(DropReason::HostTraffic),
         ArpOperation::Request => Verdict::Drop(DropReason::OtherHost),
-        ArpOperation::Reply if known => Verdict::Absorb,
+        ArpOperation::Reply if known != Confirmed::Refused => Verdict::Absorb,
         ArpOperation::Reply => Verdict::Drop(DropReason::HostTraffic),
     }
 }

@@ -132,10 +132,13 @@ pub fn is_echo_request(message: &[u8]) -> bool {
 /// `own`. The header checksum does not change by a swap; only the TTL edit does. `packet` starts at
 /// the IPv4 header, whose length is `header_bytes`.
 pub fn turn_echo(packet: &mut [u8], header_bytes: usize) {
-    let Some((header, message)) = packet.split_at_mut_checked(header_bytes) else { return };
-    let (Some(header), Some(message)) =
-        (header.first_chunk_mut::<20>(), message.first_chunk_mut::<HEADER_BYTES>())
-    else {
+    let Some((header, message)) = packet.split_at_mut_checked(header_bytes) else {
+        return;
+    };
+    let (Some(header), Some(message)) = (
+        header.first_chunk_mut::<20>(),
+        message.first_chunk_mut::<HEADER_BYTES>(),
+    ) else {
         return;
     };
     let (source, destination) = header[12..20].split_at_mut(4);
@@ -149,7 +152,11 @@ pub fn turn_echo(packet: &mut [u8], header_bytes: usize) {
 
     message[0] = ECHO_REPLY;
     let sum = u16::from_be_bytes([message[2], message[3]]);
-    let sum = checksum::update(sum, u16::from(ECHO_REQUEST) << 8, u16::from(ECHO_REPLY) << 8);
+    let sum = checksum::update(
+        sum,
+        u16::from(ECHO_REQUEST) << 8,
+        u16::from(ECHO_REPLY) << 8,
+    );
     message[2..4].copy_from_slice(&sum.to_be_bytes());
 }
 
@@ -164,7 +171,10 @@ impl Limiter {
     /// A full bucket.
     #[must_use]
     pub const fn new(now: Nanos) -> Self {
-        Self { tokens: ICMP_ERRORS_BURST, refilled: now }
+        Self {
+            tokens: ICMP_ERRORS_BURST,
+            refilled: now,
+        }
     }
 
     /// Takes a token, if there is one.
@@ -173,8 +183,11 @@ impl Limiter {
         let new = now.0.saturating_sub(self.refilled.0) / NANOS_PER_TOKEN;
         if new > 0 {
             let tokens = u64::from(self.tokens).saturating_add(new);
-            self.tokens = u32::try_from(tokens).unwrap_or(u32::MAX).min(ICMP_ERRORS_BURST);
-            self.refilled = now;
+            self.tokens = u32::try_from(tokens)
+                .unwrap_or(u32::MAX)
+                .min(ICMP_ERRORS_BURST);
+            // Not `now`: the part of a token that has come already is kept.
+            self.refilled = Nanos(self.refilled.0.saturating_add(new.saturating_mul(NANOS_PER_TOKEN)));
         }
         let admitted = self.tokens > 0;
         self.tokens = self.tokens.saturating_sub(1);
@@ -212,11 +225,14 @@ mod tests {
     #[test]
     fn d4_an_error_quotes_the_packet_and_is_well_formed() {
         let packet = udp(1, 1400);
-        let frame =
-            error(&packet, Error::FragmentationNeeded { mtu: 1300 }, WAY, 5).unwrap();
+        let frame = error(&packet, Error::FragmentationNeeded { mtu: 1300 }, WAY, 5).unwrap();
         assert_eq!(frame.len(), 14 + 576);
         let icmp = icmp_of(&frame);
-        assert_eq!(checksum::finish(checksum::sum(icmp.slice())), 0, "checksum verifies");
+        assert_eq!(
+            checksum::finish(checksum::sum(icmp.slice())),
+            0,
+            "checksum verifies"
+        );
         assert_eq!((icmp.type_u8(), icmp.code_u8()), (3, 4));
         assert_eq!(icmp.bytes5to8(), [0, 0, 5, 20]);
         assert_eq!(icmp.payload(), &packet[..548]);
@@ -225,17 +241,38 @@ mod tests {
     #[test]
     fn d4_no_error_about_errors_fragments_and_groups() {
         let first = error(&udp(1, 8), Error::TimeExceeded, WAY, 0).unwrap();
-        assert_eq!(error(&first[14..], Error::TimeExceeded, WAY, 0), None, "about an error");
+        assert_eq!(
+            error(&first[14..], Error::TimeExceeded, WAY, 0),
+            None,
+            "about an error"
+        );
         let mut fragment = udp(1, 8);
         fragment[7] = 1;
-        assert_eq!(error(&fragment, Error::TimeExceeded, WAY, 0), None, "later fragment");
-        for bad in [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255]] {
+        assert_eq!(
+            error(&fragment, Error::TimeExceeded, WAY, 0),
+            None,
+            "later fragment"
+        );
+        for bad in [
+            [0, 0, 0, 0],
+            [127, 0, 0, 1],
+            [224, 0, 0, 1],
+            [255, 255, 255, 255],
+        ] {
             let mut packet = udp(1, 8);
             packet[12..16].copy_from_slice(&bad);
-            assert_eq!(error(&packet, Error::TimeExceeded, WAY, 0), None, "from {bad:?}");
+            assert_eq!(
+                error(&packet, Error::TimeExceeded, WAY, 0),
+                None,
+                "from {bad:?}"
+            );
             let mut packet = udp(1, 8);
             packet[16..20].copy_from_slice(&bad);
-            assert_eq!(error(&packet, Error::TimeExceeded, WAY, 0), None, "to {bad:?}");
+            assert_eq!(
+                error(&packet, Error::TimeExceeded, WAY, 0),
+                None,
+                "to {bad:?}"
+            );
         }
         for len in 0..20 {
             assert_eq!(error(&udp(1, 0)[..len], Error::TimeExceeded, WAY, 0), None);
@@ -255,7 +292,9 @@ mod tests {
         assert_eq!(checksum::finish(checksum::sum(&packet[..20])), 0);
         assert_eq!(checksum::finish(checksum::sum(&packet[20..])), 0);
         assert_eq!(packet[12..20], [10, 9, 0, 1, 10, 9, 0, 2]);
-        let Some(TransportSlice::Icmpv4(icmp)) = sliced.transport else { panic!() };
+        let Some(TransportSlice::Icmpv4(icmp)) = sliced.transport else {
+            panic!()
+        };
         assert!(matches!(icmp.icmp_type(), Icmpv4Type::EchoReply(e) if e.id == 77 && e.seq == 1));
     }
 
@@ -266,7 +305,9 @@ mod tests {
         assert_eq!(admitted, 50);
         assert!(!limiter.admit(Nanos(999_999)));
         assert!(limiter.admit(Nanos(1_000_001)));
-        let admitted = (0..1000u64).filter(|ms| limiter.admit(Nanos((ms + 2) * 1_000_000))).count();
+        let admitted = (0..1000u64)
+            .filter(|ms| limiter.admit(Nanos((ms + 2) * 1_000_000)))
+            .count();
         assert_eq!(admitted, 1000);
     }
 }

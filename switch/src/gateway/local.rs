@@ -42,7 +42,9 @@ pub(super) fn host_address(
         && uplink.address == packet.destination
     {
         if uplink.own {
-            return packet.is_echo_request(frame).then(|| echo(frame, packet, way));
+            return packet
+                .is_echo_request(frame)
+                .then(|| echo(frame, packet, way));
         }
         if destination_port(frame, packet).is_some_and(|port| uplink.nat_ports.contains(&port)) {
             return None;

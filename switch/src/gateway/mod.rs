@@ -54,6 +54,7 @@ use crate::verdict::{DropReason, Verdict};
 pub use arp::overheard;
 pub use outside::{deliver_held, hairpinned, outside};
 pub use route::{Hop, ask};
+pub use translate::{released, sourced};
 
 /// Where a frame that the gateway made goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,11 +78,16 @@ impl Origin {
     /// None yet.
     #[must_use]
     pub const fn new(now: Nanos) -> Self {
-        Self { frames: Vec::new(), limiter: icmp::Limiter::new(now), ip_id: 1 }
+        Self {
+            frames: Vec::new(),
+            limiter: icmp::Limiter::new(now),
+            ip_id: 1,
+        }
     }
 
     fn push(&mut self, to: To, bytes: &[u8], from: PortIndex) {
-        self.frames.push((to, OwnedFrame::new(bytes, Offload::PLAIN, from)));
+        self.frames
+            .push((to, OwnedFrame::new(bytes, Offload::PLAIN, from)));
     }
 }
 
@@ -196,7 +202,10 @@ impl Packet {
         self.protocol == protocol::ICMP
             && !self.fragment
             && icmp::is_echo_request(
-                frame.bytes().get(HEADER_BYTES + self.header_bytes..).unwrap_or_default(),
+                frame
+                    .bytes()
+                    .get(HEADER_BYTES + self.header_bytes..)
+                    .unwrap_or_default(),
             )
     }
 }

@@ -6,7 +6,6 @@ use nat::Outcome;
 use crate::config::UplinkView;
 use crate::ethernet::{ARP, Ethernet, HEADER_BYTES, IPV4};
 use crate::frame::{Frame, Stage};
-use crate::neigh::Side;
 use crate::verdict::{DropReason, Verdict};
 
 use super::route::{self, Hop};
@@ -18,7 +17,9 @@ const QUOTE_BYTES: usize = 548;
 
 /// Decides a frame that came in on the uplink, or was handed over by the worker it came in on.
 pub fn outside(ctx: &mut Context<'_>, frame: &mut Frame<'_>, ethernet: Ethernet) -> Verdict {
-    let Some(uplink) = &ctx.view.uplink else { return Verdict::Drop(DropReason::UplinkDown) };
+    let Some(uplink) = &ctx.view.uplink else {
+        return Verdict::Drop(DropReason::UplinkDown);
+    };
     if ethernet.destination != uplink.mac
         && (ethernet.ethertype != ARP || !ethernet.destination.is_group())
     {
@@ -41,9 +42,18 @@ fn packet_from_outside(
         Ok(packet) => packet,
         Err(reason) => return Verdict::Drop(reason),
     };
-    if packet.destination != uplink.address {
+    let to_member = ctx.nat.is_none()
+        && ctx
+            .view
+            .gateway
+            .is_some_and(|gateway| gateway.contains(packet.destination));
+    if packet.destination != uplink.address && !to_member {
         let host = ctx.view.host.owns(packet.destination);
-        let reason = if host { DropReason::HostTraffic } else { DropReason::OtherHost };
+        let reason = if host {
+            DropReason::HostTraffic
+        } else {
+            DropReason::OtherHost
+        };
         return Verdict::Drop(reason);
     }
     let way = icmp::Way {
@@ -66,22 +76,23 @@ fn translate_in(
     let quote = quote(ctx, frame, packet);
     let outcome = match &mut ctx.nat {
         Some(nat) => nat.inbound(&mut translate::ip(frame, packet), ctx.now),
-        None => return Verdict::Drop(DropReason::HostTraffic),
+        // Without NAT the uplink's routers know the network: packets for its members come as they
+        // are, and those for the uplink's own address are the host's.
+        None if packet.destination == way.source => Outcome::NotOurs,
+        None => Outcome::Translated,
     };
-    match outcome {
-        Outcome::Translated => deliver(ctx, frame, way, &quote),
-        outcome => untranslated(outcome),
-    }
+    untranslated(outcome).unwrap_or_else(|| deliver(ctx, frame, way, &quote))
 }
 
-/// The verdict of a packet towards a member that was not translated here.
-fn untranslated(outcome: Outcome) -> Verdict {
-    match outcome {
+/// The verdict of a packet towards a member, unless it was translated and goes on.
+const fn untranslated(outcome: Outcome) -> Option<Verdict> {
+    Some(match outcome {
+        Outcome::Translated => return None,
         Outcome::Elsewhere { owner } | Outcome::Hairpin { owner } => Verdict::HandOver(owner),
         Outcome::Held => Verdict::Hold,
-        Outcome::NotOurs | Outcome::Translated => Verdict::Drop(DropReason::HostTraffic),
+        Outcome::NotOurs => Verdict::Drop(DropReason::HostTraffic),
         Outcome::Drop(reason) => Verdict::Drop(translate::drop_reason(reason)),
-    }
+    })
 }
 
 /// Takes a packet between two members that goes by way of the external address (RFC 4787 REQ-9)
@@ -95,16 +106,15 @@ pub fn hairpinned(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
         Some(nat) => nat.hairpin(&mut translate::ip(frame, packet), ctx.now),
         None => return Verdict::Drop(DropReason::UplinkDown),
     };
-    match outcome {
-        Outcome::Translated => deliver_held(ctx, frame),
-        outcome => untranslated(outcome),
-    }
+    untranslated(outcome).unwrap_or_else(|| deliver_held(ctx, frame))
 }
 
 /// Sends a packet whose destination is translated already on to its member: one that waited for
 /// the member's Ethernet address, or came by way of the external address.
 pub fn deliver_held(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
-    let Some(uplink) = &ctx.view.uplink else { return Verdict::Drop(DropReason::UplinkDown) };
+    let Some(uplink) = &ctx.view.uplink else {
+        return Verdict::Drop(DropReason::UplinkDown);
+    };
     // The packet as it was is gone, and the next hop back may be a member: nobody is told.
     let way = icmp::Way {
         source_mac: uplink.mac,
@@ -115,17 +125,14 @@ pub fn deliver_held(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
 }
 
 /// Sends a translated packet on to its member.
-fn deliver(
-    ctx: &mut Context<'_>,
-    frame: &mut Frame<'_>,
-    way: icmp::Way,
-    quote: &[u8],
-) -> Verdict {
+fn deliver(ctx: &mut Context<'_>, frame: &mut Frame<'_>, way: icmp::Way, quote: &[u8]) -> Verdict {
     let packet = match Packet::check(frame) {
         Ok(packet) => packet,
         Err(reason) => return Verdict::Drop(reason),
     };
-    let Some(gateway) = ctx.view.gateway else { return Verdict::Drop(DropReason::NoRoute) };
+    let Some(gateway) = ctx.view.gateway else {
+        return Verdict::Drop(DropReason::NoRoute);
+    };
     frame.stage = Stage::Translated;
     let tellable = !quote.is_empty();
     if packet.ttl <= 1 {
@@ -134,7 +141,10 @@ fn deliver(
         }
         return Verdict::Drop(DropReason::TtlExpired);
     }
-    let hop = Hop { side: Side::Inside(gateway.network), address: packet.destination };
+    let hop = Hop {
+        link: gateway.link(),
+        address: packet.destination,
+    };
     let mac = match route::resolve_untold(ctx, frame, hop) {
         Ok(mac) => mac,
         Err(verdict) => return verdict,
@@ -143,7 +153,9 @@ fn deliver(
     let mtu = route::egress_mtu(ctx, egress);
     if !route::fits(frame, packet, mtu) {
         if tellable {
-            let error = icmp::Error::FragmentationNeeded { mtu: route::icmp_mtu(mtu) };
+            let error = icmp::Error::FragmentationNeeded {
+                mtu: route::icmp_mtu(mtu),
+            };
             tell_about(ctx, quote, frame.ingress, way, error);
         }
         return Verdict::Drop(DropReason::MtuExceeded);

@@ -9,7 +9,7 @@ use crate::ethernet::{Arp, HEADER_BYTES};
 use crate::frame::{Frame, Gso};
 use crate::gso;
 use crate::mac::Mac;
-use crate::neigh::{Neighbour, Side};
+use crate::neigh::{Link, Neighbour, Request};
 use crate::port::PortIndex;
 use crate::verdict::{DropReason, Verdict};
 
@@ -26,7 +26,10 @@ pub(super) fn into_network(
     if let Err(verdict) = check_ttl(ctx, frame, packet, way) {
         return verdict;
     }
-    let hop = Hop { side: Side::Inside(gateway.network), address: packet.destination };
+    let hop = Hop {
+        link: gateway.link(),
+        address: packet.destination,
+    };
     let mac = match resolve(ctx, frame, hop, way) {
         Ok(mac) => mac,
         Err(verdict) => return verdict,
@@ -34,7 +37,12 @@ pub(super) fn into_network(
     let egress = ctx.fdb.lookup(gateway.network.0, mac, ctx.now);
     let mtu = egress_mtu(ctx, egress);
     if !fits(frame, packet, mtu) {
-        tell(ctx, frame, way, icmp::Error::FragmentationNeeded { mtu: icmp_mtu(mtu) });
+        tell(
+            ctx,
+            frame,
+            way,
+            icmp::Error::FragmentationNeeded { mtu: icmp_mtu(mtu) },
+        );
         return Verdict::Drop(DropReason::MtuExceeded);
     }
     decrement_ttl(frame);
@@ -66,7 +74,10 @@ pub(super) fn check_ttl(
 
 /// Takes one hop off the time to live (RFC 1812 5.3.1).
 pub(super) fn decrement_ttl(frame: &mut Frame<'_>) {
-    let bytes = frame.bytes_mut().get_mut(HEADER_BYTES..).unwrap_or_default();
+    let bytes = frame
+        .bytes_mut()
+        .get_mut(HEADER_BYTES..)
+        .unwrap_or_default();
     if let Ok(mut ip) = Ipv4::parse(bytes) {
         ip.decrement_ttl();
     }
@@ -86,11 +97,14 @@ pub(super) fn icmp_mtu(mtu: u32) -> u16 {
     u16::try_from(mtu).unwrap_or(u16::MAX)
 }
 
-/// A next hop: an address on one side.
+/// The ingress of a frame that came from no port.
+const NOWHERE: PortIndex = PortIndex(u16::MAX);
+
+/// A next hop: an address on a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hop {
-    /// Which side it is on.
-    pub side: Side,
+    /// The link it is on.
+    pub link: Link,
     /// Its address.
     pub address: Ipv4Addr,
 }
@@ -116,38 +130,37 @@ pub(super) fn resolve_untold(
     frame: &Frame<'_>,
     hop: Hop,
 ) -> Result<Mac, Verdict> {
-    match ctx.neighbours.lookup(hop.side, hop.address, ctx.now) {
+    match ctx.neighbours.lookup(hop.link, hop.address, ctx.now) {
         Neighbour::Known(mac) => Ok(mac),
         Neighbour::Refresh(mac) => {
-            ask(ctx, hop, Some(mac));
+            ask(ctx, hop);
             Ok(mac)
         }
         Neighbour::Unknown => {
-            if !ctx.hold.push(hop, frame) {
-                return Err(Verdict::Drop(DropReason::NeighbourQueueFull));
-            }
-            ask(ctx, hop, None);
-            Err(Verdict::Hold)
+            let waits = ask(ctx, hop) && ctx.hold.push(hop, frame, ctx.now);
+            let full = Verdict::Drop(DropReason::NeighbourQueueFull);
+            Err(if waits { Verdict::Hold } else { full })
         }
         Neighbour::Failed => Err(Verdict::Drop(DropReason::NeighbourFailed)),
     }
 }
 
-/// Sends an ARP request for `hop`, if one is due: to `known` to confirm it, else to all.
-pub fn ask(ctx: &mut Context<'_>, hop: Hop, known: Option<Mac>) {
-    if !ctx.neighbours.probe_due(hop.side, hop.address, ctx.now) {
-        return;
-    }
-    let (mac, sender, to) = match hop.side {
-        Side::Inside(network) => match ctx.view.gateway {
-            Some(gateway) => (gateway.mac, gateway.address, To::Network(network)),
-            None => return,
-        },
-        Side::Uplink => match &ctx.view.uplink {
-            Some(uplink) => (uplink.mac, uplink.address, To::Port(uplink.port)),
-            None => return,
-        },
+/// Sends an ARP request for `hop`, if one is due. False where there is no room to keep track of it.
+pub fn ask(ctx: &mut Context<'_>, hop: Hop) -> bool {
+    let known = match ctx.neighbours.request(hop.link, hop.address, ctx.now) {
+        Request::NotDue => return true,
+        Request::NoRoom => return false,
+        Request::Unicast(mac) => Some(mac),
+        Request::Broadcast => None,
+    };
+    let (mac, sender, to) = match (hop.link, ctx.view.gateway, &ctx.view.uplink) {
+        (Link::Network(_), Some(gateway), _) => {
+            (gateway.mac, gateway.address, To::Network(gateway.network))
+        }
+        (Link::Uplink, _, Some(uplink)) => (uplink.mac, uplink.address, To::Port(uplink.port)),
+        (Link::Network(_), None, _) | (Link::Uplink, _, None) => return false,
     };
     let request = Arp::request(mac, sender, hop.address, known);
-    ctx.origin.push(to, &request, PortIndex(u16::MAX));
+    ctx.origin.push(to, &request, NOWHERE);
+    true
 }

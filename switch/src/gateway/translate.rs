@@ -1,10 +1,12 @@
 //! From inside to outside, through the NAT.
 
-use nat::{L4Sum, Outcome, Reason};
+use nat::{Direction, L4Sum, Outcome, Reason, ReleasedPacket};
 
-use crate::ethernet::HEADER_BYTES;
-use crate::frame::{Csum, Frame, Stage};
-use crate::neigh::Side;
+use crate::config::UplinkView;
+use crate::ethernet::{self, HEADER_BYTES};
+use crate::frame::{Csum, Frame, Offload, OwnedFrame, Stage};
+use crate::mac::Mac;
+use crate::neigh::Link;
 use crate::verdict::{DropReason, Verdict};
 
 use super::route::{self, Hop};
@@ -17,47 +19,30 @@ pub(super) fn out(
     packet: Packet,
     way: icmp::Way,
 ) -> Verdict {
-    let view = ctx.view;
-    let up = |port| view.port(port).filter(|port| port.up);
-    let Some((uplink, port)) = view.uplink.as_ref().and_then(|u| Some((u, up(u.port)?))) else {
+    let Some((uplink, mtu)) = ctx.view.live_uplink() else {
         tell(ctx, frame, way, icmp::Error::NetUnreachable);
         return Verdict::Drop(DropReason::UplinkDown);
     };
     if let Err(verdict) = route::check_ttl(ctx, frame, packet, way) {
         return verdict;
     }
-    let hairpin = packet.destination == uplink.address;
-    let mac = if hairpin {
+    let mac = if packet.destination == uplink.address {
+        // By way of the external address to another member: it does not leave.
         uplink.mac
     } else {
-        let Some(next_hop) = uplink.next_hop(packet.destination) else {
-            tell(ctx, frame, way, icmp::Error::NetUnreachable);
-            return Verdict::Drop(DropReason::NoRoute);
-        };
-        let hop = Hop { side: Side::Uplink, address: next_hop };
-        match route::resolve(ctx, frame, hop, way) {
+        match first_hop(ctx, frame, packet, uplink, (mtu, way)) {
             Ok(mac) => mac,
             Err(verdict) => return verdict,
         }
     };
-    if !hairpin && !route::fits(frame, packet, port.mtu) {
-        let mtu = route::icmp_mtu(port.mtu);
-        tell(ctx, frame, way, icmp::Error::FragmentationNeeded { mtu });
-        return Verdict::Drop(DropReason::MtuExceeded);
-    }
     let outcome = match &mut ctx.nat {
         Some(nat) => nat.outbound(&mut ip(frame, packet), ctx.now),
-        None => return Verdict::Drop(DropReason::UplinkDown),
+        None => Outcome::Translated,
     };
     match outcome {
-        Outcome::Translated => {
-            route::decrement_ttl(frame);
-            address(frame, mac, uplink.mac);
-            Verdict::Route(uplink.port)
-        }
+        Outcome::Translated => send(frame, mac, uplink),
         Outcome::Hairpin { owner } => {
             route::decrement_ttl(frame);
-            address(frame, mac, uplink.mac);
             frame.stage = Stage::Hairpinned;
             if owner == ctx.worker {
                 outside::hairpinned(ctx, frame)
@@ -66,7 +51,7 @@ pub(super) fn out(
             }
         }
         Outcome::Held => Verdict::Hold,
-        // An outbound packet is always translated by the engine of its member's worker.
+        // An outbound packet is translated by the engine of its member's worker, always.
         Outcome::Elsewhere { .. } | Outcome::NotOurs => Verdict::Drop(DropReason::NatUnsolicited),
         Outcome::Drop(reason) => {
             if matches!(reason, Reason::PortsExhausted | Reason::SessionsExhausted) {
@@ -77,6 +62,85 @@ pub(super) fn out(
     }
 }
 
+/// The next hop's Ethernet address, once it is known that the packet has a way and fits it.
+fn first_hop(
+    ctx: &mut Context<'_>,
+    frame: &Frame<'_>,
+    packet: Packet,
+    uplink: &UplinkView,
+    (mtu, way): (u32, icmp::Way),
+) -> Result<Mac, Verdict> {
+    let Some(address) = uplink.next_hop(packet.destination) else {
+        tell(ctx, frame, way, icmp::Error::NetUnreachable);
+        return Err(Verdict::Drop(DropReason::NoRoute));
+    };
+    if !route::fits(frame, packet, mtu) {
+        let error = icmp::Error::FragmentationNeeded {
+            mtu: route::icmp_mtu(mtu),
+        };
+        tell(ctx, frame, way, error);
+        return Err(Verdict::Drop(DropReason::MtuExceeded));
+    }
+    route::resolve(
+        ctx,
+        frame,
+        Hop {
+            link: Link::Uplink,
+            address,
+        },
+        way,
+    )
+}
+
+fn send(frame: &mut Frame<'_>, mac: Mac, uplink: &UplinkView) -> Verdict {
+    route::decrement_ttl(frame);
+    address(frame, mac, uplink.mac);
+    Verdict::Route(uplink.port)
+}
+
+/// Sends on a packet to outside whose source is translated already: a fragment that waited for the
+/// first one.
+pub fn sourced(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
+    let Some((uplink, _)) = ctx.view.live_uplink() else {
+        return Verdict::Drop(DropReason::UplinkDown);
+    };
+    let packet = match Packet::check(frame) {
+        Ok(packet) => packet,
+        Err(reason) => return Verdict::Drop(reason),
+    };
+    let Some(next_hop) = uplink.next_hop(packet.destination) else {
+        return Verdict::Drop(DropReason::NoRoute);
+    };
+    match route::resolve_untold(
+        ctx,
+        frame,
+        Hop {
+            link: Link::Uplink,
+            address: next_hop,
+        },
+    ) {
+        Ok(mac) => send(frame, mac, uplink),
+        Err(verdict) => verdict,
+    }
+}
+
+/// A fragment whose fate the NAT now knows, as a frame at the stage it has reached; or the reason
+/// it is dropped for.
+pub fn released(packet: &ReleasedPacket, uplink: &UplinkView) -> Result<OwnedFrame, DropReason> {
+    let stage = match (packet.outcome, packet.direction) {
+        (Outcome::Drop(reason), _) => return Err(drop_reason(reason)),
+        (Outcome::Translated, Direction::Outbound) => Stage::Sourced,
+        (Outcome::Translated, Direction::Inbound | Direction::Hairpin) => Stage::Translated,
+        (Outcome::Hairpin { .. }, _) | (_, Direction::Hairpin) => Stage::Hairpinned,
+        (Outcome::Elsewhere { .. } | Outcome::NotOurs | Outcome::Held, _) => Stage::Arrived,
+    };
+    let mut bytes = ethernet::header(uplink.mac, uplink.mac, ethernet::IPV4).to_vec();
+    bytes.extend_from_slice(&packet.bytes);
+    let mut frame = OwnedFrame::new(&bytes, Offload::PLAIN, uplink.port);
+    frame.stage = stage;
+    Ok(frame)
+}
+
 /// The frame's IPv4 packet as the NAT takes it.
 pub(super) fn ip<'f>(frame: &'f mut Frame<'_>, packet: Packet) -> nat::Packet<'f> {
     let l4_offset = HEADER_BYTES + packet.header_bytes;
@@ -85,7 +149,10 @@ pub(super) fn ip<'f>(frame: &'f mut Frame<'_>, packet: Packet) -> nat::Packet<'f
         // An unfinished sum further in is a tunnel's; the outer one is complete.
         Csum::Partial { .. } | Csum::Complete | Csum::Unchecked => L4Sum::Full,
     };
-    let bytes = frame.bytes_mut().get_mut(HEADER_BYTES..).unwrap_or_default();
+    let bytes = frame
+        .bytes_mut()
+        .get_mut(HEADER_BYTES..)
+        .unwrap_or_default();
     nat::Packet { bytes, l4_sum }
 }
 

@@ -7,7 +7,7 @@ use std::slice::ChunksExactMut;
 /// frame would reach, and rounding to a cache line.
 const STRIDE_BYTES: usize = (HEADROOM_BYTES + FRAME_BYTES_MAX + 1).next_multiple_of(64);
 
-/// [`HOT_FRAMES_MAX`] buffers of [`HEADROOM_BYTES`] + [`FRAME_BYTES_MAX`] bytes, one set per worker.
+/// [`HOT_FRAMES_MAX`] buffers of [`HEADROOM_BYTES`] + [`FRAME_BYTES_MAX`] bytes; a set per worker.
 ///
 /// GSO frames and frames of a TAP are copied here by `recv` or `read`. All ports of a worker share
 /// the set, so the memory written is the memory just read by the last batch: it stays in the cache.

@@ -24,7 +24,7 @@ mod tx;
 pub use error::PortError;
 pub use hot::HotBuffers;
 pub use packet::{Fanout, FanoutGroup, PacketOptions, PacketRx, RingGeometry};
-pub use sys::poll::Waiter;
+pub use sys::poll::{Readiness, Waiter};
 pub use sys::wake::Wake;
 pub use tap::{TapDevice, TapEgress, TapRx};
 pub use tx::{Egress, Outgoing, SendOutcome, Tx};
@@ -32,6 +32,7 @@ pub use tx::{Egress, Outgoing, SendOutcome, Tx};
 use crate::frame::Batch;
 use std::fmt;
 use std::os::fd::BorrowedFd;
+
 
 /// The place of a port in its switch; stable while the port exists, reused after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -147,3 +148,6 @@ impl Rx {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,9 +2,9 @@
 //!
 //! Theory of operation. The kernel copies each frame that arrives at the interface into the next
 //! free slot of a ring it shares with us (TPACKET_V2), with a virtio-net header in front that tells
-//! its offload state. [`PacketRx::fill`] lends the filled slots as frames, the pipeline edits them
-//! in place, [`Tx`](super::Tx) sends them from where they lie, and [`PacketRx::release`] gives the
-//! slots back. There is no copy on our side and no system call to receive.
+//! its offload state. [`Rx::fill`] lends the filled slots as frames, the pipeline edits them in
+//! place, [`Tx`] sends them from where they lie, and [`Rx::release`] gives the slots back. There is
+//! no copy on our side and no system call to receive.
 //!
 //! Two geometries. A GSO frame has up to 64 KiB, and slots of that size cost cache and leave little
 //! slack. So the default is *hybrid*: slots of 2 KiB, and for a frame that does not fit the kernel
@@ -23,27 +23,28 @@
 //! headroom, so the bytes of a frame are those of the wire.
 //!
 //! An interface that goes down reports ENETDOWN once and resumes by itself when it comes up; one
-//! that is deleted is gone for good ([`PacketRx::is_gone`]), even if a new one bears its name.
+//! that is deleted is gone for good ([`Rx::is_gone`]), even if a new one bears its name.
+//!
+//! [`Rx::fill`]: super::Rx::fill
+//! [`Rx::release`]: super::Rx::release
+//! [`Rx::is_gone`]: super::Rx::is_gone
+//! [`Tx`]: super::Tx
+
+mod setup;
+
+pub use setup::{Fanout, FanoutGroup, PacketOptions, RingGeometry};
 
 use super::hot::HotBuffers;
 use super::steer::Program;
-use super::sys::cursor::{RingLayout, RxCursor, Slot};
+use super::sys::cursor::{RxCursor, Slot};
 use super::sys::mmap::Mapping;
 use super::sys::socket::PacketSocket;
 use super::sys::tpacket::{STATUS_COPY, SlotHeader, VlanTag};
 use super::{Losses, PortError, PortIndex};
 use crate::frame::{Batch, Csum, Frame, Offload, VNET_HEADER_BYTES};
 use crate::limits::{BATCH_FRAMES_MAX, HEADROOM_BYTES};
-use std::ffi::c_int;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-
-/// `TPACKET_V2`; V3 hands frames over in blocks and wakes up to milliseconds late.
-const TPACKET_V2: c_int = 1;
-
-/// Receive buffer of a hybrid ring, for frames longer than a slot; the kernel doubles it. 16 MiB
-/// hold some 230 GSO frames of 64 KiB, which is 10 ms at 12 Gbit/s.
-const QUEUE_BYTES: c_int = 8 << 20;
 
 /// Bytes of an 802.1Q tag, and of the two addresses in front of it.
 const TAG_BYTES: usize = 4;
@@ -52,115 +53,6 @@ const ADDRESSES_BYTES: usize = 12;
 /// Bytes compared between a marked slot and the frame fetched for it: the headers of TCP over IPv6
 /// with options, and some payload.
 const STEP_CHECK_BYTES: usize = 128;
-
-/// How a ring is cut into slots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RingGeometry {
-    /// Slots of 2,048 bytes; longer frames are fetched by `recv`. Needs CAP_NET_ADMIN.
-    Hybrid {
-        /// A multiple of [`HYBRID_SLOTS_MULTIPLE`](Self::HYBRID_SLOTS_MULTIPLE).
-        slots: u32,
-    },
-    /// Slots of 69,904 bytes, which hold any frame.
-    Full {
-        /// A multiple of [`FULL_SLOTS_MULTIPLE`](Self::FULL_SLOTS_MULTIPLE).
-        slots: u32,
-    },
-}
-
-impl RingGeometry {
-    /// Slots in a block of 64 KiB.
-    pub const HYBRID_SLOTS_MULTIPLE: u32 = 32;
-    /// Slots in a block of 1 MiB, which 15 x 69,904 bytes fill but for 16.
-    pub const FULL_SLOTS_MULTIPLE: u32 = 15;
-    /// 2,048 slots of 2 KiB: 4 MiB, 2 ms of frames at 1 Mpps.
-    pub const HYBRID_DEFAULT: Self = Self::Hybrid { slots: 2048 };
-    /// 120 slots of 68 KiB: 8 MiB.
-    pub const FULL_DEFAULT: Self = Self::Full { slots: 120 };
-    /// Blocks of a ring: 4,096 are 256 MiB or 4 GiB, more than any port is worth.
-    const BLOCKS_MAX: u32 = 4096;
-
-    /// How many slots it has.
-    #[must_use]
-    pub const fn slots(self) -> u32 {
-        match self {
-            Self::Hybrid { slots } | Self::Full { slots } => slots,
-        }
-    }
-
-    const fn multiple(self) -> u32 {
-        match self {
-            Self::Hybrid { .. } => Self::HYBRID_SLOTS_MULTIPLE,
-            Self::Full { .. } => Self::FULL_SLOTS_MULTIPLE,
-        }
-    }
-
-    /// The layout in memory; `None` for a number of slots it cannot have.
-    ///
-    /// The kernel allocates each block in one piece of a power of two of pages, so anything else
-    /// would waste the rest.
-    const fn layout(self) -> Option<RingLayout> {
-        let slots_per_block = self.multiple();
-        let block_count = self.slots() / slots_per_block;
-        let whole = self.slots().is_multiple_of(slots_per_block);
-        if !whole || block_count == 0 || block_count > Self::BLOCKS_MAX {
-            return None;
-        }
-        let (slot_bytes, block_bytes) = match self {
-            Self::Hybrid { .. } => (2048, 64 << 10),
-            Self::Full { .. } => (69_904, 1 << 20),
-        };
-        Some(RingLayout {
-            slot_bytes,
-            slots_per_block,
-            block_bytes,
-            block_count,
-        })
-    }
-
-    fn error(self, name: &str) -> PortError {
-        PortError::Geometry {
-            port: name.to_owned(),
-            slots: self.slots(),
-            multiple: self.multiple(),
-            max: self.multiple() * Self::BLOCKS_MAX,
-        }
-    }
-}
-
-/// How to open a packet port.
-#[derive(Debug, Clone)]
-pub struct PacketOptions<'a> {
-    /// The interface's name, for messages.
-    pub name: &'a str,
-    /// The interface's index in the calling thread's network namespace.
-    pub ifindex: u32,
-    /// The port its frames come in on.
-    pub ingress: PortIndex,
-    /// The ring; `None` takes [`RingGeometry::HYBRID_DEFAULT`] where the process may, otherwise
-    /// [`RingGeometry::FULL_DEFAULT`].
-    pub geometry: Option<RingGeometry>,
-    /// Whether to take frames for other stations too. A veth delivers them anyway.
-    pub promiscuous: bool,
-    /// Which frames to take; `None` takes all.
-    pub filter: Option<&'a Program>,
-    /// Whether to share the interface's frames with other workers.
-    pub fanout: Option<Fanout<'a>>,
-}
-
-/// A place in a group of sockets among which an interface's frames are shared out.
-#[derive(Debug, Clone, Copy)]
-pub enum Fanout<'a> {
-    /// The first member, which makes the group. The program's result, modulo the number of members,
-    /// is the member that gets the frame, counted in the order of joining.
-    First(&'a Program),
-    /// A further member.
-    Join(FanoutGroup),
-}
-
-/// A fan-out group, for its further members to join.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FanoutGroup(u16);
 
 /// The receiving half of a packet port.
 #[derive(Debug)]
@@ -176,39 +68,6 @@ pub struct PacketRx {
 }
 
 impl PacketRx {
-    /// Opens the port: from the return on, every frame that arrives is in the ring or counted.
-    ///
-    /// # Errors
-    /// A [`PortError`] that names the failed step and its fix.
-    pub fn open(options: &PacketOptions<'_>) -> Result<Self, PortError> {
-        let port = || options.name.to_owned();
-        let socket = PacketSocket::open().map_err(|source| PortError::Socket {
-            port: port(),
-            source,
-        })?;
-        set_options(&socket, options.name)?;
-        let geometry = choose_geometry(&socket, options)?;
-        let ring = open_ring(&socket, geometry, options.name)?;
-        let group = join(&socket, options)?;
-        if options.promiscuous {
-            socket
-                .set_promiscuous(options.ifindex)
-                .map_err(|source| PortError::Promiscuous {
-                    port: port(),
-                    source,
-                })?;
-        }
-        Ok(Self {
-            ring,
-            socket,
-            ingress: options.ingress,
-            geometry,
-            group,
-            in_step: true,
-            losses: Losses::default(),
-        })
-    }
-
     /// The geometry the ring got.
     #[must_use]
     pub const fn geometry(&self) -> RingGeometry {
@@ -230,7 +89,7 @@ impl PacketRx {
             Some(program) => self.socket.attach_filter(program.instructions()),
             None => self.socket.detach_filter(),
         };
-        result.map_err(|source| program_error(name, "filter", source))
+        result.map_err(|source| setup::program_error(name, "filter", source))
     }
 
     /// Lends up to [`BATCH_FRAMES_MAX`] frames. Frames that cannot be used are counted and passed
@@ -278,7 +137,9 @@ impl PacketRx {
                     }
                 }
             };
-            batch.extend(read_frame(memory, start, header, *ingress, losses));
+            if let Some(frame) = read_frame(memory, start, header, *ingress, losses) {
+                batch.push(frame);
+            }
         }
         batch
     }
@@ -357,7 +218,7 @@ fn insert_tag(memory: &mut [u8], start: usize, tag: VlanTag, offload: &mut Offlo
         return false;
     }
     if let Csum::Partial { start, .. } = &mut offload.csum {
-        let Some(moved) = start.checked_add(TAG_BYTES as u16) else {
+        let Some(moved) = start.checked_add(4) else {
             return false;
         };
         *start = moved;
@@ -392,10 +253,15 @@ fn fetch(
         return Fetched::Lost;
     };
     // The first error may be one pending on the socket since its interface went down; no frame has
-    // been taken then. A second one means that none is queued.
-    let received = socket.receive(room).or_else(|_| socket.receive(room));
-    let Ok(received) = received else {
-        return Fetched::Lost;
+    // been taken then.
+    let received = match socket.receive(room).or_else(|_| socket.receive(room)) {
+        Ok(received) => received,
+        Err(error) => {
+            // None is queued: the copy is lost, but those to come are still in step. After another
+            // error it may be there yet, and would keep the socket readable until it is drained.
+            *in_step = error.kind() == io::ErrorKind::WouldBlock;
+            return Fetched::Lost;
+        }
     };
     *in_step = received == header.len + VNET_HEADER_BYTES && same_start(room, slot, header);
     if *in_step && received <= room.len() {
@@ -421,150 +287,5 @@ fn drain<'a>(socket: &PacketSocket, buffers: &mut impl Iterator<Item = &'a mut [
     }
 }
 
-fn set_options(socket: &PacketSocket, name: &str) -> Result<(), PortError> {
-    // The virtio-net header and the headroom shape the slots, so they come before the ring.
-    let options = [
-        (libc::PACKET_VERSION, TPACKET_V2, "PACKET_VERSION", "2.6.27"),
-        (libc::PACKET_VNET_HDR, 1, "PACKET_VNET_HDR", "4.6"),
-        (
-            libc::PACKET_RESERVE,
-            HEADROOM_BYTES as c_int,
-            "PACKET_RESERVE",
-            "2.6.27",
-        ),
-        (
-            libc::PACKET_IGNORE_OUTGOING,
-            1,
-            "PACKET_IGNORE_OUTGOING",
-            "4.20",
-        ),
-    ];
-    for (option, value, text, since) in options {
-        socket
-            .set_packet(option, value)
-            .map_err(|source| PortError::Option {
-                port: name.to_owned(),
-                option: text,
-                since,
-                source,
-            })?;
-    }
-    Ok(())
-}
-
-/// Settles the geometry, and the receive buffer on which a hybrid ring depends.
-fn choose_geometry(
-    socket: &PacketSocket,
-    options: &PacketOptions<'_>,
-) -> Result<RingGeometry, PortError> {
-    if let Some(full @ RingGeometry::Full { .. }) = options.geometry {
-        return Ok(full);
-    }
-    let port = || options.name.to_owned();
-    match socket.set_socket(libc::SO_RCVBUFFORCE, QUEUE_BYTES) {
-        Ok(()) => {}
-        // Not allowed (CAP_NET_ADMIN counts in the first user namespace only).
-        Err(_) if options.geometry.is_none() => return Ok(RingGeometry::FULL_DEFAULT),
-        Err(source) => {
-            return Err(PortError::Queue {
-                port: port(),
-                source,
-            });
-        }
-    }
-    // Any value but 0 makes the kernel queue the frames that exceed their slot.
-    socket
-        .set_packet(libc::PACKET_COPY_THRESH, 1)
-        .map_err(|source| PortError::Option {
-            port: port(),
-            option: "PACKET_COPY_THRESH",
-            since: "2.2",
-            source,
-        })?;
-    Ok(options.geometry.unwrap_or(RingGeometry::HYBRID_DEFAULT))
-}
-
-fn open_ring(
-    socket: &PacketSocket,
-    geometry: RingGeometry,
-    name: &str,
-) -> Result<RxCursor<Mapping>, PortError> {
-    let layout = geometry.layout().ok_or_else(|| geometry.error(name))?;
-    let ring_error = |source| PortError::Ring {
-        port: name.to_owned(),
-        slots: geometry.slots(),
-        slot_bytes: layout.slot_bytes,
-        source,
-    };
-    socket.make_rx_ring(layout).map_err(ring_error)?;
-    let ring_bytes = layout.ring_bytes().ok_or_else(|| geometry.error(name))?;
-    let mapping = Mapping::of_ring(socket.as_fd(), ring_bytes).map_err(ring_error)?;
-    RxCursor::new(mapping, layout).ok_or_else(|| geometry.error(name))
-}
-
-/// Starts the flow of frames: filter, interface and group.
-///
-/// A socket can join a group only once it is bound, and between the two it would get frames the
-/// group's other members get as well. So it is bound with a filter that drops all.
-fn join(
-    socket: &PacketSocket,
-    options: &PacketOptions<'_>,
-) -> Result<Option<FanoutGroup>, PortError> {
-    let port = || options.name.to_owned();
-    let filter_error = |source| program_error(options.name, "filter", source);
-    let bind = || {
-        socket
-            .bind(options.ifindex)
-            .map_err(|source| PortError::Bind {
-                port: port(),
-                source,
-            })
-    };
-    let Some(fanout) = options.fanout else {
-        if let Some(program) = options.filter {
-            socket
-                .attach_filter(program.instructions())
-                .map_err(filter_error)?;
-        }
-        bind()?;
-        return Ok(None);
-    };
-    socket
-        .attach_filter(Program::drop_all().instructions())
-        .map_err(filter_error)?;
-    bind()?;
-    let fanout_error = |source| PortError::Fanout {
-        port: port(),
-        source,
-    };
-    let (id, unique) = match fanout {
-        Fanout::First(_) => (0, libc::PACKET_FANOUT_FLAG_UNIQUEID),
-        Fanout::Join(FanoutGroup(id)) => (id, 0),
-    };
-    let kind = libc::PACKET_FANOUT_CBPF | libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING | unique;
-    // All bits of a kind and its flags are below 0x10000.
-    socket
-        .join_fanout(id, (kind & 0xffff) as u16)
-        .map_err(fanout_error)?;
-    if let Fanout::First(program) = fanout {
-        socket
-            .set_fanout_program(program.instructions())
-            .map_err(|source| program_error(options.name, "steering", source))?;
-    }
-    let id = socket.fanout_id().map_err(fanout_error)?;
-    match options.filter {
-        Some(program) => socket
-            .attach_filter(program.instructions())
-            .map_err(filter_error)?,
-        None => socket.detach_filter().map_err(filter_error)?,
-    }
-    Ok(Some(FanoutGroup(id)))
-}
-
-fn program_error(name: &str, program: &'static str, source: io::Error) -> PortError {
-    PortError::Program {
-        port: name.to_owned(),
-        program,
-        source,
-    }
-}
+#[cfg(test)]
+mod tests;

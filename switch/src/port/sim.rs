@@ -120,7 +120,12 @@ pub struct CableOptions {
 impl Default for CableOptions {
     /// A short perfect cable: 1,024 frames, as a device queue.
     fn default() -> Self {
-        Self { capacity: 1024, impairment: Impairment::default(), offloads: true, seed: 0 }
+        Self {
+            capacity: 1024,
+            impairment: Impairment::default(),
+            offloads: true,
+            seed: 0,
+        }
     }
 }
 
@@ -140,7 +145,11 @@ pub fn cable(port: PortIndex, options: CableOptions) -> (SimRx, SimEgress, SimHo
         up: true,
         offloads: options.offloads,
     }));
-    let rx = SimRx { cable: Arc::clone(&cable), port, lent: Vec::new() };
+    let rx = SimRx {
+        cable: Arc::clone(&cable),
+        port,
+        lent: Vec::new(),
+    };
     (rx, SimEgress(Arc::clone(&cable)), SimHost(cable))
 }
 
@@ -188,7 +197,9 @@ impl SimEgress {
         let Some((header, bytes)) = sealed.split_first_chunk::<VNET_HEADER_BYTES>() else {
             return SendOutcome::Refused(0);
         };
-        let Ok(offload) = Offload::from_vnet(*header) else { return SendOutcome::Offload };
+        let Ok(offload) = Offload::from_vnet(*header) else {
+            return SendOutcome::Offload;
+        };
         let mut cable = lock(&self.0);
         if !cable.up {
             return SendOutcome::Down;
@@ -197,7 +208,11 @@ impl SimEgress {
             return SendOutcome::Offload;
         }
         let frame = OwnedFrame::new(bytes, offload, PortIndex::default());
-        if cable.to_host.push(frame) { SendOutcome::Sent } else { SendOutcome::Full }
+        if cable.to_host.push(frame) {
+            SendOutcome::Sent
+        } else {
+            SendOutcome::Full
+        }
     }
 }
 
@@ -239,8 +254,16 @@ mod tests {
     #[test]
     fn a_seed_gives_one_course_of_events() {
         let course = |seed| {
-            let impairment = Impairment { loss: 100, duplicate: 100, reorder: 100 };
-            let options = CableOptions { impairment, seed, ..CableOptions::default() };
+            let impairment = Impairment {
+                loss: 100,
+                duplicate: 100,
+                reorder: 100,
+            };
+            let options = CableOptions {
+                impairment,
+                seed,
+                ..CableOptions::default()
+            };
             let (mut rx, _, host) = cable(PortIndex(3), options);
             let mut seen = Vec::new();
             for byte in 0..200u8 {
@@ -257,9 +280,16 @@ mod tests {
 
     #[test]
     fn a_cable_refuses_like_a_socket() {
-        let options = CableOptions { capacity: 1, offloads: false, ..CableOptions::default() };
+        let options = CableOptions {
+            capacity: 1,
+            offloads: false,
+            ..CableOptions::default()
+        };
         let (_, egress, host) = cable(PortIndex(0), options);
-        assert_eq!(egress.send(&[1, 0, 0, 0, 0, 0, 34, 0, 16, 0, 9]), SendOutcome::Offload);
+        assert_eq!(
+            egress.send(&[1, 0, 0, 0, 0, 0, 34, 0, 16, 0, 9]),
+            SendOutcome::Offload
+        );
         assert_eq!(egress.send(&[0; 70]), SendOutcome::Sent);
         assert_eq!(egress.send(&[0; 70]), SendOutcome::Full);
         host.set_up(false);

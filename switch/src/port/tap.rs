@@ -88,13 +88,7 @@ impl TapDevice {
         };
         // A persistent device may have been left with the 12-byte header.
         ioctl::set_vnet_header_bytes(&device, 10).map_err(setting("TUNSETVNETHDRSZ", "2.6.33"))?;
-        let accepted = OFFLOADS
-            .iter()
-            .map(|&set| ioctl::set_offload(&device, set).map(|()| set))
-            .reduce(Result::or);
-        let accepted = accepted
-            .unwrap_or_else(|| Ok(0))
-            .map_err(setting("TUNSETOFFLOAD", "2.6.27"))?;
+        let accepted = set_best_offload(&device).map_err(setting("TUNSETOFFLOAD", "2.6.27"))?;
         Ok(Self {
             device: Arc::new(device),
             created,
@@ -115,6 +109,12 @@ impl TapDevice {
         self.segmentation
     }
 
+    /// Makes the device outlive its descriptors, as `ip tuntap add` does.
+    #[cfg(test)]
+    pub(super) fn set_persistent(&self, persistent: bool) {
+        ioctl::set_persistent(&self.device, persistent).unwrap();
+    }
+
     /// The way for any worker to send to it.
     #[must_use]
     pub fn egress(&self) -> TapEgress {
@@ -132,6 +132,18 @@ impl TapDevice {
             losses: Losses::default(),
         }
     }
+}
+
+/// Asks for the richest set of offloads the kernel takes and answers it.
+fn set_best_offload(device: &File) -> io::Result<c_uint> {
+    let mut refused = io::ErrorKind::Unsupported.into();
+    for set in OFFLOADS {
+        match ioctl::set_offload(device, set) {
+            Ok(()) => return Ok(set),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
 }
 
 /// Creates the device, or attaches to it where it exists; says whether it was created.
@@ -162,9 +174,10 @@ pub struct TapEgress {
 impl TapEgress {
     /// Writes one frame with its header; the error number where the driver refuses it.
     pub(super) fn write(&self, sealed: &[u8]) -> Result<(), i32> {
-        // A write is taken whole or refused: a frame cannot be split.
         match (&*self.device).write(sealed) {
-            Ok(_) => Ok(()),
+            Ok(count) if count == sealed.len() => Ok(()),
+            // The driver takes a frame whole or not at all, so this would be a new kind of driver.
+            Ok(_) => Err(libc::EMSGSIZE),
             Err(error) => Err(error.raw_os_error().unwrap_or(libc::EIO)),
         }
     }

@@ -5,7 +5,7 @@ use super::sim::SimEgress;
 use super::sys::send::Messages;
 use super::sys::socket::PacketSocket;
 use super::tap::TapEgress;
-use crate::frame::VNET_HEADER_BYTES;
+use crate::verdict::DropReason;
 use std::ffi::c_int;
 use std::os::fd::AsFd;
 
@@ -63,6 +63,19 @@ pub enum SendOutcome {
 }
 
 impl SendOutcome {
+    /// Why the copy was dropped; `None` for one that was sent.
+    #[must_use]
+    pub const fn drop_reason(self) -> Option<DropReason> {
+        match self {
+            Self::Sent => None,
+            Self::TooBig => Some(DropReason::EgressMtu),
+            Self::Full => Some(DropReason::EgressFull),
+            Self::Down | Self::Gone => Some(DropReason::EgressDown),
+            Self::Offload => Some(DropReason::EgressOffload),
+            Self::Refused(_) => Some(DropReason::EgressRefused),
+        }
+    }
+
     /// The outcome of a frame that met `errno`.
     fn from_errno(errno: i32, sealed: &[u8]) -> Self {
         match errno {
@@ -236,5 +249,3 @@ fn open_socket() -> Result<PacketSocket, PortError> {
     }
     Ok(socket)
 }
-
-const _: () = assert!(VNET_HEADER_BYTES == 10);

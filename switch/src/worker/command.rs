@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
-use nat::{Nanos, SessionView};
+use nat::{Nanos, Protocol, SessionView};
 
 use crate::config::View;
 use crate::port::{PortIndex, Rx};
@@ -34,8 +34,8 @@ pub struct NatReport {
     pub now: Nanos,
     /// The sessions.
     pub sessions: Vec<SessionView>,
-    /// External ports in use.
-    pub ports_used: usize,
+    /// External TCP ports, UDP ports and echo ids in use.
+    pub ports_used: [u32; 3],
     /// Sessions there is room for.
     pub capacity: usize,
 }
@@ -68,7 +68,7 @@ impl Worker {
 
     fn set_view(&mut self, view: Arc<View>) {
         if let (Some(nat), Some(uplink)) = (&mut self.engine.nat, &view.uplink)
-            && nat.external() != uplink.address
+            && nat.config().external != uplink.address
         {
             nat.set_external(uplink.address);
         }
@@ -78,7 +78,11 @@ impl Worker {
     fn receive(&mut self, port: PortIndex, rx: Rx) {
         self.release(port);
         self.engine.dispatcher.forget(port);
-        self.ports.push(OwnRx { port, rx, look: true });
+        self.ports.push(OwnRx {
+            port,
+            rx,
+            look: true,
+        });
         self.ports_changed = true;
     }
 
@@ -96,11 +100,17 @@ impl Worker {
 
     fn nat_report(&self, now: Nanos) -> NatReport {
         self.engine.nat.as_ref().map_or_else(
-            || NatReport { now, sessions: Vec::new(), ports_used: 0, capacity: 0 },
+            || NatReport {
+                now,
+                sessions: Vec::new(),
+                ports_used: [0; 3],
+                capacity: 0,
+            },
             |nat| NatReport {
                 now,
                 sessions: nat.sessions().collect(),
-                ports_used: nat.ports_used(),
+                ports_used: [Protocol::Tcp, Protocol::Udp, Protocol::Icmp]
+                    .map(|p| nat.ports_used(p)),
                 capacity: nat.capacity(),
             },
         )

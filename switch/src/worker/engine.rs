@@ -1,14 +1,15 @@
 //! One worker's own state, and a batch's way through it.
 
-use nat::{Direction, Nanos, Nat};
+use nat::{Nanos, Nat};
 
 use crate::config::View;
 use crate::counters::WorkerCounters;
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{self, Dispatcher};
 use crate::frame::{Batch, OwnedFrame};
-use crate::gateway::{Context, Origin};
+use crate::gateway::{self, Context, Origin};
 use crate::hold::Hold;
 use crate::pipeline;
+use crate::port::PortIndex;
 use crate::verdict::{DropReason, Verdict};
 
 use super::Shared;
@@ -24,16 +25,11 @@ pub(super) struct Engine {
 
 impl Engine {
     /// Decides every frame of `batch`, sends what is to be sent, counts all of it.
-    pub(super) fn run(
-        &mut self,
-        shared: &Shared,
-        view: &View,
-        batch: &mut Batch<'_>,
-        now: Nanos,
-    ) {
+    pub(super) fn run(&mut self, shared: &Shared, view: &View, batch: &mut Batch<'_>, now: Nanos) {
         let counters = self.counters(shared);
         let mut verdicts =
             self.with_context_unsent(shared, view, now, |ctx| pipeline::process(ctx, batch));
+        dispatch::finish(batch, &mut verdicts);
         for (frame, verdict) in batch.iter().zip(&mut verdicts) {
             if let Verdict::HandOver(worker) = *verdict {
                 let taken = shared
@@ -88,10 +84,32 @@ impl Engine {
         work(&mut ctx)
     }
 
+    /// Fragments whose fate the NAT has come to know since the last call, as frames to be run.
+    pub(super) fn released_fragments(&mut self, shared: &Shared, view: &View) -> Vec<OwnedFrame> {
+        let mut frames = Vec::new();
+        let counters = &shared.counters[usize::from(self.index)];
+        let Some(nat) = &mut self.nat else {
+            return frames;
+        };
+        while let Some(packet) = nat.released() {
+            counters.totals.released.add(1);
+            let Some(uplink) = &view.uplink else {
+                counters.verdict(Verdict::Drop(DropReason::UplinkDown), PortIndex::default());
+                continue;
+            };
+            match gateway::released(&packet, uplink) {
+                Ok(frame) => frames.push(frame),
+                Err(reason) => counters.verdict(Verdict::Drop(reason), uplink.port),
+            }
+        }
+        frames
+    }
+
     fn send_originated(&mut self, shared: &Shared, view: &View) {
         if !self.origin.frames.is_empty() {
             let counters = self.counters(shared);
-            self.dispatcher.originated(view, counters, &mut self.origin.frames);
+            self.dispatcher
+                .originated(view, counters, &mut self.origin.frames);
         }
     }
 }

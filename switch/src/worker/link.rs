@@ -44,7 +44,13 @@ impl Link {
             sleeping: AtomicBool::new(false),
             ticked: AtomicU64::new(0),
         };
-        (link, Inbox { mailbox: commands, handover: frames })
+        (
+            link,
+            Inbox {
+                mailbox: commands,
+                handover: frames,
+            },
+        )
     }
 
     /// Puts a command into the worker's mailbox. False if the worker is gone.

@@ -36,11 +36,10 @@ use crate::counters::WorkerCounters;
 use crate::dispatch::Dispatcher;
 use crate::fdb::Fdb;
 use crate::frame::{Batch, Frame, OwnedFrame};
-use crate::gateway::{self, Context, Origin};
+use crate::gateway::{self, Origin};
 use crate::hold::Hold;
 use crate::limits::BATCH_FRAMES_MAX;
 use crate::neigh::{Neighbour, Neighbours};
-use crate::pipeline;
 use crate::port::{HotBuffers, PortIndex, Rx, Tx};
 use crate::verdict::DropReason;
 
@@ -148,8 +147,17 @@ impl Worker {
     }
 
     fn poll_port(&mut self, place: usize, now: Nanos) -> usize {
-        let Self { ports, hot, shared, view, engine, .. } = self;
-        let Some(own) = ports.get_mut(place) else { return 0 };
+        let Self {
+            ports,
+            hot,
+            shared,
+            view,
+            engine,
+            ..
+        } = self;
+        let Some(own) = ports.get_mut(place) else {
+            return 0;
+        };
         if !own.look && !own.rx.has_frames() {
             return 0;
         }
@@ -211,8 +219,8 @@ impl Worker {
     fn release_held(&mut self, now: Nanos) {
         loop {
             let neighbours = &self.shared.neighbours;
-            let released = self.engine.hold.take(|hop| {
-                !matches!(neighbours.lookup(hop.side, hop.address, now), Neighbour::Unknown)
+            let released = self.engine.hold.take(now, |hop| {
+                neighbours.lookup(hop.link, hop.address, now) != Neighbour::Unknown
             });
             let Some(mut frames) = released else { return };
             self.counters().totals.released.add(frames.len() as u64);
@@ -243,11 +251,12 @@ impl Worker {
             return;
         }
         let hops: Vec<gateway::Hop> = self.engine.hold.hops().collect();
-        self.engine.with_context(&self.shared, &self.view, now, |ctx| {
-            for hop in hops {
-                gateway::ask(ctx, hop, None);
-            }
-        });
+        self.engine
+            .with_context(&self.shared, &self.view, now, |ctx| {
+                for hop in hops {
+                    gateway::ask(ctx, hop);
+                }
+            });
     }
 
     fn count_losses(&mut self) {

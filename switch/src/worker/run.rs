@@ -96,7 +96,10 @@ impl Worker {
         }
         link.set_sleeping(true);
         if self.inbox.is_empty() {
-            self.shared.counters[usize::from(self.index)].totals.sleeps.add(1);
+            self.shared.counters[usize::from(self.index)]
+                .totals
+                .sleeps
+                .add(1);
             waiter.wait(Some(timeout));
         }
         link.set_sleeping(false);

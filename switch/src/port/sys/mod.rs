@@ -6,6 +6,7 @@
 #![allow(unsafe_code, reason = "the one folder that may hold unsafe code")]
 
 pub mod affinity;
+pub mod bpf;
 pub(in crate::port) mod cursor;
 pub(in crate::port) mod mmap;
 pub mod poll;
@@ -24,6 +25,14 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     } else {
         Ok(result)
     }
+}
+
+/// The size of an option's value, as socket calls take it.
+const fn value_bytes<T>() -> libc::socklen_t {
+    const { assert!(size_of::<T>() <= 64, "option values are a few bytes") };
+    #[expect(clippy::cast_possible_truncation, reason = "at most 64, as asserted")]
+    let bytes = size_of::<T>() as libc::socklen_t;
+    bytes
 }
 
 /// The result of a system call that answers a count of bytes, or -1 on failure.

@@ -114,7 +114,7 @@ fn acknowledge(entry: &mut libc::pollfd) {
 
 fn clear_socket_error(fd: RawFd) -> io::Result<()> {
     let mut error: libc::c_int = 0;
-    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    let mut len = super::value_bytes::<libc::c_int>();
     let value = (&raw mut error).cast();
     // SAFETY: `value` has room for the `len` bytes announced, and a descriptor that is closed or
     // no socket is an error, not a fault.

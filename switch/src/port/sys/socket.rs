@@ -14,8 +14,12 @@ pub(super) const ADDRESS_BYTES: libc::socklen_t = 20;
 const _: () = assert!(size_of::<libc::sockaddr_ll>() == ADDRESS_BYTES as usize);
 
 /// All protocols, in the byte order an address wants.
-const ALL_PROTOCOLS: u16 = (libc::ETH_P_ALL as u16).to_be();
+const ALL_PROTOCOLS: u16 = 3u16.to_be();
 const _: () = assert!(libc::ETH_P_ALL == 3);
+
+/// `PACKET_MR_PROMISC` as a membership holds it.
+const PROMISCUOUS: u16 = 1;
+const _: () = assert!(libc::PACKET_MR_PROMISC == PROMISCUOUS as c_int);
 
 /// An `AF_PACKET` socket for whole frames.
 #[derive(Debug)]
@@ -39,7 +43,7 @@ impl PacketSocket {
 
     fn set<T>(&self, level: c_int, option: c_int, value: &T) -> io::Result<()> {
         let fd = self.fd.as_raw_fd();
-        let len = size_of::<T>() as libc::socklen_t;
+        let len = super::value_bytes::<T>();
         let value = std::ptr::from_ref(value).cast();
         // SAFETY: `value` points to `len` initialised bytes that outlive the call.
         super::check(unsafe { libc::setsockopt(fd, level, option, value, len) })?;
@@ -48,7 +52,7 @@ impl PacketSocket {
 
     fn get<T: Copy>(&self, level: c_int, option: c_int, mut value: T) -> io::Result<T> {
         let fd = self.fd.as_raw_fd();
-        let mut len = size_of::<T>() as libc::socklen_t;
+        let mut len = super::value_bytes::<T>();
         let room = (&raw mut value).cast();
         // SAFETY: `room` has space for `len` bytes, and every `T` used here is made of integers, so
         // that whatever the kernel writes, wholly or in part, is a valid value.
@@ -123,7 +127,7 @@ impl PacketSocket {
     pub(in crate::port) fn set_promiscuous(&self, ifindex: u32) -> io::Result<()> {
         let request = libc::packet_mreq {
             mr_ifindex: ifindex.cast_signed(),
-            mr_type: libc::PACKET_MR_PROMISC as u16,
+            mr_type: PROMISCUOUS,
             mr_alen: 0,
             mr_address: [0; 8],
         };

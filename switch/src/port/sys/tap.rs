@@ -31,7 +31,7 @@ pub(in crate::port) fn attach(
     name: [libc::c_char; NAME_BYTES],
     flags: c_int,
 ) -> io::Result<()> {
-    // All flags of TUNSETIFF are below 0x10000; the field is a short whose sign bit is IFF_TUN_EXCL.
+    // All flags of TUNSETIFF are below 0x10000; the field is a short, its sign bit IFF_TUN_EXCL.
     let [low, high, ..] = flags.to_le_bytes();
     let request = libc::ifreq {
         ifr_name: name,
@@ -57,6 +57,15 @@ pub(in crate::port) fn set_offload(device: &File, features: c_uint) -> io::Resul
     let features = libc::c_ulong::from(features);
     // SAFETY: TUNSETOFFLOAD takes the features themselves, not a pointer.
     super::check(unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETOFFLOAD, features) })?;
+    Ok(())
+}
+
+/// Makes the device stay when its last descriptor is closed, or not (TUNSETPERSIST).
+#[cfg(test)]
+pub(in crate::port) fn set_persistent(device: &File, persistent: bool) -> io::Result<()> {
+    let persistent = libc::c_ulong::from(persistent);
+    // SAFETY: TUNSETPERSIST takes the value itself, not a pointer.
+    super::check(unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETPERSIST, persistent) })?;
     Ok(())
 }
 

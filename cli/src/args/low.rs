@@ -1,0 +1,495 @@
+//! What was typed: the command line as clap reads it. The doc comments here are the help texts.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use switch::mac::Mac;
+use switch::verdict::DropReason;
+
+use super::run::RunArgs;
+use super::{Action, Mutation, Table, View};
+use crate::config::settings::PortWord;
+use crate::config::words::{self, Why};
+
+const EXAMPLES: &str = "\
+Examples:
+  vswitch --ports veth1,veth2 --uplink eth0   switch two containers, NAT to eth0
+  vswitch --ports tap:vm0,veth1 --no-nat      a switch only
+  vswitch fdb                                 who is on which port
+  vswitch -s port                             counters of every port
+  vswitch drops                               why frames died, and what fixes it
+  vswitch -j nat | jq '.sessions[].inside'    the same data for scripts
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 nothing running, 4 the answer is no.";
+
+/// A switch and NAT gateway in one process, that tells what happened to every frame
+///
+/// Without a command, runs a switch in the foreground (`vswitch run`). Any unique beginning of a
+/// command will do.
+#[derive(Debug, Parser)]
+#[command(name = "vswitch", version, after_help = EXAMPLES, infer_subcommands = true)]
+#[command(disable_help_subcommand = true, max_term_width = 100)]
+pub struct Low {
+    /// Flags that go anywhere.
+    #[command(flatten)]
+    pub global: Global,
+    /// Flags of tables.
+    #[command(flatten)]
+    pub view: ViewArgs,
+    /// Flags of `run`.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// The command.
+    #[command(subcommand)]
+    pub noun: Option<Noun>,
+}
+
+/// Flags that go anywhere.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// The vswitch to run or to speak to [default: vswitch0]
+    #[arg(long, global = true, env = "VSWITCH_NAME", hide_env = true, value_parser = words::name)]
+    pub name: Option<String>,
+    /// Directory of sockets, locks and journals [default: /run/vswitch]
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub run_dir: Option<PathBuf>,
+    /// Control socket to speak to [default: RUN_DIR/NAME.sock]
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub socket: Option<PathBuf>,
+    /// Print JSON
+    #[arg(short, long, global = true)]
+    pub json: bool,
+    /// Print no messages but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Print more messages
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Colour the output: auto, always, never [default: auto]
+    #[arg(short, long = "color", global = true, value_name = "WHEN", value_enum)]
+    #[arg(num_args = 0..=1, require_equals = true, hide_possible_values = true)]
+    #[arg(
+        default_value = "auto",
+        default_missing_value = "always",
+        hide_default_value = true
+    )]
+    pub colour: Colour,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// On a terminal, and as NO_COLOR and CLICOLOR_FORCE say.
+    Auto,
+    /// Also into a pipe.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Flags of tables, before the noun or after it.
+#[derive(Debug, Args, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ViewArgs {
+    /// Show counters
+    #[arg(short, long)]
+    pub stats: bool,
+    /// Show everything there is to know
+    #[arg(short, long)]
+    pub details: bool,
+    /// One line for each record, without a header
+    #[arg(short, long)]
+    pub oneline: bool,
+    /// Only the columns a script wants, without a header
+    #[arg(long)]
+    pub brief: bool,
+}
+
+impl ViewArgs {
+    /// The flags of both places.
+    pub(super) const fn or(self, other: Self) -> View {
+        View {
+            stats: self.stats || other.stats,
+            details: self.details || other.details,
+            oneline: self.oneline || other.oneline,
+            brief: self.brief || other.brief,
+        }
+    }
+
+    const fn plus(self, other: Self) -> Self {
+        let View {
+            stats,
+            details,
+            oneline,
+            brief,
+        } = self.or(other);
+        Self {
+            stats,
+            details,
+            oneline,
+            brief,
+        }
+    }
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub enum Noun {
+    /// Run a switch in the foreground; the default
+    #[command(after_help = "Example: vswitch run --config /etc/vswitch/lab.toml")]
+    Run(Box<RunArgs>),
+    /// Ports: show, add, delete
+    #[command(after_help = "Example: vswitch -s port\n         vswitch port add tap:web0")]
+    Port(PortNoun),
+    /// Forwarding table: which station is on which port
+    #[command(after_help = "Example: vswitch fdb add 02:00:00:00:00:0b dev veth1")]
+    Fdb(FdbNoun),
+    /// Neighbours of the gateway: IP address to MAC address
+    #[command(after_help = "Example: vswitch neigh\n         vswitch neigh flush")]
+    Neigh(FlushNoun),
+    /// NAT sessions
+    #[command(after_help = "Example: vswitch nat\n         vswitch -j nat | jq .summary")]
+    Nat(FlushNoun),
+    /// Why frames were dropped, and what fixes it
+    #[command(after_help = "Example: vswitch drops\n         vswitch drops --why NO_ROUTE")]
+    Drops(DropsNoun),
+    /// The switch as a whole: workers, totals, whether every frame is accounted for
+    #[command(after_help = "Example: vswitch status")]
+    Status(StatusNoun),
+    /// Look whether this machine is ready
+    #[command(after_help = "Example: vswitch doctor --ports veth1 --uplink eth0")]
+    Doctor(Doctor),
+    /// Undo what a killed vswitch left behind
+    #[command(after_help = "Example: vswitch clean vswitch0\n         vswitch clean --all")]
+    Clean(Clean),
+    /// Two namespaces, a switch and a ping, then nothing left behind
+    #[command(after_help = "Example: sudo vswitch demo")]
+    Demo(Demo),
+    /// Configuration files
+    #[command(
+        subcommand,
+        after_help = "Example: vswitch config check /etc/vswitch/lab.toml"
+    )]
+    Config(ConfigVerb),
+    /// Print a shell's completion script
+    #[command(after_help = "Example: vswitch completion bash > \
+                            /usr/share/bash-completion/completions/vswitch")]
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page, or write one for each command
+    #[command(after_help = "Example: vswitch man | man -l -")]
+    Man {
+        /// Directory to write all pages to
+        #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+        out: Option<PathBuf>,
+    },
+}
+
+impl Noun {
+    /// The word for it.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Run(_) => "run",
+            Self::Port(_) => "port",
+            Self::Fdb(_) => "fdb",
+            Self::Neigh(_) => "neigh",
+            Self::Nat(_) => "nat",
+            Self::Drops(_) => "drops",
+            Self::Status(_) => "status",
+            Self::Doctor(_) => "doctor",
+            Self::Clean(_) => "clean",
+            Self::Demo(_) => "demo",
+            Self::Config(_) => "config",
+            Self::Completion { .. } => "completion",
+            Self::Man { .. } => "man",
+        }
+    }
+
+    pub(super) const fn is_table(&self) -> bool {
+        matches!(
+            self,
+            Self::Port(_)
+                | Self::Fdb(_)
+                | Self::Neigh(_)
+                | Self::Nat(_)
+                | Self::Drops(_)
+                | Self::Status(_)
+        )
+    }
+}
+
+/// A shell that completion scripts are written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// GNU Bash.
+    Bash,
+    /// Z shell.
+    Zsh,
+    /// Fish.
+    Fish,
+    /// Elvish.
+    Elvish,
+}
+
+/// The literal word `dev`, which iproute2 wants between a MAC address and its port.
+#[derive(Debug, Clone, Copy)]
+pub struct DevWord;
+
+impl FromStr for DevWord {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "dev" {
+            Ok(Self)
+        } else {
+            Err("the word `dev` belongs here")
+        }
+    }
+}
+
+/// Port words given together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortList(pub Vec<PortWord>);
+
+/// Reads port words separated by commas.
+pub(super) fn port_list(text: &str) -> Result<PortList, Why> {
+    words::port_words(text).map(PortList)
+}
+
+fn checked_port(text: &str) -> Result<String, Why> {
+    words::port(text).map(|_| text.to_owned())
+}
+
+/// A port by its device's name; `tap:web0` names the device `web0`.
+fn port_name(text: &str) -> Result<String, Why> {
+    words::port_word(text).map(|word| word.device().to_owned())
+}
+
+fn reason(text: &str) -> Result<DropReason, Why> {
+    let word = text.to_ascii_uppercase();
+    DropReason::from_word(&word).ok_or_else(|| {
+        let words: Vec<_> = DropReason::ALL.iter().map(|reason| reason.word()).collect();
+        match crate::error::nearest(&word, &words) {
+            Some(near) => format!("no such reason; is it {near}?"),
+            None => "no such reason; `vswitch drops --why` lists them".into(),
+        }
+    })
+}
+
+/// `port …`.
+#[derive(Debug, Args)]
+pub struct PortNoun {
+    #[command(flatten)]
+    view: ViewArgs,
+    #[command(subcommand)]
+    verb: Option<PortVerb>,
+}
+
+#[derive(Debug, Subcommand)]
+enum PortVerb {
+    /// Show the ports; the default
+    Show(ViewArgs),
+    /// Open a port: INTERFACE or tap:NAME, with options
+    #[command(after_help = "Example: vswitch port add veth3,worker=1,ring=4MiB")]
+    Add {
+        /// What to open, as for --port
+        #[arg(value_name = "PORT[,KEY=VALUE]", value_parser = checked_port)]
+        port: String,
+    },
+    /// Close a port
+    #[command(visible_alias = "delete")]
+    Del {
+        /// Its name
+        #[arg(value_name = "PORT", value_parser = port_name)]
+        port: String,
+    },
+}
+
+impl PortNoun {
+    pub(super) fn action(self, root: ViewArgs) -> Action {
+        let view = self.view.plus(root);
+        match self.verb {
+            None => Action::Show(Table::Ports, view.or(view)),
+            Some(PortVerb::Show(own)) => Action::Show(Table::Ports, own.or(view)),
+            Some(PortVerb::Add { port }) => Action::Change(Mutation::PortAdd(port)),
+            Some(PortVerb::Del { port }) => Action::Change(Mutation::PortDel(port)),
+        }
+    }
+}
+
+/// `fdb …`.
+#[derive(Debug, Args)]
+pub struct FdbNoun {
+    #[command(flatten)]
+    view: ViewArgs,
+    #[command(subcommand)]
+    verb: Option<FdbVerb>,
+}
+
+#[derive(Debug, Subcommand)]
+enum FdbVerb {
+    /// Show the table; the default
+    Show(ViewArgs),
+    /// Fix a station to a port
+    #[command(after_help = "Example: vswitch fdb add 02:00:00:00:00:0b dev veth1")]
+    Add {
+        /// The station's MAC address
+        #[arg(value_parser = words::station)]
+        mac: Mac,
+        /// The word `dev`
+        #[arg(value_name = "dev")]
+        _dev: DevWord,
+        /// The port
+        #[arg(value_name = "PORT", value_parser = port_name)]
+        port: String,
+    },
+    /// Forget a station
+    #[command(visible_alias = "delete")]
+    Del {
+        /// The station's MAC address
+        #[arg(value_parser = words::station)]
+        mac: Mac,
+    },
+    /// Forget all learned stations, or those of one port
+    #[command(after_help = "Example: vswitch fdb flush dev veth1")]
+    Flush {
+        /// The word `dev`
+        #[arg(value_name = "dev", requires = "port")]
+        dev: Option<DevWord>,
+        /// The port
+        #[arg(value_name = "PORT", value_parser = port_name)]
+        port: Option<String>,
+    },
+}
+
+impl FdbNoun {
+    pub(super) fn action(self, root: ViewArgs) -> Action {
+        let view = self.view.plus(root);
+        match self.verb {
+            None => Action::Show(Table::Fdb, view.or(view)),
+            Some(FdbVerb::Show(own)) => Action::Show(Table::Fdb, own.or(view)),
+            Some(FdbVerb::Add { mac, port, .. }) => Action::Change(Mutation::FdbAdd(mac, port)),
+            Some(FdbVerb::Del { mac }) => Action::Change(Mutation::FdbDel(mac)),
+            Some(FdbVerb::Flush { port, .. }) => Action::Change(Mutation::FdbFlush(port)),
+        }
+    }
+}
+
+/// A noun that can be shown and flushed.
+#[derive(Debug, Args)]
+pub struct FlushNoun {
+    #[command(flatten)]
+    view: ViewArgs,
+    #[command(subcommand)]
+    verb: Option<FlushVerb>,
+}
+
+#[derive(Debug, Subcommand)]
+enum FlushVerb {
+    /// Show the table; the default
+    Show(ViewArgs),
+    /// Forget all of it
+    Flush,
+}
+
+impl FlushNoun {
+    pub(super) fn action(self, root: ViewArgs, table: Table, flush: Mutation) -> Action {
+        let view = self.view.plus(root);
+        match self.verb {
+            None => Action::Show(table, view.or(view)),
+            Some(FlushVerb::Show(own)) => Action::Show(table, own.or(view)),
+            Some(FlushVerb::Flush) => Action::Change(flush),
+        }
+    }
+}
+
+/// `drops …`.
+#[derive(Debug, Args)]
+pub struct DropsNoun {
+    #[command(flatten)]
+    view: ViewArgs,
+    /// Explain a reason, or all of them; needs no running switch
+    #[arg(long, value_name = "REASON", num_args = 0..=1, value_parser = reason)]
+    #[expect(clippy::option_option, reason = "the flag may stand without its value")]
+    why: Option<Option<DropReason>>,
+    #[command(subcommand)]
+    verb: Option<ShowVerb>,
+}
+
+/// Only `show`.
+#[derive(Debug, Subcommand)]
+enum ShowVerb {
+    /// Show it; the default
+    Show(ViewArgs),
+}
+
+impl ShowVerb {
+    const fn view(&self) -> ViewArgs {
+        match self {
+            Self::Show(view) => *view,
+        }
+    }
+}
+
+impl DropsNoun {
+    pub(super) fn action(self, root: ViewArgs) -> Action {
+        match self.why {
+            Some(Some(reason)) => Action::Explain(vec![reason]),
+            Some(None) => Action::Explain(DropReason::ALL.to_vec()),
+            None => {
+                let own = self.verb.map_or_else(ViewArgs::default, |verb| verb.view());
+                Action::Show(Table::Drops, own.plus(self.view).or(root))
+            }
+        }
+    }
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct StatusNoun {
+    #[command(flatten)]
+    pub(super) view: ViewArgs,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Ports to look at as well
+    #[arg(long, value_name = "A,B", value_parser = port_list)]
+    pub ports: Vec<PortList>,
+    /// Uplink to look at as well
+    #[arg(long, value_name = "IF", value_parser = words::interface)]
+    pub uplink: Option<String>,
+}
+
+/// `clean`.
+#[derive(Debug, Args)]
+pub struct Clean {
+    /// The vswitch whose leftovers to undo [default: --name]
+    #[arg(value_name = "NAME", value_parser = words::name)]
+    pub target: Option<String>,
+    /// Those of every vswitch that is not running
+    #[arg(long, conflicts_with = "target")]
+    pub all: bool,
+}
+
+/// `demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Leave it running until Ctrl-C
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// `config …`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Check a file and print the settings it comes to
+    Check {
+        /// The file
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+}

@@ -1,0 +1,270 @@
+//! The command line.
+//!
+//! Two steps, as in ripgrep: [`low`] is what was typed, word for word, as clap reads it; an
+//! [`Invocation`] is what it means, checked as far as that is possible without touching the system.
+//! iproute2's long options with one dash (`-json`, `-stats`, `-br`) are turned into ours before.
+
+pub mod low;
+pub mod run;
+
+mod iproute;
+mod usage;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, FromArgMatches};
+use switch::mac::Mac;
+use switch::verdict::DropReason;
+
+use crate::config::settings::{NAME_DEFAULT, PortWord, RUN_DIR_DEFAULT};
+use crate::config::{Layer, Source};
+use crate::error::CliError;
+
+pub use low::{Colour, Shell};
+
+/// What the program is asked to do.
+#[derive(Debug)]
+pub struct Invocation {
+    /// What goes with every command.
+    pub common: Common,
+    /// The command.
+    pub action: Action,
+}
+
+/// What goes with every command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Common {
+    /// The vswitch spoken of.
+    pub name: String,
+    /// Where its socket, lock and journal are.
+    pub run_dir: PathBuf,
+    /// The control socket.
+    pub socket: PathBuf,
+    /// Print JSON.
+    pub json: bool,
+    /// Print no messages but errors.
+    pub quiet: bool,
+    /// How many times `-v` was given.
+    pub verbose: u8,
+    /// Whether to colour.
+    pub colour: Colour,
+}
+
+/// How a table is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct View {
+    /// `-s`: with counters.
+    pub stats: bool,
+    /// `-d`: with everything there is to know.
+    pub details: bool,
+    /// `-o`: one line for each record, no header.
+    pub oneline: bool,
+    /// `--brief`: the few columns a script wants, no header.
+    pub brief: bool,
+}
+
+/// A command.
+#[derive(Debug)]
+pub enum Action {
+    /// Run a switch in the foreground.
+    Run(Box<Source>),
+    /// Print the commands by which the kernel would do what `run` does.
+    ExplainRun(Box<Source>),
+    /// Show a table or the status.
+    Show(Table, View),
+    /// Change something in a running switch.
+    Change(Mutation),
+    /// Explain one reason for drops, or all.
+    Explain(Vec<DropReason>),
+    /// Look whether this machine is ready.
+    Doctor(DoctorPlan),
+    /// Undo what a killed vswitch left behind.
+    Clean(CleanPlan),
+    /// Show it all in two namespaces.
+    Demo(DemoPlan),
+    /// Check a configuration file and print what it comes to.
+    ConfigCheck(PathBuf),
+    /// Print a shell's completion script.
+    Completion(Shell),
+    /// Print the manual page, or write all of them to a directory.
+    Man(Option<PathBuf>),
+}
+
+/// What can be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Table {
+    /// Ports.
+    Ports,
+    /// The forwarding table.
+    Fdb,
+    /// Neighbours.
+    Neighbours,
+    /// NAT sessions.
+    Nat,
+    /// Drops, of one reason only where one is named.
+    Drops,
+    /// The switch as a whole.
+    Status,
+}
+
+/// What can be changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mutation {
+    /// Open a port; the text is a port word with its options, already checked.
+    PortAdd(String),
+    /// Close a port.
+    PortDel(String),
+    /// Fix a station to a port.
+    FdbAdd(Mac, String),
+    /// Forget a station.
+    FdbDel(Mac),
+    /// Forget all learned stations, or those of one port.
+    FdbFlush(Option<String>),
+    /// End all NAT sessions.
+    NatFlush,
+    /// Forget all neighbours.
+    NeighFlush,
+}
+
+/// What `doctor` is to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoctorPlan {
+    /// Ports to look at as well; empty: the machine only.
+    pub ports: Vec<PortWord>,
+    /// The uplink to look at as well.
+    pub uplink: Option<String>,
+}
+
+/// What `clean` is to undo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CleanPlan {
+    /// The leftovers of one vswitch.
+    Name(String),
+    /// Those of every vswitch that is not running.
+    All,
+}
+
+/// How `demo` is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DemoPlan {
+    /// Leave namespaces and switch up until interrupted.
+    pub keep: bool,
+}
+
+/// The command as clap knows it: for completion scripts and manual pages.
+#[must_use]
+pub fn command() -> clap::Command {
+    low::Low::command()
+}
+
+/// A parse that ends the program: a text asked for, or an error.
+#[derive(Debug)]
+pub enum Stop {
+    /// `--help` or `--version`: a text for stdout, styled.
+    Text(String),
+    /// A command line that makes no sense.
+    Error(CliError),
+}
+
+/// Reads a command line; `argv` includes the program's name.
+///
+/// # Errors
+/// [`Stop`]: help was asked for, or the command line makes no sense.
+pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Invocation, Stop> {
+    let argv = iproute::long_forms(argv);
+    let low = command()
+        .try_get_matches_from(&argv)
+        .and_then(|matches| low::Low::from_arg_matches(&matches))
+        .map_err(|error| usage::stop(&error, &argv))?;
+    low.invocation().map_err(Stop::Error)
+}
+
+impl low::Low {
+    fn invocation(self) -> Result<Invocation, CliError> {
+        if let Some(verb) = &self.noun {
+            self.check_root_flags(verb)?;
+        }
+        let global = self.global;
+        if global.socket.is_some() && matches!(self.noun, None | Some(low::Noun::Run(_))) {
+            let why = "a running vswitch names its own: RUN_DIR/NAME.sock";
+            return Err(CliError::usage(
+                "--socket",
+                why,
+                "--run-dir DIR --name NAME",
+            ));
+        }
+        let name = global.name.clone().unwrap_or_else(|| NAME_DEFAULT.into());
+        let run_dir = global
+            .run_dir
+            .clone()
+            .unwrap_or_else(|| RUN_DIR_DEFAULT.into());
+        let socket = global
+            .socket
+            .unwrap_or_else(|| run_dir.join(format!("{name}.sock")));
+        let common = Common {
+            name,
+            run_dir,
+            socket,
+            json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose,
+            colour: global.colour,
+        };
+        let named = Layer {
+            name: global.name,
+            run_dir: global.run_dir,
+            ..Layer::default()
+        };
+        let view = self.view;
+        let action = match self.noun {
+            None => self.run.action(named),
+            Some(low::Noun::Run(run)) => run.action(named),
+            Some(low::Noun::Port(noun)) => noun.action(view),
+            Some(low::Noun::Fdb(noun)) => noun.action(view),
+            Some(low::Noun::Neigh(noun)) => {
+                noun.action(view, Table::Neighbours, Mutation::NeighFlush)
+            }
+            Some(low::Noun::Nat(noun)) => noun.action(view, Table::Nat, Mutation::NatFlush),
+            Some(low::Noun::Drops(noun)) => noun.action(view),
+            Some(low::Noun::Status(noun)) => Action::Show(Table::Status, noun.view.or(view)),
+            Some(low::Noun::Doctor(doctor)) => Action::Doctor(DoctorPlan {
+                ports: doctor.ports.into_iter().flat_map(|list| list.0).collect(),
+                uplink: doctor.uplink,
+            }),
+            Some(low::Noun::Clean(clean)) => Action::Clean(match (clean.all, clean.target) {
+                (true, _) => CleanPlan::All,
+                (false, Some(name)) => CleanPlan::Name(name),
+                (false, None) => CleanPlan::Name(common.name.clone()),
+            }),
+            Some(low::Noun::Demo(demo)) => Action::Demo(DemoPlan { keep: demo.keep }),
+            Some(low::Noun::Config(low::ConfigVerb::Check { file })) => Action::ConfigCheck(file),
+            Some(low::Noun::Completion { shell }) => Action::Completion(shell),
+            Some(low::Noun::Man { out }) => Action::Man(out),
+        };
+        Ok(Invocation { common, action })
+    }
+
+    /// Run flags and table flags before a noun: the former go with `run` only, the latter with
+    /// tables only.
+    fn check_root_flags(&self, noun: &low::Noun) -> Result<(), CliError> {
+        if self.run != run::RunArgs::default() {
+            let what = format!("run flags before `{}`", noun.word());
+            let why = "they belong to `vswitch run`";
+            return Err(CliError::usage(
+                what,
+                why,
+                format!("vswitch {0} --help", noun.word()),
+            ));
+        }
+        if self.view != low::ViewArgs::default() && !noun.is_table() {
+            let what = format!("-s, -d, -o or --brief before `{}`", noun.word());
+            return Err(CliError::usage(
+                what,
+                "they belong to tables",
+                "vswitch -s port",
+            ));
+        }
+        Ok(())
+    }
+}

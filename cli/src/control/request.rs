@@ -1,0 +1,93 @@
+//! What the control server asks of the loop that owns the switch.
+
+use switch::mac::Mac;
+use tokio::sync::oneshot;
+
+use super::api;
+use crate::config::settings::PortSpec;
+
+/// A question or a change, with the way back for its answer. The owner answers each; one dropped
+/// unanswered is reported to the client as a switch that is shutting down.
+#[derive(Debug)]
+pub enum Request {
+    /// The ports, in the order of their index.
+    Ports(ReplyTo<Vec<api::Port>>),
+    /// The forwarding table.
+    Fdb(ReplyTo<Vec<api::FdbEntry>>),
+    /// The neighbours.
+    Neighbours(ReplyTo<Vec<api::Neighbour>>),
+    /// The NAT sessions.
+    Nat(ReplyTo<api::Nat>),
+    /// The reasons that applied at least once.
+    Drops(ReplyTo<Vec<api::Drop>>),
+    /// The switch as a whole.
+    Status(ReplyTo<api::Status>),
+    /// Open a port.
+    PortAdd(PortSpec, ReplyTo<api::Done>),
+    /// Close the port of that device.
+    PortDel(String, ReplyTo<api::Done>),
+    /// Fix a station to the port of that device.
+    FdbAdd {
+        /// The station; no group address.
+        mac: Mac,
+        /// The port's device.
+        port: String,
+        /// The way back.
+        reply: ReplyTo<api::Done>,
+    },
+    /// Forget a station, static or learned.
+    FdbDel(Mac, ReplyTo<api::Done>),
+    /// Forget all learned stations, or those of one port.
+    FdbFlush(Option<String>, ReplyTo<api::Done>),
+    /// End all NAT sessions.
+    NatFlush(ReplyTo<api::Done>),
+    /// Forget all neighbours but the fixed ones.
+    NeighFlush(ReplyTo<api::Done>),
+}
+
+/// The way back for one answer of type `T`.
+#[derive(Debug)]
+#[must_use = "the client waits for it"]
+pub struct ReplyTo<T>(oneshot::Sender<Result<T, Refusal>>);
+
+impl<T> ReplyTo<T> {
+    pub(super) fn new() -> (Self, oneshot::Receiver<Result<T, Refusal>>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(sender), receiver)
+    }
+
+    /// Answers; never blocks. A client that has gone meanwhile is nobody's loss.
+    pub fn send(self, answer: Result<T, Refusal>) {
+        drop(self.0.send(answer));
+    }
+}
+
+/// Why the owner of the switch does not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no such port, station or thing (404).
+    Absent {
+        /// What is not there.
+        what: String,
+        /// How to find out what is.
+        fix: String,
+    },
+    /// It is there already, or in the way of something that is (409).
+    Conflict {
+        /// What was asked for.
+        what: String,
+        /// What it conflicts with.
+        why: String,
+        /// What to do.
+        fix: String,
+    },
+    /// It was tried and failed (500).
+    Failed {
+        /// What was tried.
+        what: String,
+        /// How it failed.
+        why: String,
+        /// What to do.
+        fix: String,
+    },
+}

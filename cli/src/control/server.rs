@@ -1,0 +1,376 @@
+//! The HTTP server: routes, limits, and who may change what.
+
+use std::io;
+use std::os::unix::net::UnixListener as StdListener;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::connect_info::Connected;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use axum::serve::IncomingStream;
+use axum::{Json, Router};
+use crossbeam_channel::{Sender, TrySendError};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixListener;
+use tokio::sync::oneshot;
+
+use super::api::{self, ErrorSchema};
+use super::request::{Refusal, ReplyTo, Request};
+use crate::config::settings::PortSpec;
+use crate::config::words;
+
+/// Requests that may wait for the owner; a full queue is an answer (503), not a wait.
+pub const QUEUE_REQUESTS_MAX: usize = 64;
+/// How long the owner may take, in seconds. It works between batches, so this is a thousand times
+/// what it needs; a switch that takes longer has hung, and the client is told so.
+pub const ANSWER_SECS_MAX: u64 = 3;
+/// Bytes of a request's body: the longest is a port with some hundred MAC addresses.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// How long requests under way may take to end when the server stops, in seconds.
+const STOP_SECS_MAX: u64 = 1;
+
+/// The running control server. Dropping it stops it and waits for its thread.
+#[derive(Debug)]
+pub struct Server {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Serves `listener` (which is non-blocking, as [`Instance::listen`](super::Instance::listen)
+    /// gives it) in a thread of its own, passing every request on to `owner`. The thread inherits
+    /// the caller's signal mask, so block what the owner waits for before.
+    ///
+    /// # Errors
+    /// The kernel refuses the thread or its epoll instance.
+    pub fn start(listener: StdListener, owner: Sender<Request>) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()?;
+        let listener = {
+            let _inside = runtime.enter();
+            UnixListener::from_std(listener)?
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let service = routes(Gate {
+            owner,
+            uid: nix::unistd::geteuid().as_raw(),
+        })
+        .into_make_service_with_connect_info::<Peer>();
+        let serve = async move {
+            let (grace, graceful) = oneshot::channel::<()>();
+            let server = axum::serve(listener, service).with_graceful_shutdown(async move {
+                drop(graceful.await);
+            });
+            let limit = async move {
+                // Both an explicit stop and a dropped `Server` end the wait.
+                drop(stopped.await);
+                drop(grace);
+                tokio::time::sleep(Duration::from_secs(STOP_SECS_MAX)).await;
+            };
+            tokio::select! {
+                _ = std::future::IntoFuture::into_future(server) => {}
+                () = limit => {}
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("control".into())
+            .spawn(move || runtime.block_on(serve))?;
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been printed by the panic hook; nothing is left to stop.
+            drop(thread.join());
+        }
+    }
+}
+
+/// The way to the owner, and whose switch it is.
+#[derive(Clone)]
+struct Gate {
+    owner: Sender<Request>,
+    uid: u32,
+}
+
+/// Who is at the other end of a connection; `None` where the kernel does not say.
+#[derive(Clone, Copy)]
+struct Peer {
+    uid: Option<u32>,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self {
+            uid: stream
+                .io()
+                .peer_cred()
+                .ok()
+                .map(|credentials| credentials.uid()),
+        }
+    }
+}
+
+fn routes(gate: Gate) -> Router {
+    Router::new()
+        .route("/ports", get(ports).post(port_add))
+        .route("/ports/{name}", delete(port_del))
+        .route("/fdb", get(fdb).post(fdb_add))
+        .route("/fdb/flush", post(fdb_flush))
+        .route("/fdb/{mac}", delete(fdb_del))
+        .route("/neigh", get(neigh))
+        .route("/neigh/flush", post(neigh_flush))
+        .route("/nat", get(nat))
+        .route("/nat/flush", post(nat_flush))
+        .route("/drops", get(drops))
+        .route("/status", get(status))
+        .fallback(unknown)
+        .method_not_allowed_fallback(method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(gate)
+}
+
+/// An answer that is not 200.
+struct Failure {
+    status: StatusCode,
+    body: api::Error,
+}
+
+impl Failure {
+    fn new(status: StatusCode, error: &str, why: &str, fix: &str) -> Self {
+        let (error, why, fix) = (error.to_owned(), why.to_owned(), fix.to_owned());
+        Self {
+            status,
+            body: api::Error {
+                schema: ErrorSchema,
+                error,
+                why,
+                fix,
+            },
+        }
+    }
+
+    fn bad(error: &str, why: &str, fix: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error, why, fix)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Absent { what, fix } => {
+                Self::new(StatusCode::NOT_FOUND, &what, "there is none", &fix)
+            }
+            Refusal::Conflict { what, why, fix } => {
+                Self::new(StatusCode::CONFLICT, &what, &why, &fix)
+            }
+            Refusal::Failed { what, why, fix } => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, &what, &why, &fix)
+            }
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.status, Json(self.body)).into_response()
+    }
+}
+
+type Answer<T> = Result<Json<T>, Failure>;
+type Body = Result<Bytes, BytesRejection>;
+
+impl Gate {
+    /// Passes a request on and waits for its answer, within bounds.
+    async fn ask<T: Serialize>(&self, make: impl FnOnce(ReplyTo<T>) -> Request) -> Answer<T> {
+        let trouble = |status, why: &str| {
+            Failure::new(status, "the switch", why, "look at its log, or restart it")
+        };
+        let (reply, answer) = ReplyTo::new();
+        self.owner
+            .try_send(make(reply))
+            .map_err(|error| match error {
+                TrySendError::Full(_) => trouble(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "has too many requests waiting",
+                ),
+                TrySendError::Disconnected(_) => {
+                    trouble(StatusCode::SERVICE_UNAVAILABLE, "is shutting down")
+                }
+            })?;
+        match tokio::time::timeout(Duration::from_secs(ANSWER_SECS_MAX), answer).await {
+            Ok(Ok(answer)) => answer.map(Json).map_err(Failure::from),
+            Ok(Err(_)) => Err(trouble(StatusCode::SERVICE_UNAVAILABLE, "is shutting down")),
+            Err(_) => {
+                let why = format!("did not answer within {ANSWER_SECS_MAX} s: its loop hangs");
+                Err(trouble(StatusCode::GATEWAY_TIMEOUT, &why))
+            }
+        }
+    }
+
+    /// Refuses a change by anybody but root and the user the switch runs as.
+    fn admit(&self, peer: Peer) -> Result<(), Failure> {
+        if peer.uid.is_some_and(|uid| uid == 0 || uid == self.uid) {
+            return Ok(());
+        }
+        let why = format!("only root and uid {} may change this switch", self.uid);
+        Err(Failure::new(
+            StatusCode::FORBIDDEN,
+            "this change",
+            &why,
+            "run it with sudo",
+        ))
+    }
+}
+
+async fn ports(State(gate): State<Gate>) -> Answer<Vec<api::Port>> {
+    gate.ask(Request::Ports).await
+}
+
+async fn fdb(State(gate): State<Gate>) -> Answer<Vec<api::FdbEntry>> {
+    gate.ask(Request::Fdb).await
+}
+
+async fn neigh(State(gate): State<Gate>) -> Answer<Vec<api::Neighbour>> {
+    gate.ask(Request::Neighbours).await
+}
+
+async fn nat(State(gate): State<Gate>) -> Answer<api::Nat> {
+    gate.ask(Request::Nat).await
+}
+
+async fn drops(State(gate): State<Gate>) -> Answer<Vec<api::Drop>> {
+    gate.ask(Request::Drops).await
+}
+
+async fn status(State(gate): State<Gate>) -> Answer<api::Status> {
+    gate.ask(Request::Status).await
+}
+
+async fn port_add(
+    State(gate): State<Gate>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Body,
+) -> Answer<api::Done> {
+    gate.admit(peer)?;
+    let asked: api::PortAdd = read(body, r#"{"port":"veth3,worker=1"}"#)?;
+    let (word, options) = words::port(&asked.port)
+        .map_err(|why| Failure::bad(&asked.port, &why, "vswitch port add --help"))?;
+    gate.ask(|reply| Request::PortAdd(PortSpec::new(word, options), reply))
+        .await
+}
+
+async fn port_del(
+    State(gate): State<Gate>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path(name): Path<String>,
+) -> Answer<api::Done> {
+    gate.admit(peer)?;
+    gate.ask(|reply| Request::PortDel(device(&name), reply))
+        .await
+}
+
+async fn fdb_add(
+    State(gate): State<Gate>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Body,
+) -> Answer<api::Done> {
+    gate.admit(peer)?;
+    let asked: api::FdbAdd = read(body, r#"{"mac":"02:00:00:00:00:0b","port":"veth1"}"#)?;
+    let mac = words::station(&asked.mac)
+        .map_err(|why| Failure::bad(&asked.mac, &why, "vswitch fdb add --help"))?;
+    let port = device(&asked.port);
+    gate.ask(|reply| Request::FdbAdd { mac, port, reply }).await
+}
+
+async fn fdb_del(
+    State(gate): State<Gate>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path(mac): Path<String>,
+) -> Answer<api::Done> {
+    gate.admit(peer)?;
+    let mac =
+        words::station(&mac).map_err(|why| Failure::bad(&mac, &why, "vswitch fdb del --help"))?;
+    gate.ask(|reply| Request::FdbDel(mac, reply)).await
+}
+
+/// What may be flushed; another key is refused, or a slip of the finger would flush every port.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Flush {
+    port: Option<String>,
+}
+
+async fn fdb_flush(
+    State(gate): State<Gate>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    query: Result<Query<Flush>, QueryRejection>,
+) -> Answer<api::Done> {
+    gate.admit(peer)?;
+    let Query(Flush { port }) = query.map_err(|rejection| {
+        let fix = "POST /fdb/flush?port=veth1";
+        Failure::bad("/fdb/flush", &rejection.body_text(), fix)
+    })?;
+    let port = port.as_deref().map(device);
+    gate.ask(|reply| Request::FdbFlush(port, reply)).await
+}
+
+async fn neigh_flush(
+    State(gate): State<Gate>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+) -> Answer<api::Done> {
+    gate.admit(peer)?;
+    gate.ask(Request::NeighFlush).await
+}
+
+async fn nat_flush(
+    State(gate): State<Gate>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+) -> Answer<api::Done> {
+    gate.admit(peer)?;
+    gate.ask(Request::NatFlush).await
+}
+
+async fn unknown(uri: axum::http::Uri) -> Failure {
+    let why = "no such path; there are /ports /fdb /neigh /nat /drops /status";
+    Failure::new(StatusCode::NOT_FOUND, uri.path(), why, "")
+}
+
+async fn method(method: axum::http::Method, uri: axum::http::Uri) -> Failure {
+    let what = format!("{method} {}", uri.path());
+    let why = "not this method here: GET shows, POST adds or flushes, DELETE deletes";
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, &what, why, "")
+}
+
+/// A port by its device's name, where its word may have been written.
+fn device(name: &str) -> String {
+    words::port_word(name).map_or_else(|_| name.to_owned(), |word| word.device().to_owned())
+}
+
+fn read<T: DeserializeOwned>(body: Body, form: &str) -> Result<T, Failure> {
+    let body = body.map_err(|rejection| {
+        let why = format!("longer than {BODY_BYTES_MAX} bytes, or cut short");
+        Failure::new(rejection.status(), "the request's body", &why, "")
+    })?;
+    serde_json::from_slice(&body).map_err(|error| {
+        Failure::bad(
+            "the request's body",
+            &error.to_string(),
+            &format!("send {form}"),
+        )
+    })
+}

@@ -1,0 +1,463 @@
+//! Answers to the control server's requests, from tables and counters.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use nat::{Nanos, SessionView};
+use switch::counters::Totals;
+use switch::fdb::Flush;
+use switch::mac::Mac;
+use switch::neigh::{Link as NeighLink, NeighbourState};
+use switch::port::PortIndex;
+use switch::switch::PortTotals;
+use switch::verdict::{DropReason, Stage};
+
+use crate::config::PortSpec;
+use crate::control::api::{self, OperState, Role};
+use crate::control::{Refusal, Request};
+
+use super::Daemon;
+use super::lines::peer_words;
+
+type Answer<T> = Result<T, Refusal>;
+
+impl Daemon {
+    /// Answers a request; whatever it asks for is done when the answer goes out.
+    pub(super) fn answer(&mut self, request: Request) {
+        match request {
+            Request::Ports(reply) => reply.send(Ok(self.ports_answer())),
+            Request::Fdb(reply) => reply.send(Ok(self.fdb_answer())),
+            Request::Neighbours(reply) => reply.send(Ok(self.neighbours_answer())),
+            Request::Nat(reply) => reply.send(Ok(self.nat_answer())),
+            Request::Drops(reply) => reply.send(Ok(self.drops_answer())),
+            Request::Status(reply) => reply.send(Ok(self.status_answer())),
+            Request::PortAdd(spec, reply) => reply.send(self.port_add(&spec)),
+            Request::PortDel(device, reply) => reply.send(self.port_del(&device)),
+            Request::FdbAdd { mac, port, reply } => reply.send(self.fdb_add(mac, &port)),
+            Request::FdbDel(mac, reply) => reply.send(self.fdb_del(mac)),
+            Request::FdbFlush(port, reply) => reply.send(self.fdb_flush(port.as_deref())),
+            Request::NatFlush(reply) => {
+                let count = self.switch.nat_flush();
+                reply.send(Ok(done(format!("{count} NAT sessions ended"), count)));
+            }
+            Request::NeighFlush(reply) => {
+                let count = self.switch.neighbours().flush(None);
+                reply.send(Ok(done(format!("{count} neighbours forgotten"), count)));
+            }
+        }
+    }
+
+    fn ports_answer(&self) -> Vec<api::Port> {
+        let mut ports: Vec<api::Port> = self.ports.iter().map(|port| self.port_of(port)).collect();
+        ports.extend(self.uplink_of());
+        ports.extend(self.host_port_of());
+        ports.sort_by_key(|port| port.vswitch.index);
+        ports
+    }
+
+    fn port_of(&self, port: &super::ports::Port) -> api::Port {
+        let kind = if port.is_tap() {
+            "tap"
+        } else {
+            port.link.kind.as_deref().filter(|kind| *kind == "veth").unwrap_or("packet")
+        };
+        let detail = api::PortDetail {
+            word: port.spec.word.to_string(),
+            kind: kind.into(),
+            guard: port.guard.as_ref().map_or_else(|| "none".into(), |g| g.rung().to_string()),
+            peer: peer_words(port),
+            ring_bytes: port.ring_bytes,
+            ..self.detail(port.index, Role::Port)
+        };
+        self.port_answer(&port.link, port.device(), port.state, detail)
+    }
+
+    fn uplink_of(&self) -> Option<api::Port> {
+        let uplink = self.uplink.as_ref()?;
+        let detail = api::PortDetail {
+            word: uplink.device.clone(),
+            kind: "packet".into(),
+            guard: uplink.guard.as_ref().map_or_else(|| "none".into(), |g| g.rung().to_string()),
+            peer: uplink.address.map(|address| address.to_string()),
+            ring_bytes: uplink.ring_bytes,
+            ..self.detail(uplink.index, Role::Uplink)
+        };
+        Some(self.port_answer(&uplink.link, &uplink.device, uplink.state, detail))
+    }
+
+    fn host_port_of(&self) -> Option<api::Port> {
+        let port = self.host_port.as_ref()?;
+        let detail = api::PortDetail {
+            word: format!("tap:{}", port.link.name),
+            kind: "tap".into(),
+            peer: Some(format!("host {}", self.gateway.address)),
+            ..self.detail(port.index, Role::Host)
+        };
+        Some(self.port_answer(&port.link, &port.link.name, OperState::Up, detail))
+    }
+
+    fn detail(&self, index: PortIndex, role: Role) -> api::PortDetail {
+        let totals = self.switch.port_totals(index);
+        let drops = totals.drops.iter().map(|(reason, count)| api::DropCount {
+            reason: reason.word().into(),
+            count: *count,
+        });
+        api::PortDetail {
+            word: String::new(),
+            kind: String::new(),
+            index: index.0,
+            role,
+            worker: self.switch.port_worker(index).unwrap_or(0),
+            network: self.settings.name.clone(),
+            guard: "none".into(),
+            peer: None,
+            ring_bytes: 0,
+            drops: drops.collect(),
+        }
+    }
+
+    fn port_answer(
+        &self,
+        link: &crate::host::link::Link,
+        device: &str,
+        operstate: OperState,
+        vswitch: api::PortDetail,
+    ) -> api::Port {
+        let totals = self.switch.port_totals(PortIndex(vswitch.index));
+        api::Port {
+            schema: api::PortSchema,
+            ifname: device.into(),
+            mtu: link.mtu,
+            operstate,
+            address: link.mac,
+            stats64: stats(&totals),
+            vswitch,
+        }
+    }
+
+    fn name_of(&self, index: PortIndex) -> String {
+        let mut ports = self.all_ports();
+        ports.find(|(i, _)| *i == index).map_or_else(|| index.to_string(), |(_, n)| n.to_owned())
+    }
+
+    fn word_of(&self, index: PortIndex) -> String {
+        let port = self.ports.iter().find(|port| port.index == index);
+        port.map_or_else(|| self.name_of(index), |port| port.spec.word.to_string())
+    }
+
+    fn fdb_answer(&self) -> Vec<api::FdbEntry> {
+        let master = self.settings.name.clone();
+        let own = api::FdbEntry {
+            schema: api::FdbSchema,
+            mac: self.gateway.mac,
+            ifname: master.clone(),
+            vlan: 1,
+            flags: Vec::new(),
+            master: master.clone(),
+            state: api::FdbState::Permanent,
+            age: None,
+            port: "gateway".into(),
+        };
+        let entries = self.switch.fdb().entries(self.clock.now());
+        let learned = entries.into_iter().map(|entry| api::FdbEntry {
+            schema: api::FdbSchema,
+            mac: entry.mac,
+            ifname: self.name_of(entry.port),
+            vlan: 1,
+            flags: Vec::new(),
+            master: master.clone(),
+            state: if entry.is_static { api::FdbState::Static } else { api::FdbState::Learned },
+            age: (!entry.is_static).then(|| f64::from(entry.age_secs)),
+            port: self.word_of(entry.port),
+        });
+        learned.chain([own]).collect()
+    }
+
+    fn neighbours_answer(&self) -> Vec<api::Neighbour> {
+        let entries = self.switch.neighbours().entries(self.clock.now());
+        let answer = entries.into_iter().map(|entry| {
+            let (side, dev) = match entry.link {
+                NeighLink::Uplink => {
+                    (api::Side::Outside, self.settings.uplink.clone().unwrap_or_default())
+                }
+                NeighLink::Network(network) => (api::Side::Inside, self.device_of(network, &entry)),
+            };
+            api::Neighbour {
+                schema: api::NeighSchema,
+                dst: IpAddr::V4(entry.address),
+                dev,
+                lladdr: entry.mac,
+                state: [match entry.state {
+                    NeighbourState::Incomplete => api::NeighState::Incomplete,
+                    NeighbourState::Reachable => api::NeighState::Reachable,
+                    NeighbourState::Stale => api::NeighState::Stale,
+                    NeighbourState::Failed => api::NeighState::Failed,
+                }],
+                vswitch: api::NeighDetail {
+                    side,
+                    age: entry.mac.map(|_| f64::from(entry.age_secs)),
+                },
+            }
+        });
+        answer.collect()
+    }
+
+    /// The port a neighbour's frames go to; the switch itself while nobody knows.
+    fn device_of(&self, network: u16, entry: &switch::neigh::NeighbourEntry) -> String {
+        let fdb = self.switch.fdb();
+        let port = entry.mac.and_then(|mac| fdb.lookup(network, mac, self.clock.now()));
+        port.map_or_else(|| self.settings.name.clone(), |port| self.name_of(port))
+    }
+
+    fn nat_answer(&self) -> api::Nat {
+        let reports = self.switch.nat_reports();
+        let mut sessions: Vec<api::NatSession> = reports
+            .iter()
+            .flat_map(|report| report.sessions.iter().map(|s| self.session(s, report.now)))
+            .collect();
+        sessions.sort_by(|a, b| a.age.total_cmp(&b.age));
+        let used = |protocol: usize| -> u32 {
+            reports.iter().filter_map(|report| report.ports_used.get(protocol)).sum()
+        };
+        let ports = self.settings.nat_ports;
+        let external = self.switch.view().uplink.as_ref().map(|uplink| api::NatExternal {
+            address: IpAddr::V4(uplink.address),
+            ports_used: (0..3).map(used).max().unwrap_or(0),
+            ports_total: u32::from(ports.high - ports.low) + 1,
+        });
+        api::Nat {
+            schema: api::NatSchema,
+            summary: api::NatSummary {
+                sessions: sessions.len() as u64,
+                sessions_max: reports.iter().map(|report| report.capacity as u64).sum(),
+                external: external.into_iter().collect(),
+            },
+            sessions,
+        }
+    }
+
+    fn session(&self, session: &SessionView, now: Nanos) -> api::NatSession {
+        let endpoint = |(address, port): (std::net::Ipv4Addr, u16)| {
+            SocketAddr::new(IpAddr::V4(address), port)
+        };
+        let traffic = |traffic: nat::Traffic| api::Traffic {
+            bytes: traffic.bytes,
+            packets: traffic.packets,
+        };
+        let (link, clock) = (self.gateway.link(), self.clock.now());
+        let port = match self.switch.neighbours().lookup(link, session.inside.0, clock) {
+            switch::neigh::Neighbour::Known(mac) | switch::neigh::Neighbour::Refresh(mac) => {
+                self.switch.fdb().lookup(0, mac, clock)
+            }
+            switch::neigh::Neighbour::Unknown | switch::neigh::Neighbour::Failed => None,
+        };
+        api::NatSession {
+            proto: session.protocol.name().into(),
+            state: session.state.into(),
+            inside: endpoint(session.inside),
+            external: endpoint(session.external),
+            outside: endpoint(session.remote),
+            port: port.map(|port| self.name_of(port)),
+            age: seconds(now.saturating_sub(session.created)),
+            left: seconds(session.expires_at.saturating_sub(now)),
+            outbound: traffic(session.outbound),
+            inbound: traffic(session.inbound),
+        }
+    }
+
+    fn drops_answer(&self) -> Vec<api::Drop> {
+        let rate = |port: PortIndex, reason: DropReason| {
+            let rates = &self.rates.now;
+            let known = rates.iter().find(|(p, r, _)| *p == port.0 && *r == reason);
+            known.map(|(_, _, rate)| *rate)
+        };
+        let mut drops: Vec<api::Drop> = self
+            .all_ports()
+            .flat_map(|(index, name)| {
+                let totals = self.switch.port_totals(index);
+                totals.drops.into_iter().map(move |(reason, count)| {
+                    api::Drop::new(reason, Some(name.to_owned()), count, rate(index, reason))
+                })
+            })
+            .collect();
+        drops.sort_by_key(|drop| std::cmp::Reverse(drop.count));
+        drops
+    }
+
+    fn status_answer(&self) -> api::Status {
+        let totals = self.switch.totals();
+        let cpus = &self.settings.cpus;
+        let workers = (0..self.switch.workers()).map(|index| {
+            let own = self.switch.worker_totals(index);
+            let cpu = cpus.get(usize::from(index) % cpus.len().max(1)).copied();
+            worker(index, cpu, &own)
+        });
+        api::Status {
+            schema: api::StatusSchema,
+            name: self.settings.name.clone(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime: seconds(self.clock.now().saturating_sub(self.ready_at)),
+            ports: u32::try_from(self.all_ports().count()).unwrap_or(u32::MAX),
+            gateway: Some(format!("{}/{}", self.gateway.address, self.gateway.prefix)),
+            uplink: self.settings.uplink.clone(),
+            fdb_entries: (self.switch.fdb().dynamic_entries()
+                + self.switch.fdb().static_entries()) as u64,
+            nat_sessions: self
+                .switch
+                .nat_reports()
+                .iter()
+                .map(|report| report.sessions.len() as u64)
+                .sum(),
+            workers: workers.collect(),
+            totals: totals_answer(&totals),
+        }
+    }
+
+    fn port_add(&mut self, spec: &PortSpec) -> Answer<api::Done> {
+        let device = spec.word.device().to_owned();
+        if self.all_ports().any(|(_, name)| name == device) {
+            return Err(Refusal::Conflict {
+                what: format!("port {device}"),
+                why: "it is a port of this switch already".into(),
+                fix: format!("vswitch port del {device}"),
+            });
+        }
+        let mut wanted = self.settings.clone();
+        wanted.ports = vec![spec.clone()];
+        wanted.gateway = Some(crate::config::Cidr {
+            address: self.gateway.address,
+            prefix: self.gateway.prefix,
+        });
+        // The checks of a start, for this port; what concerns the uplink is settled already.
+        wanted.uplink = None;
+        super::check::host(&wanted).and_then(|_| self.open_port(spec)).map_err(|error| {
+            Refusal::Failed { what: error.what, why: error.why, fix: error.fix }
+        })?;
+        self.settings.ports.push(spec.clone());
+        Ok(done(format!("{} added", spec.word), 1))
+    }
+
+    fn port_del(&mut self, device: &str) -> Answer<api::Done> {
+        let place = self.ports.iter().position(|port| port.device() == device);
+        let Some(place) = place else { return Err(no_port(device)) };
+        self.close_port(place);
+        self.settings.ports.retain(|port| port.word.device() != device);
+        Ok(done(format!("{device} removed"), 1))
+    }
+
+    fn fdb_add(&self, mac: Mac, device: &str) -> Answer<api::Done> {
+        let port = self.ports.iter().find(|port| port.device() == device);
+        let Some(port) = port else { return Err(no_port(device)) };
+        if mac == self.gateway.mac {
+            return Err(Refusal::Conflict {
+                what: format!("station {mac}"),
+                why: "it is the gateway's own address".into(),
+                fix: "vswitch fdb".into(),
+            });
+        }
+        self.fix_station(mac, port.index, &port.spec.word).map_err(|error| Refusal::Failed {
+            what: error.what,
+            why: error.why,
+            fix: error.fix,
+        })?;
+        Ok(done(format!("{mac} fixed to {device}"), 1))
+    }
+
+    fn fdb_del(&self, mac: Mac) -> Answer<api::Done> {
+        match self.switch.fdb().remove(0, mac) {
+            Some(port) => Ok(done(format!("{mac} forgotten (was on {})", self.name_of(port)), 1)),
+            None => Err(Refusal::Absent {
+                what: format!("station {mac}"),
+                fix: "vswitch fdb".into(),
+            }),
+        }
+    }
+
+    fn fdb_flush(&self, device: Option<&str>) -> Answer<api::Done> {
+        let flush = match device {
+            None => Flush::Dynamic,
+            Some(device) => match self.all_ports().find(|(_, name)| *name == device) {
+                Some((index, _)) => Flush::Port(index),
+                None => return Err(no_port(device)),
+            },
+        };
+        let count = self.switch.fdb().flush(flush);
+        Ok(done(format!("{count} learned stations forgotten"), count))
+    }
+}
+
+fn no_port(device: &str) -> Refusal {
+    Refusal::Absent { what: format!("port {device}"), fix: "vswitch port".into() }
+}
+
+fn done(message: String, count: usize) -> api::Done {
+    api::Done::new(message, count as u64)
+}
+
+fn seconds(time: Nanos) -> f64 {
+    Duration::from_nanos(time.0).as_secs_f64()
+}
+
+/// `errors` are frames that contradicted themselves (rx) or were refused (tx), as `ip -s link` has
+/// it; everything else is `dropped`.
+fn stats(totals: &PortTotals) -> api::Stats64 {
+    let mut rx = api::Counters {
+        bytes: totals.received_bytes,
+        packets: totals.received_frames,
+        ..api::Counters::default()
+    };
+    let mut tx = api::Counters {
+        bytes: totals.sent_bytes,
+        packets: totals.sent_frames,
+        ..api::Counters::default()
+    };
+    for (reason, count) in &totals.drops {
+        let side = match reason.stage() {
+            Stage::Ingress => &mut rx,
+            Stage::Egress => &mut tx,
+        };
+        let error = matches!(
+            reason,
+            DropReason::FrameTooShort
+                | DropReason::Truncated
+                | DropReason::UnknownOffload
+                | DropReason::EgressOffload
+                | DropReason::EgressRefused
+        );
+        if error { side.errors += count } else { side.dropped += count }
+    }
+    api::Stats64 { rx, tx }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a mean for people to read")]
+fn worker(index: u16, cpu: Option<u16>, own: &Totals) -> api::Worker {
+    api::Worker {
+        index,
+        cpu,
+        polls: own.polls,
+        polls_empty: own.polls.saturating_sub(own.batches),
+        sleeps: own.sleeps,
+        frames: own.received,
+        batch_mean: own.received as f64 / (own.batches.max(1)) as f64,
+    }
+}
+
+const fn totals_answer(totals: &Totals) -> api::Totals {
+    api::Totals {
+        received: totals.received,
+        resumed: totals.released + totals.taken_over,
+        forwarded: totals.forwarded,
+        routed: totals.routed,
+        flooded: totals.flooded,
+        answered: totals.answered,
+        absorbed: totals.absorbed,
+        held: totals.held,
+        handed_over: totals.handed_over,
+        dropped: totals.dropped_ingress,
+        copies: totals.copies,
+        originated: totals.originated,
+        sent: totals.sent,
+        egress_dropped: totals.dropped_egress,
+    }
+}

@@ -1,0 +1,290 @@
+//! The daemon: one loop that owns a switch and everything of the host that goes with it.
+//!
+//! # Theory of operation
+//!
+//! One thread owns all state, so nothing here is locked. It waits for four things:
+//!
+//! ```text
+//! requests   from the control server's thread     answered from tables and counters (answer)
+//! events     from the netlink thread               everything is read again, the view rebuilt (refresh)
+//! signals    from the signal thread                SIGHUP: reload; SIGINT, SIGTERM: stop
+//! ticks      twice a second                        watchdog, drop rates
+//! ```
+//!
+//! An event is only a hint that something changed: the daemon always reads the links, addresses and
+//! routes as they are now. So no order of events can lead it astray, and a burst costs one reading.
+//!
+//! Whatever it changes on the host is in the journal first ([`crate::host::journal`]) and undone by
+//! [`Daemon::stop`]; what a SIGKILL leaves is undone by the next start or `vswitch clean`.
+
+mod answer;
+mod check;
+mod gateway;
+mod lines;
+mod ports;
+mod refresh;
+mod reload;
+mod start;
+mod uplink;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+use nat::Nanos;
+use nix::sys::signal::{SigSet, Signal};
+use switch::config::GatewayView;
+use switch::switch::Switch;
+use switch::verdict::DropReason;
+
+use crate::args::Common;
+use crate::config::{Settings, Source};
+use crate::control::{Instance, Request, Server};
+use crate::dispatch::{Outcome, message};
+use crate::error::{CliError, Exit};
+use crate::host::guard::Guard;
+use crate::host::journal::Journal;
+use crate::host::monitor::Monitor;
+use crate::host::netlink::Netlink;
+use crate::host::peer::GatewaySource;
+use crate::notify::Notifier;
+
+use gateway::HostPort;
+use ports::Port;
+use uplink::Uplink;
+
+/// Requests that may wait; a client beyond that is told to come again.
+const REQUESTS_MAX: usize = 64;
+
+/// From one look at the watchdog and the rates to the next.
+const TICK: Duration = Duration::from_millis(500);
+
+/// After the first event of a burst: time for the rest to come, so that one reading serves all.
+const BURST: Duration = Duration::from_millis(20);
+
+/// The time since a moment in the life of this process, for every thread of it.
+#[derive(Debug, Clone, Copy)]
+struct Clock(Instant);
+
+impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "the one clock of the daemon is read here")]
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    fn now(self) -> Nanos {
+        Nanos(u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+/// A running switch and what goes with it.
+struct Daemon {
+    common: Common,
+    settings: Settings,
+    source: Source,
+    clock: Clock,
+    ready_at: Nanos,
+    switch: Switch,
+    journal: Journal,
+    guard: Guard,
+    netlink: Netlink,
+    ports: Vec<Port>,
+    uplink: Option<Uplink>,
+    host_port: Option<HostPort>,
+    gateway: GatewayView,
+    gateway_source: Option<GatewaySource>,
+    rates: Rates,
+}
+
+/// Drops per second, from one tick to the next.
+#[derive(Default)]
+struct Rates {
+    at: Nanos,
+    before: Vec<(u16, DropReason, u64)>,
+    now: Vec<(u16, DropReason, f64)>,
+}
+
+/// Runs a switch until it is told to stop.
+///
+/// # Errors
+/// Bad input, a host that lacks something, a name that is taken: one line, and nothing changed.
+pub fn run(common: &Common, settings: Settings, source: &Source) -> Outcome {
+    // Before any thread starts, so that only the signal thread ever takes one.
+    let signals = take_signals()?;
+    let mut instance = Instance::claim(&settings.run_dir, &settings.name)?;
+    let monitor = Monitor::open().map_err(|error| no_netlink(&error))?;
+    let mut daemon = Daemon::start(common, settings, source)?;
+    let served = daemon.serve(&mut instance, monitor, &signals);
+    daemon.stop();
+    served.map(|()| Exit::Done)
+}
+
+impl Daemon {
+    /// Opens the control socket, says that all is ready, and does what comes until a signal ends
+    /// it.
+    fn serve(
+        &mut self,
+        instance: &mut Instance,
+        monitor: Monitor,
+        signals: &Receiver<Signal>,
+    ) -> Result<(), CliError> {
+        let (to_owner, requests) = bounded(REQUESTS_MAX);
+        let listener = instance.listen()?;
+        let _server = Server::start(listener, to_owner).map_err(|error| {
+            let path = instance.socket_path().display().to_string();
+            CliError::failed(path, error.to_string(), "vswitch doctor")
+        })?;
+        let events = watch(monitor)?;
+        let mut notifier = Notifier::default();
+        self.ready_at = self.clock.now();
+        self.say_ready(instance.socket_path());
+        self.notify(|text| notifier.ready(text));
+        self.run(&requests, &events, signals, &mut notifier);
+        // A service manager that has gone has no use for the news.
+        let _ = notifier.stopping();
+        Ok(())
+    }
+
+    fn run(
+        &mut self,
+        requests: &Receiver<Request>,
+        events: &Receiver<()>,
+        signals: &Receiver<Signal>,
+        notifier: &mut Notifier,
+    ) {
+        let ticks = crossbeam_channel::tick(TICK);
+        loop {
+            select! {
+                recv(requests) -> request => match request {
+                    Ok(request) => self.answer(request),
+                    Err(_) => return,
+                },
+                recv(events) -> event => if event.is_ok() {
+                    // Waits for the burst to be over; what comes meanwhile is part of it.
+                    let _ = crossbeam_channel::after(BURST).recv();
+                    events.try_iter().for_each(drop);
+                    self.refresh();
+                },
+                recv(signals) -> signal => match signal {
+                    Ok(Signal::SIGHUP) => self.reload(),
+                    Ok(_) | Err(_) => return,
+                },
+                recv(ticks) -> _ => self.tick(notifier),
+            }
+        }
+    }
+
+    fn tick(&mut self, notifier: &mut Notifier) {
+        self.measure_drops();
+        let ticks: Vec<u64> = self.switch.ticks().map(|tick| tick.0).collect();
+        // The service manager's socket is outside of our care: the next tick tries again.
+        let _ = notifier.watchdog(&ticks);
+        self.notify(|text| notifier.status(text));
+    }
+
+    fn notify(&self, tell: impl FnOnce(&str) -> std::io::Result<()>) {
+        let ports = self.ports.len() + usize::from(self.uplink.is_some());
+        let text = format!("{ports} ports, {} stations", self.switch.fdb().dynamic_entries());
+        let _ = tell(&text);
+    }
+
+    /// How many frames each port dropped for each reason, by the second.
+    fn measure_drops(&mut self) {
+        let now = self.clock.now();
+        let seconds = Duration::from_nanos(now.saturating_sub(self.rates.at).0).as_secs_f64();
+        let counts: Vec<(u16, DropReason, u64)> = self
+            .all_ports()
+            .flat_map(|(index, _)| {
+                let totals = self.switch.port_totals(index);
+                totals.drops.into_iter().map(move |(reason, count)| (index.0, reason, count))
+            })
+            .collect();
+        let before = |port, reason| {
+            let known = self.rates.before.iter().find(|(p, r, _)| *p == port && *r == reason);
+            known.map_or(0, |(_, _, count)| *count)
+        };
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people to read")]
+        let rate = |port, reason, count: u64| {
+            count.saturating_sub(before(port, reason)) as f64 / seconds.max(0.001)
+        };
+        let rates = counts.iter().map(|(port, reason, count)| {
+            (*port, *reason, rate(*port, *reason, *count))
+        });
+        self.rates.now = rates.collect();
+        self.rates.before = counts;
+        self.rates.at = now;
+    }
+
+    /// Puts the host back as it was. What could not be undone is said and stays in the journal.
+    fn stop(self) {
+        let Self { common, switch, journal, guard, ports, uplink, host_port, .. } = self;
+        let totals = switch.stop();
+        drop((ports, uplink, host_port, guard));
+        for undone in journal.finish().iter().filter(|undone| undone.failed()) {
+            message(&common, &format!("warning: not restored: {undone}"));
+        }
+        message(
+            &common,
+            &format!(
+                "stopped: {} frames in, {} out, {} dropped; the host is as it was",
+                totals.received,
+                totals.sent,
+                totals.dropped_ingress + totals.dropped_egress
+            ),
+        );
+    }
+}
+
+/// Blocks SIGINT, SIGTERM and SIGHUP for this thread and those it starts, and takes them in a
+/// thread of their own.
+fn take_signals() -> Result<Receiver<Signal>, CliError> {
+    let mut set = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        set.add(signal);
+    }
+    set.thread_block().map_err(|error| no_thread(&error.into()))?;
+    let (sender, signals) = unbounded();
+    spawn("signals", move || {
+        while let Ok(signal) = set.wait() {
+            if sender.send(signal).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(signals)
+}
+
+/// Reports that something of the host changed, whatever it was.
+fn watch(mut monitor: Monitor) -> Result<Receiver<()>, CliError> {
+    // One waiting event is as good as many: all of it will be read again.
+    let (sender, events): (Sender<()>, _) = bounded(1);
+    spawn("netlink", move || {
+        // A socket that fails for good would fail at once and for ever: then this thread ends, and
+        // the switch goes on with what it knows.
+        while let Ok(event) = monitor.next(None) {
+            let full = event.is_some().then(|| sender.try_send(()).err()).flatten();
+            if full.is_some_and(|error| error.is_disconnected()) {
+                return;
+            }
+        }
+    })?;
+    Ok(events)
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), CliError> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    thread.map(drop).map_err(|error| no_thread(&error))
+}
+
+fn no_thread(error: &std::io::Error) -> CliError {
+    CliError::failed("starting a thread", error.to_string(), "ulimit -u unlimited")
+}
+
+fn no_netlink(error: &std::io::Error) -> CliError {
+    CliError::failed("listening to the kernel's netlink", error.to_string(), "vswitch doctor")
+}
+
+/// The control socket's path, for messages.
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

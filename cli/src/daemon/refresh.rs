@@ -1,0 +1,48 @@
+//! Following the host: everything is read as it is now, and the switch's view made to match.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::host::addr::Address;
+
+use super::Daemon;
+
+impl Daemon {
+    /// Reads links, addresses and routes, and follows what changed.
+    pub(super) fn refresh(&mut self) {
+        let links = match self.netlink.links() {
+            Ok(links) => links,
+            // The next event, or the next tick's, tries again; the switch goes on as it is.
+            Err(error) => return self.say(&format!("warning: reading the links: {error}")),
+        };
+        for place in 0..self.ports.len() {
+            self.follow(place, &links);
+        }
+        self.follow_uplink(&links);
+        self.follow_addresses();
+    }
+
+    /// The host's own addresses are reached through the host port.
+    pub(super) fn follow_addresses(&mut self) {
+        let addresses = match self.netlink.addresses() {
+            Ok(addresses) => host_addresses(&addresses),
+            Err(error) => return self.say(&format!("warning: reading the addresses: {error}")),
+        };
+        if self.switch.view().host.addresses != addresses {
+            self.switch.update(|view| view.host.addresses = addresses);
+        }
+    }
+}
+
+/// The host's IPv4 addresses but the loopback's, sorted.
+fn host_addresses(addresses: &[Address]) -> Vec<Ipv4Addr> {
+    let mut own: Vec<Ipv4Addr> = addresses
+        .iter()
+        .filter_map(|address| match address.ip {
+            IpAddr::V4(ip) if !ip.is_loopback() => Some(ip),
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        })
+        .collect();
+    own.sort_unstable();
+    own.dedup();
+    own
+}

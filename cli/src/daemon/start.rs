@@ -1,0 +1,152 @@
+//! From settings to a running switch.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use nat::{Filtering, Nanos, Timeouts};
+use switch::config::NatSettings;
+use switch::switch::{Settings as SwitchSettings, StartError, Switch};
+use switch::worker::Idle;
+
+use crate::args::Common;
+use crate::config::{NatFilter, NatProfile, Settings, Source};
+use crate::error::CliError;
+use crate::host::guard::Guard;
+use crate::host::journal::{Journal, JournalError, Undone};
+use crate::host::netlink::Netlink;
+
+use super::{Clock, Daemon, Rates, gateway, no_netlink};
+
+/// Workers where nothing else is asked for: one on two cores, measured; half the cores beyond.
+fn default_workers() -> u16 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    u16::try_from(cores / 2).unwrap_or(u16::MAX).clamp(1, 64)
+}
+
+impl Daemon {
+    /// Checks everything that can be checked before anything is touched, then opens all ports.
+    /// Should that fail half-way, what was done is undone.
+    pub(super) fn start(
+        common: &Common,
+        settings: Settings,
+        source: &Source,
+    ) -> Result<Self, CliError> {
+        let clock = Clock::start();
+        let netlink = Netlink::open().map_err(|error| no_netlink(&error))?;
+        let checked = super::check::host(&settings)?;
+        let (journal, left) =
+            Journal::open(&settings.run_dir, &settings.name).map_err(|e| no_journal(&e))?;
+        let (cidr, gateway_source) = gateway::choose(settings.gateway, &checked.peers);
+        let mac = settings
+            .gateway_mac
+            .unwrap_or_else(|| gateway::stable_mac(&settings.name, "gateway"));
+        let switch = Switch::start(&switch_settings(&settings), move || clock.now())
+            .map_err(|error| no_switch(&error))?;
+        let mut daemon = Self {
+            common: common.clone(),
+            source: source.clone(),
+            clock,
+            ready_at: Nanos::ZERO,
+            switch,
+            guard: Guard::new(journal.clone(), &settings.name),
+            journal,
+            netlink,
+            ports: Vec::new(),
+            uplink: None,
+            host_port: None,
+            gateway: gateway::view(cidr, mac),
+            gateway_source,
+            rates: Rates::default(),
+            settings,
+        };
+        daemon.say_leftovers(&left);
+        for warning in &checked.warnings {
+            daemon.say(warning);
+        }
+        match daemon.open_all() {
+            Ok(()) => Ok(daemon),
+            Err(error) => {
+                daemon.give_up();
+                Err(error)
+            }
+        }
+    }
+
+    fn open_all(&mut self) -> Result<(), CliError> {
+        let view = self.gateway;
+        self.switch.update(|v| v.gateway = Some(view));
+        for spec in self.settings.ports.clone() {
+            self.open_port(&spec)?;
+        }
+        if let Some(device) = self.settings.uplink.clone() {
+            self.open_uplink(&device)?;
+        }
+        if self.settings.host_port {
+            self.open_host_port()?;
+        }
+        self.follow_addresses();
+        Ok(())
+    }
+
+    /// Undoes a start that failed.
+    fn give_up(self) {
+        let Self { journal, guard, ports, uplink, host_port, switch, .. } = self;
+        drop(switch);
+        drop((ports, uplink, host_port, guard));
+        // What could not be undone stays in the journal, for `vswitch clean` to try and to name.
+        drop(journal.finish());
+    }
+
+    fn say_leftovers(&self, left: &[Undone]) {
+        for undone in left {
+            self.say(&format!("left by a switch that was killed: {undone}"));
+        }
+    }
+}
+
+fn switch_settings(settings: &Settings) -> SwitchSettings {
+    SwitchSettings {
+        workers: settings.workers.unwrap_or_else(default_workers),
+        cpus: settings.cpus.iter().map(|cpu| usize::from(*cpu)).collect(),
+        idle: Idle { busy_poll: Duration::from_micros(settings.busy_poll_usec.into()) },
+        fdb_entries_max: usize::try_from(settings.fdb_max).unwrap_or(usize::MAX),
+        ageing_secs: settings.ageing_secs,
+        nat: (settings.nat && settings.uplink.is_some()).then(|| NatSettings {
+            ports: settings.nat_ports.low..=settings.nat_ports.high,
+            sessions_max: settings.nat_sessions,
+            timeouts: timeouts(settings.nat_profile),
+            filtering: filtering(settings.nat_filter),
+            preserve_ids: settings.uplink_address.is_some(),
+        }),
+        // The standard library seeds each hasher from the system's randomness.
+        seed: RandomState::new().hash_one(settings.name.as_str()),
+    }
+}
+
+fn timeouts(profile: NatProfile) -> Timeouts {
+    match profile {
+        NatProfile::Rfc => Timeouts::default(),
+        NatProfile::Linux => Timeouts::linux(),
+    }
+}
+
+const fn filtering(filter: NatFilter) -> Filtering {
+    match filter {
+        NatFilter::Apdf => Filtering::Apdf,
+        NatFilter::Adf => Filtering::Adf,
+        NatFilter::Eif => Filtering::Eif,
+    }
+}
+
+fn no_journal(error: &JournalError) -> CliError {
+    CliError::failed("the journal", error.to_string(), "vswitch clean")
+}
+
+fn no_switch(error: &StartError) -> CliError {
+    match error {
+        StartError::Port(error) => super::ports::from_port(error),
+        StartError::Worker { .. } | StartError::Ageing(_) | StartError::Nat(_) => {
+            CliError::failed("the switch", error.to_string(), "vswitch config check FILE")
+        }
+    }
+}

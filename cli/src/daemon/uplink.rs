@@ -1,0 +1,296 @@
+//! The uplink: its address, its routes, its share of the host's ports.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use nat::owner_of;
+use switch::config::{NetworkIndex, PortView, Role, Route, UplinkView};
+use switch::mac::Mac;
+use switch::port::{Egress, Fanout, PacketOptions, PacketRx, PortIndex, Rx, steer};
+
+use crate::config::Cidr;
+use crate::control::api::OperState;
+use crate::error::CliError;
+use crate::host::addr::Address;
+use crate::host::guard::{Rule, UplinkGuard};
+use crate::host::link::Link;
+use crate::host::route::{Route as KernelRoute, RouteKind};
+
+use super::Daemon;
+use super::ports::{from_port, ring_bytes, state_of, unusable};
+
+/// The uplink as its owner knows it.
+pub(super) struct Uplink {
+    pub(super) index: PortIndex,
+    pub(super) device: String,
+    pub(super) link: Link,
+    pub(super) state: OperState,
+    pub(super) ring_bytes: u64,
+    /// The external address with its subnet, if there is one now.
+    pub(super) address: Option<Cidr>,
+    pub(super) guard: Option<UplinkGuard>,
+}
+
+/// What the kernel has configured on the uplink, and what was asked for.
+struct Wanted {
+    address: Option<Cidr>,
+    mac: Mac,
+    own: bool,
+    routes: Vec<Route>,
+}
+
+impl Daemon {
+    /// Opens the uplink, with a receiving half for each worker, and puts it into the switch.
+    pub(super) fn open_uplink(&mut self, device: &str) -> Result<(), CliError> {
+        let index = self.switch.free_index().map_err(|error| {
+            CliError::failed(device, error.to_string(), "vswitch port del NAME")
+        })?;
+        let link = self.link(device)?;
+        let wanted = self.wanted(&link)?;
+        let guard = self.install_guard(&link, &wanted)?;
+        let rx = self.open_uplink_rings(index, &link, &wanted)?;
+        let state = state_of(&link);
+        let uplink = Uplink {
+            index,
+            device: device.to_owned(),
+            state,
+            ring_bytes: rx.iter().map(|rx| ring_bytes(rx.geometry())).sum(),
+            address: wanted.address,
+            guard,
+            link,
+        };
+        let port = PortView {
+            network: NetworkIndex(0),
+            role: Role::Uplink,
+            egress: Egress::Uplink { ifindex: uplink.link.index },
+            mtu: uplink.link.mtu,
+            up: state == OperState::Up,
+        };
+        self.uplink = Some(uplink);
+        self.switch.add_port_to_all(index, port, rx.into_iter().map(Rx::Packet).collect());
+        self.show_uplink(index, wanted);
+        Ok(())
+    }
+
+    fn install_guard(
+        &self,
+        link: &Link,
+        wanted: &Wanted,
+    ) -> Result<Option<UplinkGuard>, CliError> {
+        if !self.settings.nat {
+            return Ok(None);
+        }
+        let guard = self.guard.install_uplink(link.index, &link.name, self.rule(wanted));
+        guard.map(Some).map_err(|error| unusable(&link.name, &error))
+    }
+
+    /// What of the uplink's traffic is withheld from the host.
+    fn rule(&self, wanted: &Wanted) -> Rule {
+        match wanted.address {
+            None => Rule::Nothing,
+            Some(Cidr { address, .. }) if wanted.own => Rule::Address(address),
+            Some(Cidr { address, .. }) => Rule::Ports {
+                addr: address,
+                lo: self.settings.nat_ports.low,
+                hi: self.settings.nat_ports.high,
+            },
+        }
+    }
+
+    /// One receiving half for each worker, in one group that the kernel steers by NAT port.
+    fn open_uplink_rings(
+        &self,
+        index: PortIndex,
+        link: &Link,
+        wanted: &Wanted,
+    ) -> Result<Vec<PacketRx>, CliError> {
+        let external = wanted.address.map_or(Ipv4Addr::UNSPECIFIED, |cidr| cidr.address);
+        let ports = self.nat_ports();
+        // An address of our own has no other's traffic to leave out.
+        let taken = if wanted.own { 0..=u16::MAX } else { ports.clone() };
+        let filter = steer::uplink_filter(external, &[taken]);
+        let workers = self.switch.workers();
+        let per_slice = slice_ports(&ports, workers);
+        let steering = steer::worker_steering(*ports.start(), per_slice, workers);
+        let mut group = None;
+        let mut rings = Vec::new();
+        for _ in 0..workers {
+            let fanout = match group {
+                _ if workers == 1 => None,
+                None => Some(Fanout::First(&steering)),
+                Some(group) => Some(Fanout::Join(group)),
+            };
+            let options = PacketOptions {
+                name: &link.name,
+                ifindex: link.index,
+                ingress: index,
+                geometry: None,
+                promiscuous: wanted.own,
+                filter: self.settings.nat.then_some(&filter),
+                fanout,
+            };
+            let ring = PacketRx::open(&options).map_err(|error| from_port(&error))?;
+            group = ring.group();
+            rings.push(ring);
+        }
+        Ok(rings)
+    }
+
+    fn nat_ports(&self) -> std::ops::RangeInclusive<u16> {
+        self.settings.nat_ports.low..=self.settings.nat_ports.high
+    }
+
+    /// Reads what the kernel has on the uplink.
+    fn wanted(&mut self, link: &Link) -> Result<Wanted, CliError> {
+        let failed = |error: std::io::Error| unusable(&link.name, &error);
+        let kernel = self.netlink.addresses().map_err(failed)?;
+        let routes = self.netlink.routes().map_err(failed)?;
+        let own = self.settings.uplink_address;
+        let address = own.or_else(|| first_address(&kernel, link.index));
+        let mac = match own {
+            Some(_) => self.settings.uplink_mac.unwrap_or_else(|| self.stable_mac("uplink")),
+            None => link.mac.unwrap_or_default(),
+        };
+        let on_link = own.map(|cidr| Route {
+            network: cidr.network(),
+            prefix: cidr.prefix,
+            via: None,
+        });
+        let mut routes: Vec<Route> = kernel_routes(&routes, link.index).chain(on_link).collect();
+        routes.sort_by_key(|route| std::cmp::Reverse(route.prefix));
+        Ok(Wanted { address, mac, own: own.is_some(), routes })
+    }
+
+    fn show_uplink(&mut self, index: PortIndex, wanted: Wanted) {
+        let nat_ports = self.nat_ports();
+        let Wanted { address, mac, own, routes } = wanted;
+        let uplink = address.map(|cidr| UplinkView {
+            port: index,
+            mac,
+            address: cidr.address,
+            own,
+            routes,
+            nat_ports,
+        });
+        if self.switch.view().uplink != uplink {
+            self.switch.update(|view| view.uplink = uplink);
+        }
+    }
+
+    /// Follows the uplink: its device, address, routes and MTU.
+    pub(super) fn follow_uplink(&mut self, links: &[Link]) {
+        let Some(uplink) = &self.uplink else { return };
+        let (index, device, before) = (uplink.index, uplink.device.clone(), uplink.link.index);
+        let Some(link) = links.iter().find(|link| link.is_called(&device)) else {
+            self.lose_uplink(index);
+            return;
+        };
+        let link = link.clone();
+        let wanted = match self.wanted(&link) {
+            Ok(wanted) => wanted,
+            Err(error) => return self.say(&format!("warning: {error}")),
+        };
+        let returned = link.index != before;
+        if let Err(error) = self.update_uplink(link, &wanted, returned) {
+            self.say(&format!("warning: {error}"));
+        }
+        self.show_uplink(index, wanted);
+    }
+
+    fn lose_uplink(&mut self, index: PortIndex) {
+        let Some(uplink) = &mut self.uplink else { return };
+        if uplink.state == OperState::NotPresent {
+            return;
+        }
+        uplink.state = OperState::NotPresent;
+        uplink.guard = None;
+        let text = format!("{}  gone; waiting for it", uplink.device);
+        // An index of no device: the one that comes back has another.
+        uplink.link.index = 0;
+        self.set_port_up(index, false, None);
+        self.say(&text);
+    }
+
+    fn update_uplink(
+        &mut self,
+        link: Link,
+        wanted: &Wanted,
+        returned: bool,
+    ) -> Result<(), CliError> {
+        let Some(uplink) = &self.uplink else { return Ok(()) };
+        let index = uplink.index;
+        let readdressed = uplink.address != wanted.address;
+        let state = state_of(&link);
+        let changed = uplink.state != state || uplink.link.mtu != link.mtu;
+        let mut guard = None;
+        if returned {
+            guard = self.install_guard(&link, wanted)?;
+        }
+        if returned || readdressed {
+            let rings = self.open_uplink_rings(index, &link, wanted)?;
+            self.switch.receive_all(index, rings.into_iter().map(Rx::Packet).collect());
+        }
+        let (ifindex, mtu) = (link.index, link.mtu);
+        let rule = self.rule(wanted);
+        if let Some(uplink) = &mut self.uplink {
+            uplink.link = link;
+            uplink.state = state;
+            uplink.address = wanted.address;
+            if returned {
+                uplink.guard = guard;
+            } else if readdressed && let Some(guard) = &mut uplink.guard {
+                let device = uplink.device.clone();
+                guard.update(rule).map_err(|error| unusable(&device, &error))?;
+            }
+        }
+        if returned || changed {
+            self.switch.update(|view| {
+                if let Some(Some(port)) = view.ports.get_mut(index.index()) {
+                    port.egress = Egress::Uplink { ifindex };
+                    port.mtu = mtu;
+                    port.up = state == OperState::Up;
+                }
+            });
+        }
+        if returned || changed || readdressed {
+            self.say(&self.uplink_line());
+        }
+        Ok(())
+    }
+}
+
+/// Ports of one slice, by the arithmetic that says who owns a port.
+fn slice_ports(ports: &std::ops::RangeInclusive<u16>, slices: u16) -> u16 {
+    let first = *ports.start();
+    let owned = ports.clone().take_while(|port| owner_of(ports, slices, *port) == Some(0));
+    owned.last().map_or(1, |last| last - first + 1)
+}
+
+fn first_address(addresses: &[Address], ifindex: u32) -> Option<Cidr> {
+    addresses.iter().filter(|a| a.index == ifindex && a.scope_is_global && !a.secondary).find_map(
+        |a| match a.ip {
+            IpAddr::V4(address) => Some(Cidr { address, prefix: a.prefix }),
+            IpAddr::V6(_) => None,
+        },
+    )
+}
+
+/// The kernel's routes by way of that interface, best first among those of one destination.
+fn kernel_routes(routes: &[KernelRoute], ifindex: u32) -> impl Iterator<Item = Route> {
+    let mut own: Vec<&KernelRoute> = routes
+        .iter()
+        .filter(|route| route.index == ifindex && route.kind == RouteKind::Unicast)
+        .collect();
+    own.sort_by_key(|route| route.metric);
+    let mut seen = Vec::new();
+    own.into_iter().filter_map(move |route| {
+        let IpAddr::V4(network) = route.destination else { return None };
+        let via = match route.gateway {
+            Some(IpAddr::V4(via)) => Some(via),
+            Some(IpAddr::V6(_)) => return None,
+            None => None,
+        };
+        let first = !seen.contains(&(network, route.prefix));
+        seen.push((network, route.prefix));
+        first.then_some(Route { network, prefix: route.prefix, via })
+    })
+}

@@ -1,0 +1,207 @@
+//! From what was asked to what is done.
+//!
+//! The commands that talk to a running switch, and those that need none, are done here. The four
+//! that touch the machine come in as [`Hooks`], so that this crate's entry is one table.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use anstream::{AutoStream, ColorChoice};
+use serde::de::DeserializeOwned;
+
+use crate::args::{
+    self, Action, CleanPlan, Colour, Common, DemoPlan, DoctorPlan, Invocation, Mutation, Stop,
+    Table, View,
+};
+use crate::client::Client;
+use crate::config::{Settings, Source, check};
+use crate::control::api;
+use crate::error::{CliError, Exit, printable};
+use crate::{man, show};
+
+/// What a command comes to.
+pub type Outcome = Result<Exit, CliError>;
+
+/// The commands that touch the machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Hooks {
+    /// Runs a switch until it is told to stop; the source is read again on SIGHUP.
+    pub run: fn(&Common, Settings, &Source) -> Outcome,
+    /// Looks whether this machine is ready.
+    pub doctor: fn(&Common, &DoctorPlan) -> Outcome,
+    /// Undoes what a killed vswitch left behind.
+    pub clean: fn(&Common, &CleanPlan) -> Outcome,
+    /// Shows it all in two namespaces.
+    pub demo: fn(&Common, DemoPlan) -> Outcome,
+}
+
+/// The whole program: reads the command line, does what it says, prints any error.
+#[must_use]
+pub fn main(argv: impl IntoIterator<Item = std::ffi::OsString>, hooks: &Hooks) -> Exit {
+    let (colour, outcome) = match args::parse(argv) {
+        Err(Stop::Error(error)) => (Colour::Auto, Err(error)),
+        Err(Stop::Text(text)) => (Colour::Auto, print(Colour::Auto, &text)),
+        Ok(Invocation { common, action }) => (common.colour, dispatch(&common, action, hooks)),
+    };
+    outcome.unwrap_or_else(|error| {
+        report(colour, &error);
+        error.exit
+    })
+}
+
+fn dispatch(common: &Common, action: Action, hooks: &Hooks) -> Outcome {
+    match action {
+        Action::Run(source) => (hooks.run)(common, source.load()?, &source),
+        Action::ExplainRun(source) => {
+            print(common.colour, &show::kernel::commands(&source.load()?))
+        }
+        Action::Doctor(plan) => (hooks.doctor)(common, &plan),
+        Action::Clean(plan) => (hooks.clean)(common, &plan),
+        Action::Demo(plan) => (hooks.demo)(common, plan),
+        Action::Show(table, view) => show_table(common, &table, view),
+        Action::Change(mutation) => change(common, &mutation),
+        Action::Explain(reasons) => {
+            if common.json {
+                json(common, show::explain::reasons_json(&reasons))
+            } else {
+                print(common.colour, &show::explain::reasons(&reasons))
+            }
+        }
+        Action::ConfigCheck(file) => config_check(common, &file),
+        Action::Completion(shell) => write(common.colour, &man::completion(shell)),
+        Action::Man(None) => write(common.colour, &man::page().map_err(|e| unwritten(&e))?),
+        Action::Man(Some(directory)) => manual(common, &directory),
+    }
+}
+
+fn show_table(common: &Common, table: &Table, view: View) -> Outcome {
+    let client = Client::new(common);
+    let body = client.table(table)?;
+    if common.json {
+        // Passed on as it came, so that keys a newer switch has are not lost.
+        return print(
+            common.colour,
+            &format!("{}\n", String::from_utf8_lossy(&body)),
+        );
+    }
+    let text = match table {
+        Table::Ports => screen(&client, &body, |ports: Vec<_>| {
+            show::port::port(&ports, view)
+        })?,
+        Table::Fdb => screen(&client, &body, |fdb: Vec<_>| show::fdb::fdb(&fdb, view))?,
+        Table::Neighbours => screen(&client, &body, |neigh: Vec<_>| {
+            show::neigh::neigh(&neigh, view)
+        })?,
+        Table::Nat => screen(&client, &body, |nat| show::nat::nat(&nat, view))?,
+        Table::Drops => screen(&client, &body, |drops: Vec<_>| show::drops(&drops, view))?,
+        Table::Status => screen(&client, &body, |status| show::status::status(&status, view))?,
+    };
+    print(common.colour, &text)
+}
+
+fn screen<T: DeserializeOwned>(
+    client: &Client<'_>,
+    body: &[u8],
+    render: impl FnOnce(T) -> String,
+) -> Result<String, CliError> {
+    client.read(body).map(render)
+}
+
+fn change(common: &Common, mutation: &Mutation) -> Outcome {
+    let client = Client::new(common);
+    let body = client.change(mutation)?;
+    if common.json {
+        return print(
+            common.colour,
+            &format!("{}\n", String::from_utf8_lossy(&body)),
+        );
+    }
+    let done: api::Done = client.read(&body)?;
+    message(common, &done.message);
+    Ok(Exit::Done)
+}
+
+fn config_check(common: &Common, file: &Path) -> Outcome {
+    let source = Source {
+        file: Some(file.into()),
+        ..Source::default()
+    };
+    let settings = source.load()?;
+    if common.json {
+        return json(common, check::to_json(&settings));
+    }
+    let text = check::to_toml(&settings).map_err(|error| unwritten(&error))?;
+    print(common.colour, &text)
+}
+
+fn manual(common: &Common, directory: &Path) -> Outcome {
+    let written = man::write_all(directory).map_err(|error| {
+        CliError::failed(
+            directory.display().to_string(),
+            error.to_string(),
+            "--out DIR",
+        )
+    })?;
+    message(
+        common,
+        &format!("{} pages written to {}", written.len(), directory.display()),
+    );
+    Ok(Exit::Done)
+}
+
+fn json(common: &Common, text: Result<String, serde_json::Error>) -> Outcome {
+    let text = text.map_err(|error| unwritten(&error))?;
+    print(common.colour, &format!("{text}\n"))
+}
+
+/// Writes data to stdout, coloured where that is wanted. A reader that has gone (`| head`) has
+/// what it wanted, so that is success.
+///
+/// # Errors
+/// Stdout cannot be written to, as when a disk is full.
+pub fn print(colour: Colour, text: &str) -> Outcome {
+    write(colour, text.as_bytes())
+}
+
+fn write(colour: Colour, bytes: &[u8]) -> Outcome {
+    let mut out = AutoStream::new(io::stdout().lock(), choice(colour));
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => Ok(Exit::Done),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
+        Err(error) => Err(unwritten(&error)),
+    }
+}
+
+/// Writes a line for the operator to stderr, unless `-q` was given.
+pub fn message(common: &Common, text: &str) {
+    if !common.quiet {
+        to_stderr(common.colour, &format!("{}\n", printable(text)));
+    }
+}
+
+fn report(colour: Colour, error: &CliError) {
+    let text = error.to_string();
+    let (bad, rest) = (
+        show::table::BAD,
+        text.strip_prefix("error:").unwrap_or(&text),
+    );
+    to_stderr(colour, &format!("{bad}error:{bad:#}{rest}\n"));
+}
+
+fn to_stderr(colour: Colour, text: &str) {
+    let mut out = AutoStream::new(io::stderr().lock(), choice(colour));
+    // Where stderr itself fails there is nobody left to tell; the exit code still says it.
+    let _unheard = out.write_all(text.as_bytes());
+}
+
+const fn choice(colour: Colour) -> ColorChoice {
+    match colour {
+        Colour::Auto => ColorChoice::Auto,
+        Colour::Always => ColorChoice::Always,
+        Colour::Never => ColorChoice::Never,
+    }
+}
+
+fn unwritten(error: &dyn std::error::Error) -> CliError {
+    CliError::failed("the output", error.to_string(), "")
+}

@@ -1,0 +1,86 @@
+//! `vswitch nat`.
+
+use super::table::{Cell, GOOD, NOTE, Table, styled};
+use super::units;
+use crate::args::View;
+use crate::control::api::{Nat, NatSession};
+
+/// The sessions in the order given, and below them how full the translation is.
+#[must_use]
+pub fn nat(nat: &Nat, view: View) -> String {
+    let mut out = sessions(&nat.sessions, view).render(view.header());
+    if view.header() {
+        let summary = &nat.summary;
+        for external in &summary.external {
+            let (used, total) = (external.ports_used, external.ports_total);
+            let share = units::percent(u64::from(used), u64::from(total));
+            let line = format!(
+                "{used} of {total} ports used on {} ({share})",
+                external.address
+            );
+            out.push_str(&format!("{line}\n"));
+        }
+        let share = units::percent(summary.sessions, summary.sessions_max);
+        let (now, max) = (summary.sessions, summary.sessions_max);
+        out.push_str(&format!(
+            "{now} of {max} sessions ({share})
+"
+        ));
+    }
+    out
+}
+
+fn sessions(sessions: &[NatSession], view: View) -> Table {
+    let headers: &[&str] = match (view.brief, view.stats || view.details) {
+        (true, _) => &["PROTO", "INSIDE", "AS", "OUTSIDE"],
+        (false, false) => &[
+            "PROTO", "STATE", "INSIDE", "AS", "OUTSIDE", ">AGE", ">LEFT", ">↑", ">↓", "PORT",
+        ],
+        (false, true) => &[
+            "PROTO",
+            "STATE",
+            "INSIDE",
+            "AS",
+            "OUTSIDE",
+            ">AGE",
+            ">LEFT",
+            ">↑",
+            ">↓",
+            "PORT",
+            ">↑ PACKETS",
+            ">↓ PACKETS",
+        ],
+    };
+    let mut table = Table::new(headers);
+    for session in sessions {
+        let ends: [Cell; 3] =
+            [session.inside, session.external, session.outside].map(|end| end.to_string().into());
+        let mut row: Vec<Cell> = vec![session.proto.clone().into()];
+        if view.brief {
+            row.extend(ends);
+        } else {
+            row.push(state(&session.state));
+            row.extend(ends);
+            row.extend([
+                units::age(session.age).into(),
+                units::age(session.left).into(),
+                units::bytes(session.outbound.bytes).into(),
+                units::bytes(session.inbound.bytes).into(),
+                session.port.clone().unwrap_or_else(|| "-".into()).into(),
+                units::count(session.outbound.packets).into(),
+                units::count(session.inbound.packets).into(),
+            ]);
+        }
+        table.row(row);
+    }
+    table
+}
+
+fn state(state: &str) -> Cell {
+    let style = if matches!(state, "ESTABLISHED" | "ASSURED") {
+        GOOD
+    } else {
+        NOTE
+    };
+    styled(state, style)
+}

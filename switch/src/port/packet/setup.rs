@@ -1,0 +1,320 @@
+//! Opening a packet port: options, ring, filter, group.
+
+use super::super::steer::Program;
+use super::super::sys::cursor::{RingLayout, RxCursor};
+use super::super::sys::mmap::Mapping;
+use super::super::sys::socket::PacketSocket;
+use super::super::{Losses, PortError, PortIndex};
+use super::PacketRx;
+use crate::frame::VNET_HEADER_BYTES;
+use crate::limits::HEADROOM_BYTES;
+use std::ffi::c_int;
+use std::io;
+use std::os::fd::AsFd;
+
+/// `TPACKET_V2`; V3 hands frames over in blocks and wakes up to milliseconds late.
+const TPACKET_V2: c_int = 1;
+
+/// Receive buffer of a hybrid ring, for frames longer than a slot; the kernel doubles it. 16 MiB
+/// hold some 230 GSO frames of 64 KiB, which is 10 ms at 12 Gbit/s.
+const QUEUE_BYTES: c_int = 8 << 20;
+
+/// Bytes kept free in a slot in front of the virtio-net header: at least what `HEADROOM_BYTES`
+/// asks, which counts the header in.
+const RESERVE_BYTES: c_int = 64;
+const _: () = assert!(HEADROOM_BYTES <= 64 + VNET_HEADER_BYTES);
+
+/// How a ring is cut into slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RingGeometry {
+    /// Slots of 2,048 bytes; longer frames are fetched by `recv`. Needs CAP_NET_ADMIN.
+    Hybrid {
+        /// A multiple of [`HYBRID_SLOTS_MULTIPLE`](Self::HYBRID_SLOTS_MULTIPLE).
+        slots: u32,
+    },
+    /// Slots of 69,904 bytes, which hold any frame.
+    Full {
+        /// A multiple of [`FULL_SLOTS_MULTIPLE`](Self::FULL_SLOTS_MULTIPLE).
+        slots: u32,
+    },
+}
+
+impl RingGeometry {
+    /// Slots in a block of 64 KiB.
+    pub const HYBRID_SLOTS_MULTIPLE: u32 = 32;
+    /// Slots in a block of 1 MiB, which 15 x 69,904 bytes fill but for 16.
+    pub const FULL_SLOTS_MULTIPLE: u32 = 15;
+    /// 2,048 slots of 2 KiB: 4 MiB, 2 ms of frames at 1 Mpps.
+    pub const HYBRID_DEFAULT: Self = Self::Hybrid { slots: 2048 };
+    /// 120 slots of 68 KiB: 8 MiB.
+    pub const FULL_DEFAULT: Self = Self::Full { slots: 120 };
+    /// Blocks of a ring: 4,096 are 256 MiB or 4 GiB, more than any port is worth.
+    const BLOCKS_MAX: u32 = 4096;
+
+    /// How many slots it has.
+    #[must_use]
+    pub const fn slots(self) -> u32 {
+        match self {
+            Self::Hybrid { slots } | Self::Full { slots } => slots,
+        }
+    }
+
+    const fn multiple(self) -> u32 {
+        match self {
+            Self::Hybrid { .. } => Self::HYBRID_SLOTS_MULTIPLE,
+            Self::Full { .. } => Self::FULL_SLOTS_MULTIPLE,
+        }
+    }
+
+    /// The layout in memory; `None` for a number of slots it cannot have.
+    ///
+    /// The kernel allocates each block in one piece of a power of two of pages, so anything else
+    /// would waste the rest.
+    pub(super) const fn layout(self) -> Option<RingLayout> {
+        let slots_per_block = self.multiple();
+        let block_count = self.slots() / slots_per_block;
+        let whole = self.slots().is_multiple_of(slots_per_block);
+        if !whole || block_count == 0 || block_count > Self::BLOCKS_MAX {
+            return None;
+        }
+        let (slot_bytes, block_bytes) = match self {
+            Self::Hybrid { .. } => (2048, 64 << 10),
+            Self::Full { .. } => (69_904, 1 << 20),
+        };
+        Some(RingLayout {
+            slot_bytes,
+            slots_per_block,
+            block_bytes,
+            block_count,
+        })
+    }
+
+    fn error(self, name: &str) -> PortError {
+        PortError::Geometry {
+            port: name.to_owned(),
+            slots: self.slots(),
+            multiple: self.multiple(),
+            max: self.multiple() * Self::BLOCKS_MAX,
+        }
+    }
+}
+
+/// How to open a packet port.
+#[derive(Debug, Clone)]
+pub struct PacketOptions<'a> {
+    /// The interface's name, for messages.
+    pub name: &'a str,
+    /// The interface's index in the calling thread's network namespace.
+    pub ifindex: u32,
+    /// The port its frames come in on.
+    pub ingress: PortIndex,
+    /// The ring; `None` takes [`RingGeometry::HYBRID_DEFAULT`] where the process may, otherwise
+    /// [`RingGeometry::FULL_DEFAULT`].
+    pub geometry: Option<RingGeometry>,
+    /// Whether to take frames for other stations too. A veth delivers them anyway.
+    pub promiscuous: bool,
+    /// Which frames to take; `None` takes all.
+    pub filter: Option<&'a Program>,
+    /// Whether to share the interface's frames with other workers.
+    pub fanout: Option<Fanout<'a>>,
+}
+
+/// A place in a group of sockets among which an interface's frames are shared out.
+#[derive(Debug, Clone, Copy)]
+pub enum Fanout<'a> {
+    /// The first member, which makes the group. The program's result, modulo the number of members,
+    /// is the member that gets the frame, counted in the order of joining.
+    First(&'a Program),
+    /// A further member.
+    Join(FanoutGroup),
+}
+
+/// A fan-out group, for its further members to join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FanoutGroup(u16);
+
+impl PacketRx {
+    /// Opens the port: from the return on, every frame that arrives is in the ring or counted.
+    ///
+    /// # Errors
+    /// A [`PortError`] that names the failed step and its fix.
+    pub fn open(options: &PacketOptions<'_>) -> Result<Self, PortError> {
+        let port = || options.name.to_owned();
+        let socket = PacketSocket::open().map_err(|source| PortError::Socket {
+            port: port(),
+            source,
+        })?;
+        set_options(&socket, options.name)?;
+        let geometry = choose_geometry(&socket, options)?;
+        let ring = open_ring(&socket, geometry, options.name)?;
+        let group = join(&socket, options)?;
+        if options.promiscuous {
+            socket
+                .set_promiscuous(options.ifindex)
+                .map_err(|source| PortError::Promiscuous {
+                    port: port(),
+                    source,
+                })?;
+        }
+        Ok(Self {
+            ring,
+            socket,
+            ingress: options.ingress,
+            geometry,
+            group,
+            in_step: true,
+            losses: Losses::default(),
+        })
+    }
+}
+
+fn set_options(socket: &PacketSocket, name: &str) -> Result<(), PortError> {
+    // The virtio-net header and the headroom shape the slots, so they come before the ring.
+    let options = [
+        (libc::PACKET_VERSION, TPACKET_V2, "PACKET_VERSION", "2.6.27"),
+        (libc::PACKET_VNET_HDR, 1, "PACKET_VNET_HDR", "4.6"),
+        (
+            libc::PACKET_RESERVE,
+            RESERVE_BYTES,
+            "PACKET_RESERVE",
+            "2.6.27",
+        ),
+        (
+            libc::PACKET_IGNORE_OUTGOING,
+            1,
+            "PACKET_IGNORE_OUTGOING",
+            "4.20",
+        ),
+    ];
+    for (option, value, text, since) in options {
+        socket
+            .set_packet(option, value)
+            .map_err(|source| PortError::Option {
+                port: name.to_owned(),
+                option: text,
+                since,
+                source,
+            })?;
+    }
+    Ok(())
+}
+
+/// Settles the geometry, and the receive buffer on which a hybrid ring depends.
+fn choose_geometry(
+    socket: &PacketSocket,
+    options: &PacketOptions<'_>,
+) -> Result<RingGeometry, PortError> {
+    if let Some(asked) = options.geometry {
+        asked.layout().ok_or_else(|| asked.error(options.name))?;
+    }
+    if let Some(full @ RingGeometry::Full { .. }) = options.geometry {
+        return Ok(full);
+    }
+    let port = || options.name.to_owned();
+    match socket.set_socket(libc::SO_RCVBUFFORCE, QUEUE_BYTES) {
+        Ok(()) => {}
+        // Not allowed (CAP_NET_ADMIN counts in the first user namespace only).
+        Err(_) if options.geometry.is_none() => return Ok(RingGeometry::FULL_DEFAULT),
+        Err(source) => {
+            return Err(PortError::Queue {
+                port: port(),
+                source,
+            });
+        }
+    }
+    // Any value but 0 makes the kernel queue the frames that exceed their slot.
+    socket
+        .set_packet(libc::PACKET_COPY_THRESH, 1)
+        .map_err(|source| PortError::Option {
+            port: port(),
+            option: "PACKET_COPY_THRESH",
+            since: "2.2",
+            source,
+        })?;
+    Ok(options.geometry.unwrap_or(RingGeometry::HYBRID_DEFAULT))
+}
+
+fn open_ring(
+    socket: &PacketSocket,
+    geometry: RingGeometry,
+    name: &str,
+) -> Result<RxCursor<Mapping>, PortError> {
+    let layout = geometry.layout().ok_or_else(|| geometry.error(name))?;
+    let ring_error = |source| PortError::Ring {
+        port: name.to_owned(),
+        slots: geometry.slots(),
+        slot_bytes: layout.slot_bytes,
+        source,
+    };
+    socket.make_rx_ring(layout).map_err(ring_error)?;
+    let ring_bytes = layout.ring_bytes().ok_or_else(|| geometry.error(name))?;
+    let mapping = Mapping::of_ring(socket.as_fd(), ring_bytes).map_err(ring_error)?;
+    RxCursor::new(mapping, layout).ok_or_else(|| geometry.error(name))
+}
+
+/// Starts the flow of frames: filter, interface and group.
+///
+/// A socket can join a group only once it is bound, and between the two it would get frames the
+/// group's other members get as well. So it is bound with a filter that drops all.
+fn join(
+    socket: &PacketSocket,
+    options: &PacketOptions<'_>,
+) -> Result<Option<FanoutGroup>, PortError> {
+    let port = || options.name.to_owned();
+    let filter_error = |source| program_error(options.name, "filter", source);
+    let bind = || {
+        socket
+            .bind(options.ifindex)
+            .map_err(|source| PortError::Bind {
+                port: port(),
+                source,
+            })
+    };
+    let Some(fanout) = options.fanout else {
+        if let Some(program) = options.filter {
+            socket
+                .attach_filter(program.instructions())
+                .map_err(filter_error)?;
+        }
+        bind()?;
+        return Ok(None);
+    };
+    socket
+        .attach_filter(Program::drop_all().instructions())
+        .map_err(filter_error)?;
+    bind()?;
+    let fanout_error = |source| PortError::Fanout {
+        port: port(),
+        source,
+    };
+    let (id, unique) = match fanout {
+        Fanout::First(_) => (0, libc::PACKET_FANOUT_FLAG_UNIQUEID),
+        Fanout::Join(FanoutGroup(id)) => (id, 0),
+    };
+    let kind = libc::PACKET_FANOUT_CBPF | libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING | unique;
+    // All bits of a kind and its flags are below 0x10000.
+    socket
+        .join_fanout(id, (kind & 0xffff) as u16)
+        .map_err(fanout_error)?;
+    if let Fanout::First(program) = fanout {
+        socket
+            .set_fanout_program(program.instructions())
+            .map_err(|source| program_error(options.name, "steering", source))?;
+    }
+    let id = socket.fanout_id().map_err(fanout_error)?;
+    match options.filter {
+        Some(program) => socket
+            .attach_filter(program.instructions())
+            .map_err(filter_error)?,
+        None => socket.detach_filter().map_err(filter_error)?,
+    }
+    Ok(Some(FanoutGroup(id)))
+}
+
+pub(super) fn program_error(name: &str, program: &'static str, source: io::Error) -> PortError {
+    PortError::Program {
+        port: name.to_owned(),
+        program,
+        source,
+    }
+}

@@ -1,0 +1,291 @@
+//! `bpf(2)`, as much of it as the guard needs: load a classifier, try it, attach it by TCX.
+//!
+//! A TCX link is a file descriptor: when the process ends, however it ends, the program is
+//! detached, so nothing stays behind on the host. No compiler, ELF file or BTF is involved; the
+//! programs are a dozen instructions put together by the caller.
+//!
+//! Source: bpf(2), `include/uapi/linux/bpf.h`, `kernel/bpf/tcx.c` (6.6).
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+const PROG_LOAD: libc::c_int = 5;
+const PROG_TEST_RUN: libc::c_int = 10;
+const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const LINK_CREATE: libc::c_int = 28;
+const LINK_UPDATE: libc::c_int = 29;
+
+const PROG_TYPE_SCHED_CLS: u32 = 3;
+const ATTACH_TCX_INGRESS: u32 = 46;
+const LINK_TYPE_TCX: u32 = 11;
+/// Before every program that is attached already.
+const F_BEFORE: u32 = 1 << 3;
+/// `BPF_OBJ_NAME_LEN`, with the terminating NUL.
+const NAME_LEN: usize = 16;
+
+/// One eBPF instruction, `struct bpf_insn`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Insn {
+    /// Operation.
+    pub code: u8,
+    /// Destination register in the low four bits, source in the high four (little endian).
+    pub registers: u8,
+    /// Jump distance in instructions, or memory offset in bytes.
+    pub offset: i16,
+    /// Immediate operand.
+    pub immediate: i32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ProgLoad {
+    prog_type: u32,
+    insn_count: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    flags: u32,
+    name: [u8; NAME_LEN],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct TestRun {
+    prog_fd: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct LinkCreate {
+    prog_fd: u32,
+    target_ifindex: u32,
+    attach_type: u32,
+    flags: u32,
+    relative_fd: u32,
+    pad: u32,
+    expected_revision: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct LinkUpdate {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct GetInfo {
+    fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// `struct bpf_link_info` up to the part for TCX links.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    link_type: u32,
+    id: u32,
+    prog_id: u32,
+    pad: u32,
+    ifindex: u32,
+    attach_type: u32,
+}
+
+/// Calls `bpf(2)`.
+///
+/// # Safety
+/// `T` must be a prefix of `union bpf_attr` that is valid for `command`, and every address in it
+/// must stay valid, for as many bytes as the attribute says, until the call returns.
+unsafe fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<libc::c_int> {
+    let size = size_of::<T>();
+    // SAFETY: `attr` is a live, exclusively borrowed object of `size` bytes, all of the kernel's
+    // reads and writes through it stay inside it, and the caller answers for addresses in it.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size) };
+    libc::c_int::try_from(result)
+        .ok()
+        .filter(|fd| *fd >= 0)
+        .ok_or_else(io::Error::last_os_error)
+}
+
+fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: the kernel has just made this descriptor for us and nobody else knows it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn number(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().cast_unsigned()
+}
+
+fn address<T>(pointer: *const T) -> u64 {
+    pointer.expose_provenance() as u64
+}
+
+fn length(bytes: usize) -> io::Result<u32> {
+    u32::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
+}
+
+/// Loads a traffic-control classifier; `name` (cut to 15 bytes) shows up in `bpftool prog`.
+///
+/// # Errors
+/// `EPERM` without CAP_BPF and CAP_NET_ADMIN in the initial user namespace, `EINVAL`/`EACCES` when
+/// the verifier refuses the program, `ENOSYS` without `bpf(2)`.
+pub fn load_classifier(insns: &[Insn], name: &str) -> io::Result<OwnedFd> {
+    const LICENSE: &[u8; 4] = b"MIT\0";
+    let mut attr = ProgLoad {
+        prog_type: PROG_TYPE_SCHED_CLS,
+        insn_count: length(insns.len())?,
+        insns: address(insns.as_ptr()),
+        license: address(LICENSE.as_ptr()),
+        ..ProgLoad::default()
+    };
+    // The kernel takes letters, digits, '_' and '.' only.
+    let plain = name
+        .bytes()
+        .map(|b| if b.is_ascii_alphanumeric() { b } else { b'_' });
+    for (slot, byte) in attr.name.iter_mut().take(NAME_LEN - 1).zip(plain) {
+        *slot = byte;
+    }
+    // SAFETY: ProgLoad is the head of the PROG_LOAD attribute; the instructions and the licence
+    // are borrowed beyond the call, and insn_count is the slice's length.
+    unsafe { bpf(PROG_LOAD, &mut attr) }.map(own)
+}
+
+/// Runs a classifier once over `frame` (at least 14 bytes) and returns its verdict.
+///
+/// # Errors
+/// `ENOTSUPP` on kernels before 4.12, `EINVAL` for a frame that is too short.
+pub fn try_classifier(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<i32> {
+    let mut attr = TestRun {
+        prog_fd: number(program),
+        data_size_in: length(frame.len())?,
+        data_in: address(frame.as_ptr()),
+        repeat: 1,
+        ..TestRun::default()
+    };
+    // SAFETY: TestRun is the head of the PROG_TEST_RUN attribute; `frame` is only read, for
+    // data_size_in bytes, and data_out is null with size 0.
+    unsafe { bpf(PROG_TEST_RUN, &mut attr) }?;
+    Ok(attr.retval.cast_signed())
+}
+
+/// Attaches a classifier at the very front of an interface's ingress; it stays attached as long as
+/// the returned link is open and the interface exists.
+///
+/// # Errors
+/// `EINVAL` on kernels before 6.6, `ENODEV` when the interface is gone, `EPERM` without
+/// CAP_NET_ADMIN.
+pub fn attach_tcx_ingress(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<OwnedFd> {
+    let mut attr = LinkCreate {
+        prog_fd: number(program),
+        target_ifindex: ifindex,
+        attach_type: ATTACH_TCX_INGRESS,
+        flags: F_BEFORE,
+        ..LinkCreate::default()
+    };
+    // SAFETY: LinkCreate is the head of the LINK_CREATE attribute and holds no address.
+    unsafe { bpf(LINK_CREATE, &mut attr) }.map(own)
+}
+
+/// Swaps the program behind a link; no frame passes unclassified meanwhile.
+///
+/// # Errors
+/// `ENOLINK` when the interface is gone.
+pub fn replace_program(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = LinkUpdate {
+        link_fd: number(link),
+        new_prog_fd: number(program),
+        ..LinkUpdate::default()
+    };
+    // SAFETY: LinkUpdate is the head of the LINK_UPDATE attribute and holds no address.
+    unsafe { bpf(LINK_UPDATE, &mut attr) }.map(|_| ())
+}
+
+/// The interface a TCX ingress link is attached to; `None` once the interface is gone.
+///
+/// # Errors
+/// `EINVAL` when the descriptor is no link, `InvalidData` when it is a link of another kind.
+pub fn attached_to(link: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    let mut info = LinkInfo::default();
+    let mut attr = GetInfo {
+        fd: number(link),
+        info_len: length(size_of::<LinkInfo>())?,
+        info: address(std::ptr::from_mut(&mut info)),
+    };
+    // SAFETY: GetInfo is the whole OBJ_GET_INFO_BY_FD attribute; `info` is a live object of
+    // info_len bytes for which every bit pattern is valid, and nothing else refers to it.
+    unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut attr) }?;
+    if info.link_type != LINK_TYPE_TCX || info.attach_type != ATTACH_TCX_INGRESS {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(Some(info.ifindex).filter(|index| *index != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    /// `mov r0, value; exit`
+    fn constant(value: i32) -> [Insn; 2] {
+        [
+            Insn {
+                code: 0xb7,
+                registers: 0,
+                offset: 0,
+                immediate: value,
+            },
+            Insn {
+                code: 0x95,
+                registers: 0,
+                offset: 0,
+                immediate: 0,
+            },
+        ]
+    }
+
+    /// `None`, with a printed reason, where the kernel does not let us load programs.
+    fn loaded(value: i32) -> Option<OwnedFd> {
+        match load_classifier(&constant(value), "vsw test") {
+            Ok(program) => Some(program),
+            Err(err) => {
+                println!("SKIPPED bpf: {err}");
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn a_program_runs_and_gives_its_verdict() {
+        for value in [2, -1] {
+            let Some(program) = loaded(value) else { return };
+            assert_eq!(try_classifier(program.as_fd(), &[0; 64]).unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn a_program_without_an_end_is_refused() {
+        let Some(program) = loaded(0) else { return };
+        let err = load_classifier(&constant(0)[..1], "endless").unwrap_err();
+        assert_eq!(err.raw_os_error(), Some(libc::EINVAL));
+        // A program is not a link, and an interface that does not exist has no ingress.
+        assert!(attached_to(program.as_fd()).is_err());
+        let err = attach_tcx_ingress(program.as_fd(), 0x7fff_fff0).unwrap_err();
+        assert_eq!(err.raw_os_error(), Some(libc::ENODEV));
+    }
+}

@@ -1,0 +1,179 @@
+//! A packet port shared among workers: filter, steering and fan-out group.
+
+use super::link::in_namespace;
+use super::*;
+use crate::port::steer::{uplink_filter, worker_steering};
+use crate::port::{Fanout, FanoutGroup};
+use std::net::Ipv4Addr;
+
+const EXTERNAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+const FIRST: u16 = 61_000;
+const PER_SLICE: u16 = 1000;
+
+/// An IPv4 frame of protocol `protocol` to `to`.
+fn ipv4(to: Ipv4Addr, protocol: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0];
+    bytes.extend(u16::try_from(20 + payload.len()).unwrap().to_be_bytes());
+    bytes.extend([0, 0]);
+    bytes.extend(fragment.to_be_bytes());
+    bytes.extend([64, protocol, 0, 0, 198, 51, 100, 1]);
+    bytes.extend(to.octets());
+    bytes.extend(payload);
+    bytes.resize(bytes.len().max(60), 0);
+    bytes
+}
+
+fn udp(to: Ipv4Addr, from_port: u16, port: u16) -> Vec<u8> {
+    let mut payload = from_port.to_be_bytes().to_vec();
+    payload.extend(port.to_be_bytes());
+    payload.extend([0, 8, 0, 0]);
+    ipv4(to, 17, 0, &payload)
+}
+
+fn echo_reply(id: u16) -> Vec<u8> {
+    let mut payload = vec![0, 0, 0, 0];
+    payload.extend(id.to_be_bytes());
+    payload.extend([0, 1]);
+    ipv4(EXTERNAL, 1, 0, &payload)
+}
+
+/// "Port unreachable" about a datagram sent from `port`.
+fn unreachable(port: u16) -> Vec<u8> {
+    let mut payload = vec![3, 3, 0, 0, 0, 0, 0, 0];
+    payload.extend(&udp(Ipv4Addr::new(198, 51, 100, 1), port, 53)[14..]);
+    ipv4(EXTERNAL, 1, 0, &payload)
+}
+
+fn arp() -> Vec<u8> {
+    let mut bytes = vec![0xff; 6];
+    bytes.extend([2, 0, 0, 0, 0, 2, 8, 6]);
+    bytes.resize(60, 0);
+    bytes
+}
+
+fn plain(frames: Vec<Vec<u8>>) -> Vec<Seen> {
+    frames.into_iter().map(Seen::plain).collect()
+}
+
+#[test]
+fn the_filter_keeps_the_hosts_traffic_out_and_can_be_replaced() {
+    in_namespace(|links| {
+        let wire = links.wire();
+        let nat = uplink_filter(EXTERNAL, &[FIRST..=65_535]);
+        let with_filter = PacketOptions {
+            filter: Some(&nat),
+            ..options(wire.near, None)
+        };
+        let rx = PacketRx::open(&with_filter).unwrap();
+        let mut rx = Rx::Packet(rx);
+        let mut tx = Tx::open().unwrap();
+        let far = Egress::Packet { ifindex: wire.far };
+        let other = Ipv4Addr::new(192, 0, 2, 11);
+        let ours = || {
+            plain(vec![
+                arp(),
+                udp(EXTERNAL, 53, FIRST),
+                echo_reply(1),
+                ipv4(EXTERNAL, 17, 7, &[1; 40]),
+            ])
+        };
+        let hosts = || {
+            let mut tagged = udp(EXTERNAL, 53, FIRST);
+            tagged.splice(12..12, [0x81, 0, 0, 5]);
+            plain(vec![
+                udp(EXTERNAL, 53, 22),
+                udp(other, 53, FIRST),
+                ipv4(EXTERNAL, 47, 0, &[0; 20]),
+                tagged,
+            ])
+        };
+        send_all(&mut tx, &far, &hosts());
+        send_all(&mut tx, &far, &ours());
+        send_all(&mut tx, &far, &hosts());
+        assert_eq!(receive(&mut rx, 4), ours());
+        receive_none(&mut rx);
+        assert_eq!(rx.losses(), Losses::default(), "not wanted is not lost");
+
+        let Rx::Packet(packet) = &rx else {
+            unreachable!()
+        };
+        let published = uplink_filter(EXTERNAL, &[8080..=8080, FIRST..=65_535]);
+        packet.set_filter("near", Some(&published)).unwrap();
+        let more = plain(vec![udp(EXTERNAL, 9, 8080), udp(EXTERNAL, 9, FIRST)]);
+        send_all(&mut tx, &far, &hosts());
+        send_all(&mut tx, &far, &more);
+        assert_eq!(receive(&mut rx, 2), more);
+        receive_none(&mut rx);
+    });
+}
+
+#[test]
+fn each_worker_gets_the_frames_of_its_slice_once() {
+    in_namespace(|links| {
+        let wire = links.wire();
+        let filter = uplink_filter(EXTERNAL, &[0..=65_535]);
+        let steering = worker_steering(FIRST, PER_SLICE, 3);
+        let join = |fanout| {
+            let filter = Some(&filter);
+            let options = PacketOptions {
+                filter,
+                fanout: Some(fanout),
+                ..options(wire.near, None)
+            };
+            PacketRx::open(&options).unwrap()
+        };
+        let first = join(Fanout::First(&steering));
+        let group: FanoutGroup = first.group().unwrap();
+        let second = join(Fanout::Join(group));
+        let third = join(Fanout::Join(group));
+        assert_eq!(third.group(), Some(group));
+        let mut workers = [first, second, third].map(Rx::Packet);
+
+        let mut tx = Tx::open().unwrap();
+        let port = |worker: u16| FIRST + worker * PER_SLICE + 7;
+        let of = |worker| {
+            let port = port(worker);
+            plain(vec![
+                udp(EXTERNAL, 53, port),
+                echo_reply(port),
+                unreachable(port),
+            ])
+        };
+        let far = Egress::Packet { ifindex: wire.far };
+        for worker in [2, 0, 1] {
+            send_all(&mut tx, &far, &of(worker));
+        }
+        let rest = plain(vec![
+            arp(),
+            ipv4(EXTERNAL, 17, 0x2000, &[9; 40]),
+            udp(EXTERNAL, 1, 80),
+        ]);
+        send_all(&mut tx, &far, &rest);
+        // What the group's interface sends is nobody's.
+        send_all(&mut tx, &Egress::Uplink { ifindex: wire.near }, &of(1));
+        let expected = [[of(0), rest].concat(), of(1), of(2)];
+        for (rx, expected) in workers.iter_mut().zip(expected) {
+            assert_eq!(receive(rx, expected.len()), expected);
+        }
+        for rx in &mut workers {
+            receive_none(rx);
+            assert_eq!(rx.losses(), Losses::default());
+        }
+
+        // The members leave the group when the interface goes down and rejoin when it comes up;
+        // the steering depends on their order, which must be the same again.
+        links.set_up(wire.near, false);
+        links.set_up(wire.near, true);
+        let resumed = (0..60).any(|_| {
+            send(&mut tx, &far, &plain(vec![arp()]));
+            !receive_for(&mut workers[0], 1, SILENCE).is_empty()
+        });
+        assert!(resumed);
+        for worker in [2, 0, 1] {
+            send_all(&mut tx, &far, &of(worker));
+        }
+        for (rx, worker) in workers.iter_mut().zip(0..) {
+            assert_eq!(receive(rx, 3), of(worker));
+        }
+    });
+}

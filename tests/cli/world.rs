@@ -1,0 +1,336 @@
+//! A small switch made of API types: it answers control requests as the daemon does, by changing
+//! tables, without a frame being moved.
+
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use switch::mac::Mac;
+use switch::verdict::DropReason;
+use vswitch_cli::control::api::{self, Counters, FdbState, OperState, Role};
+use vswitch_cli::control::server::QUEUE_REQUESTS_MAX;
+use vswitch_cli::control::{Refusal, Request};
+
+/// The tables.
+#[derive(Debug, Clone)]
+pub(super) struct World {
+    pub(super) ports: Vec<api::Port>,
+    pub(super) fdb: Vec<api::FdbEntry>,
+    pub(super) neigh: Vec<api::Neighbour>,
+    pub(super) nat: api::Nat,
+    pub(super) drops: Vec<api::Drop>,
+    pub(super) status: api::Status,
+}
+
+pub(super) fn mac(last: u8) -> Mac {
+    Mac([2, 0x77, 0x0a, 0x4d, 0, last])
+}
+
+fn port(index: u16, word: &str, role: Role, peer: Option<&str>) -> api::Port {
+    let (kind, ifname) = word.split_once(':').unwrap_or(("veth", word));
+    let scale = u64::from(index) + 1;
+    api::Port {
+        schema: api::PortSchema,
+        ifname: ifname.into(),
+        mtu: 1500,
+        operstate: OperState::Up,
+        address: Some(mac(u8::try_from(index).unwrap())),
+        stats64: api::Stats64 {
+            rx: Counters {
+                bytes: 121_500_000 * scale,
+                packets: 81_200 * scale,
+                errors: 0,
+                dropped: 3,
+            },
+            tx: Counters {
+                bytes: 2_860_000,
+                packets: 40_100,
+                errors: 0,
+                dropped: 0,
+            },
+        },
+        vswitch: api::PortDetail {
+            word: word.into(),
+            kind: kind.into(),
+            index,
+            role,
+            worker: index % 2,
+            network: "default".into(),
+            guard: "tcx".into(),
+            peer: peer.map(Into::into),
+            ring_bytes: 4 << 20,
+            drops: vec![api::DropCount {
+                reason: "NO_ROUTE".into(),
+                count: 3,
+            }],
+        },
+    }
+}
+
+fn entry(last: u8, port: &str, state: FdbState, age: Option<f64>) -> api::FdbEntry {
+    api::FdbEntry {
+        schema: api::FdbSchema,
+        mac: mac(last),
+        ifname: port.rsplit(':').next().unwrap().into(),
+        vlan: 1,
+        flags: Vec::new(),
+        master: "vswitch0".into(),
+        state,
+        age,
+        port: port.into(),
+    }
+}
+
+fn neighbour(dst: &str, dev: &str, known: bool, side: api::Side) -> api::Neighbour {
+    api::Neighbour {
+        schema: api::NeighSchema,
+        dst: dst.parse().unwrap(),
+        dev: dev.into(),
+        lladdr: known.then(|| mac(0x0b)),
+        state: [if known {
+            api::NeighState::Reachable
+        } else {
+            api::NeighState::Failed
+        }],
+        vswitch: api::NeighDetail {
+            side,
+            age: known.then_some(12.0),
+        },
+    }
+}
+
+fn session(proto: &str, state: &str, ends: [&str; 3], left: f64) -> api::NatSession {
+    let [inside, external, outside] = ends.map(|end| end.parse().unwrap());
+    api::NatSession {
+        proto: proto.into(),
+        state: state.into(),
+        inside,
+        external,
+        outside,
+        port: Some("veth-blue".into()),
+        age: 4.0,
+        left,
+        outbound: api::Traffic {
+            bytes: 2_100,
+            packets: 21,
+        },
+        inbound: api::Traffic {
+            bytes: 88_000,
+            packets: 64,
+        },
+    }
+}
+
+fn status() -> api::Status {
+    let worker = |index, cpu| api::Worker {
+        index,
+        cpu,
+        polls: 1_000_000,
+        polls_empty: 12_300,
+        sleeps: 41,
+        frames: 81_200,
+        batch_mean: 3.25,
+    };
+    api::Status {
+        schema: api::StatusSchema,
+        name: "vswitch0".into(),
+        pid: 4242,
+        version: "0.1.0".into(),
+        uptime: 7195.0,
+        ports: 3,
+        gateway: Some("10.77.0.1/24".into()),
+        uplink: Some("eth0".into()),
+        fdb_entries: 4,
+        nat_sessions: 2,
+        workers: vec![worker(0, Some(0)), worker(1, None)],
+        totals: api::Totals {
+            received: 162_400,
+            resumed: 2,
+            forwarded: 159_000,
+            routed: 1_000,
+            flooded: 300,
+            answered: 90,
+            absorbed: 4,
+            held: 2,
+            handed_over: 0,
+            dropped: 2_006,
+            copies: 160_890,
+            originated: 12,
+            sent: 160_902,
+            egress_dropped: 0,
+        },
+    }
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self {
+            ports: vec![
+                port(0, "veth-blue", Role::Port, Some("eth0@blue 10.77.0.11")),
+                port(1, "tap:web0", Role::Port, None),
+                port(2, "eth0", Role::Uplink, None),
+            ],
+            fdb: vec![
+                entry(0x0b, "veth-blue", FdbState::Learned, Some(3.2)),
+                entry(0x0c, "tap:web0", FdbState::Static, None),
+                entry(0x0a, "veth-blue", FdbState::Learned, Some(299.0)),
+                entry(0x01, "vswitch0", FdbState::Permanent, None),
+            ],
+            neigh: vec![
+                neighbour("192.0.2.1", "eth0", true, api::Side::Outside),
+                neighbour("10.77.0.99", "web0", false, api::Side::Inside),
+                neighbour("10.77.0.11", "veth-blue", true, api::Side::Inside),
+            ],
+            nat: api::Nat {
+                schema: api::NatSchema,
+                summary: api::NatSummary {
+                    sessions: 2,
+                    sessions_max: 262_144,
+                    external: vec![api::NatExternal {
+                        address: "192.0.2.10".parse().unwrap(),
+                        ports_used: 2,
+                        ports_total: 4536,
+                    }],
+                },
+                sessions: vec![
+                    session(
+                        "tcp",
+                        "ESTABLISHED",
+                        ["10.77.0.11:40122", "192.0.2.10:61007", "1.1.1.1:443"],
+                        7195.0,
+                    ),
+                    session(
+                        "udp",
+                        "UNREPLIED",
+                        ["10.77.0.20:5353", "192.0.2.10:61008", "9.9.9.9:53"],
+                        29.0,
+                    ),
+                ],
+            },
+            drops: vec![
+                api::Drop::new(DropReason::NoRoute, Some("veth-blue".into()), 3, Some(0.0)),
+                api::Drop::new(DropReason::EgressDown, Some("web0".into()), 1400, Some(0.2)),
+                api::Drop::new(DropReason::NatUnsolicited, None, 3, None),
+            ],
+            status: status(),
+        }
+    }
+
+    /// Answers one request; deleting the port `hang0` is kept in `hung` and never answered.
+    fn answer(&mut self, request: Request, hung: &mut Vec<Request>) {
+        match request {
+            Request::Ports(reply) => reply.send(Ok(self.ports.clone())),
+            Request::Fdb(reply) => reply.send(Ok(self.fdb.clone())),
+            Request::Neighbours(reply) => reply.send(Ok(self.neigh.clone())),
+            Request::Nat(reply) => reply.send(Ok(self.nat.clone())),
+            Request::Drops(reply) => reply.send(Ok(self.drops.clone())),
+            Request::Status(reply) => reply.send(Ok(self.status.clone())),
+            Request::PortDel(name, reply) if name == "hang0" => {
+                hung.push(Request::PortDel(name, reply));
+            }
+            change @ (Request::PortAdd(..)
+            | Request::PortDel(..)
+            | Request::FdbAdd { .. }
+            | Request::FdbDel(..)
+            | Request::FdbFlush(..)
+            | Request::NatFlush(_)
+            | Request::NeighFlush(_)) => self.change(change),
+        }
+    }
+
+    fn change(&mut self, request: Request) {
+        match request {
+            Request::PortAdd(spec, reply) => {
+                let device = spec.word.device().to_owned();
+                if self.ports.iter().any(|port| port.ifname == device) {
+                    let why = "is a port already".into();
+                    let fix = format!("vswitch port del {device}");
+                    return reply.send(Err(Refusal::Conflict {
+                        what: device,
+                        why,
+                        fix,
+                    }));
+                }
+                let index = u16::try_from(self.ports.len()).unwrap();
+                self.ports
+                    .push(port(index, &spec.word.to_string(), Role::Port, None));
+                reply.send(Ok(api::Done::new(format!("port {} added", spec.word), 1)));
+            }
+            Request::PortDel(name, reply) => {
+                let before = self.ports.len();
+                self.ports.retain(|port| port.ifname != name);
+                reply.send(if self.ports.len() < before {
+                    Ok(api::Done::new(format!("port {name} closed"), 1))
+                } else {
+                    let what = format!("port {name}");
+                    Err(Refusal::Absent {
+                        what,
+                        fix: "vswitch port".into(),
+                    })
+                });
+            }
+            Request::FdbAdd { mac, port, reply } => {
+                let mut fresh = entry(0, &port, FdbState::Static, None);
+                fresh.mac = mac;
+                self.fdb.push(fresh);
+                reply.send(Ok(api::Done::new(format!("{mac} fixed to {port}"), 1)));
+            }
+            Request::FdbDel(mac, reply) => {
+                let before = self.fdb.len();
+                self.fdb.retain(|entry| entry.mac != mac);
+                reply.send(if self.fdb.len() < before {
+                    Ok(api::Done::new(format!("{mac} forgotten"), 1))
+                } else {
+                    let what = format!("station {mac}");
+                    Err(Refusal::Absent {
+                        what,
+                        fix: "vswitch fdb".into(),
+                    })
+                });
+            }
+            Request::FdbFlush(port, reply) => {
+                let before = self.fdb.len();
+                let goes = |entry: &api::FdbEntry| {
+                    entry.state == FdbState::Learned
+                        && port.as_ref().is_none_or(|port| *port == entry.ifname)
+                };
+                self.fdb.retain(|entry| !goes(entry));
+                let count = (before - self.fdb.len()) as u64;
+                reply.send(Ok(api::Done::new(
+                    format!("{count} stations forgotten"),
+                    count,
+                )));
+            }
+            Request::NatFlush(reply) => {
+                let count = self.nat.sessions.drain(..).count() as u64;
+                reply.send(Ok(api::Done::new(format!("{count} sessions ended"), count)));
+            }
+            Request::NeighFlush(reply) => {
+                let why = "the owner is busy".into();
+                reply.send(Err(Refusal::Failed {
+                    what: "neigh flush".into(),
+                    why,
+                    fix: String::new(),
+                }));
+            }
+            Request::Ports(_)
+            | Request::Fdb(_)
+            | Request::Neighbours(_)
+            | Request::Nat(_)
+            | Request::Drops(_)
+            | Request::Status(_) => unreachable!("answered above"),
+        }
+    }
+}
+
+/// The owner's loop in a thread; ends when the server's side of the channel is gone.
+pub(super) fn owner() -> (Sender<Request>, JoinHandle<()>) {
+    let (sender, receiver): (_, Receiver<Request>) = bounded(QUEUE_REQUESTS_MAX);
+    let thread = std::thread::spawn(move || {
+        let mut world = World::new();
+        let mut hung = Vec::new();
+        for request in receiver {
+            world.answer(request, &mut hung);
+        }
+    });
+    (sender, thread)
+}
