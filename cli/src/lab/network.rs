@@ -15,6 +15,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::error::{Result, While};
+use switch::mac::Mac;
+
 use crate::host::link::{Link, VethEnd};
 use crate::host::netlink::{Netlink, is_gone};
 use crate::host::netns::{self, Netns};
@@ -103,13 +105,13 @@ impl Lab {
         near.host.netlink(what, |netlink| {
             let near_end = VethEnd {
                 name: near.name,
-                mac: near.mac,
+                mac: near.mac.map(Mac),
                 mtu: cable.mtu,
                 netns: None,
             };
             let far_end = VethEnd {
                 name: far.name,
-                mac: far.mac,
+                mac: far.mac.map(Mac),
                 mtu: cable.mtu,
                 netns: Some(far.host.as_fd()),
             };
