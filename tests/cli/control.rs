@@ -395,7 +395,10 @@ fn only_root_and_the_same_user_may_change_anything() {
     let as_nobody = |words: &str| {
         use std::os::unix::process::CommandExt;
         let mut command = std::process::Command::new(&copy);
-        command.args(words.split_whitespace()).arg("--socket").arg(socket);
+        command
+            .args(words.split_whitespace())
+            .arg("--socket")
+            .arg(socket);
         super::ended(command.uid(65_534).gid(65_534).output().unwrap())
     };
     assert_eq!(as_nobody("fdb").code, 0);
