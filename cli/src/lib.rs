@@ -17,3 +17,4 @@ pub mod host;
 pub mod man;
 pub mod notify;
 pub mod show;
+pub mod upkeep;
