@@ -204,7 +204,9 @@ mod tests {
         }
 
         #[test]
-        fn pieces_add_up(bytes in proptest::collection::vec(any::<u8>(), 2..300), at in 0usize..150) {
+        fn pieces_add_up(
+            bytes in proptest::collection::vec(any::<u8>(), 2..300), at in 0usize..150,
+        ) {
             let (head, tail) = bytes.split_at((at * 2).min(bytes.len() & !1));
             prop_assert_eq!(finish(sum(head) + sum(tail)), naive(&bytes));
         }

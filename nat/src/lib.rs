@@ -1,8 +1,96 @@
-//! NAT44 as a pure function of bytes and time.
+//! NAT44 as a pure function of bytes and time: a packet goes in, comes out translated in place,
+//! and its fate is one [`Outcome`]. No I/O, no clock, no thread, no dependency.
+//!
+//! # Theory of operation
+//! A [`Nat`] owns one *slice* of the ports of one external address; each worker has one engine,
+//! and [`owner_of`] says which slice a port belongs to. Inside endpoint 10.9.0.2:5555 sends to
+//! 203.0.113.1:53; the engine makes
+//! * a *mapping* 10.9.0.2:5555 <-> 203.0.113.254:40000, the same for every destination
+//!   (endpoint-independent, RFC 4787 REQ-1), with the inside port if it is free; and under it
+//! * a *session* with the remote endpoint 203.0.113.1:53, which is what filtering, timers and
+//!   TCP states are about. It holds the finished edit of each direction, so a later packet costs
+//!   one keyed hash lookup and the replay of that edit.
+//!
+//! A mapping ends with its last session. Ports that cannot be kept are drawn by a keyed function
+//! of the inside endpoint, so they are unguessable outside and the same again after a flush.
+//! Every table has its size from the start; what does not fit is refused and counted, and nothing
+//! live is evicted. Checksums are only ever updated by differences, by the formula that suits
+//! what the field holds ([`L4Sum`]). Packets between inside hosts by way of the external address
+//! are turned back ([`Outcome::Hairpin`]) with the external source and enter through
+//! [`Nat::hairpin`], exempt from filtering. Fragments follow their first one in any order, and
+//! [`Nat::released`] gives back those that had to wait.
+//!
+//! Left to the caller: routing, TTL, MTU, MSS, answering with ICMP errors, IPv4 header checksums
+//! of what it receives. Left out for now: published ports, several addresses, quotas, SCTP and
+//! other protocols (refused by name), logging of mappings, port overlap for TCP.
+//!
+//! # Example
+//! ```
+//! use nat::{Config, L4Sum, Nanos, Nat, Outcome, Packet};
+//! # use nat::wire::{Ipv4, Ipv4Header, protocol};
+//! # let header = Ipv4Header { payload_len: 8, protocol: protocol::UDP,
+//! #     src: [10, 9, 0, 2].into(), dst: [203, 0, 113, 1].into(), ..Ipv4Header::default() };
+//! # let mut bytes = header.to_bytes().to_vec();
+//! # bytes.extend([0x15, 0xb3, 0, 53, 0, 8, 0, 0]);
+//! let mut nat = Nat::new(Config::new([203, 0, 113, 254].into(), 40_000..=60_999), 42);
+//! let mut packet = Packet { bytes: &mut bytes, l4_sum: L4Sum::Full };
+//! assert_eq!(nat.outbound(&mut packet, Nanos::from_secs(1)), Outcome::Translated);
+//! let session = nat.sessions().next().unwrap();
+//! assert_eq!(session.inside, ([10, 9, 0, 2].into(), 5555));
+//! assert_eq!(Ipv4::parse(&bytes).unwrap().src(), session.external.0);
+//! ```
+//!
+//! # Requirements and their tests
+//! IDs are those of the behaviour checklist; a test's name begins with its ID in lower case.
+//!
+//! | ID | requirement | tests in |
+//! |---|---|---|
+//! | A0-2 A0-3 | the host's ports and identifiers are not ours | `tests::udp`, `tests::icmp` |
+//! | A0-4 A0-8 | partial checksums; wrong ones stay wrong | `tests::properties`, `tests::udp` |
+//! | A1-1 A1-3 A1-4 | RFC 4787 REQ-1, 3, 4: mapping, class, parity | `tests::udp`, `pool` |
+//! | A1-5 A1-6 | REQ-5, 6: timers, refresh from inside only | `tests::udp` |
+//! | A1-8 A1-9 A1-11 | REQ-8, 9, 11: filtering, hairpin, determinism | `tests::{udp, properties}` |
+//! | A1-12 | REQ-12: errors end no mapping | `tests::icmp` (a3_3, a3_5) |
+//! | A1-14 A5-1 A5-2 A5-3 | REQ-14: fragments in any order, bounded | `tests::fragments` |
+//! | A1-15 A1-16 | UDP zero sums, RFC 1624 equation 3 | `checksum`, `tests::udp` |
+//! | A2-1 A2-2 A2-3 A2-3b A2-3c | RFC 5382 REQ-1 to 4, 7 to 10 | `tests::tcp`, `tcp` |
+//! | A2-4 A2-5 A2-6 | REQ-5; RFC 7857 section 2: timers, RST, reopening | `tests::tcp`, `tcp` |
+//! | A2-9 A2-10 A2-15 | mid-stream pick-up, flag sets, state table | `tests::tcp`, `tcp` |
+//! | A3-1 to A3-6 | RFC 5508 REQ-1 to 7: queries and errors | `tests::icmp` |
+//! | A3-8 A3-9 | unrelated errors, refused types | `tests::icmp` |
+//! | A4-1 A4-2 A4-4 | port choice, exhaustion, half-open cap | `pool`, `tests::{udp, tcp}` |
+//! | A4-3 | bytes per session | `session` |
+//! | A4-11 A4-12 | change of address; keyed hashes, bounded expiry | `tests`, `tests::udp` |
+//! | F-13 F-16 F-16c | bad packets, loops, collisions | `tests::{properties, udp}`, `index` |
 #![forbid(unsafe_code)]
 
+mod admission;
 pub mod checksum;
+mod config;
+mod engine;
+mod flow;
+mod fragment;
+mod hash;
+mod icmp;
+mod index;
+mod mapping;
+mod outcome;
+mod pool;
+mod rewrite;
+mod session;
+mod slab;
+mod tcp;
+#[cfg(test)]
+mod tests;
 mod time;
+mod wheel;
 pub mod wire;
 
+pub use config::{Config, ConfigError, Filtering, FragmentLimits, SESSIONS_MAX, Timeouts};
+pub use engine::{Nat, Packet};
+pub use fragment::ReleasedPacket;
+pub use outcome::{Counters, Direction, Outcome, Reason};
+pub use pool::owner_of;
+pub use rewrite::{L4Sum, Protocol};
+pub use session::{SessionView, Traffic};
 pub use time::Nanos;

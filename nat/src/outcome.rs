@@ -1,0 +1,229 @@
+//! What became of a packet: the closed list of fates and reasons, and their counters.
+
+/// The one fate of a packet handed to the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[must_use = "every packet has a fate that the caller must act on"]
+pub enum Outcome {
+    /// Rewritten in place; send it on.
+    Translated,
+    /// Outbound to our own external address: the source is now external. Hand the packet to
+    /// [`Nat::hairpin`](crate::Nat::hairpin) of the engine that owns the destination port.
+    Hairpin {
+        /// Slice that owns the destination port.
+        owner: u16,
+    },
+    /// Untouched: another slice owns the session; hand the packet to that engine, through the
+    /// same function.
+    Elsewhere {
+        /// Slice that owns the external port.
+        owner: u16,
+    },
+    /// A fragment whose first fragment has not come: a copy is kept and will be
+    /// [`released`](crate::Nat::released).
+    Held,
+    /// Untouched: for the external address but not for a port, identifier or protocol of ours;
+    /// the host's own traffic, or nobody's.
+    NotOurs,
+    /// Not to be sent, for this reason; the bytes may have been partly edited.
+    Drop(Reason),
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
+        /// Why a packet was dropped.
+        ///
+        /// Each variant is at once a counter's index and a word in traces.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Reason {
+            /// Every reason, in the order of [`Reason::index`].
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// Returns the name used in counters and traces.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// Returns the reason's documentation, one line.
+            #[must_use]
+            pub const fn describe(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii_start(),)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The IPv4 or transport header is impossible or cut off.
+    Malformed = "NAT_MALFORMED",
+    /// The protocol is neither TCP, UDP nor ICMP: it is not translated in this version.
+    UnknownProtocol = "NAT_UNKNOWN_PROTOCOL",
+    /// SCTP is not translated: a port rewrite would need a new CRC32c over the whole packet.
+    SctpRefused = "NAT_SCTP_REFUSED",
+    /// The source address is our own external address, so it is forged.
+    SpoofedSource = "NAT_SPOOFED_SOURCE",
+    /// Inbound without a session, and the filtering lets no stranger in.
+    Unsolicited = "NAT_UNSOLICITED",
+    /// Every external port of the slice is mapped; raise the port range or add an address.
+    PortsExhausted = "NAT_PORTS_EXHAUSTED",
+    /// The session table is full; raise the limit on sessions.
+    SessionsExhausted = "NAT_SESSIONS_EXHAUSTED",
+    /// Too many TCP handshakes are under way; raise the limit if they are wanted.
+    HalfOpenFull = "NAT_HALF_OPEN_FULL",
+    /// The TCP flags make no sense together (no flag, SYN+FIN, SYN+RST, FIN without ACK).
+    InvalidTcpFlags = "NAT_INVALID_TCP_FLAGS",
+    /// The TCP segment can neither begin nor continue a session in its state.
+    TcpOutOfState = "NAT_TCP_OUT_OF_STATE",
+    /// The ICMP error quotes a packet of no session, or was not sent to the quoted sender.
+    IcmpErrorUnrelated = "NAT_ICMP_ERROR_UNRELATED",
+    /// The ICMP error's checksum, or the header checksum of the quoted packet, is wrong.
+    BadIcmpChecksum = "NAT_BAD_ICMP_CHECKSUM",
+    /// The ICMP type is not translated (redirect, source quench, mask or information request).
+    IcmpTypeRefused = "NAT_ICMP_TYPE_REFUSED",
+    /// An ICMP error came in fragments, so that its checksum cannot be verified.
+    IcmpErrorFragmented = "NAT_ICMP_ERROR_FRAGMENTED",
+    /// A limit on fragments was reached: per datagram, per source, in number or in memory.
+    FragmentLimit = "NAT_FRAGMENT_LIMIT",
+    /// A fragment overlaps another or contradicts the datagram's end; the datagram is dropped.
+    FragmentOverlap = "NAT_FRAGMENT_OVERLAP",
+    /// The first fragment does not hold the whole transport header.
+    FragmentTiny = "NAT_FRAGMENT_TINY",
+    /// The fragment reaches beyond 65,535 bytes.
+    FragmentTooLong = "NAT_FRAGMENT_TOO_LONG",
+    /// The fragment is held already.
+    FragmentDuplicate = "NAT_FRAGMENT_DUPLICATE",
+    /// The first fragment did not come in time.
+    FragmentTimeout = "NAT_FRAGMENT_TIMEOUT",
+}
+
+impl Reason {
+    /// Number of reasons.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Returns the reason's place in [`Reason::ALL`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Through which door a packet came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From inside, by [`Nat::outbound`](crate::Nat::outbound).
+    Outbound,
+    /// From outside, by [`Nat::inbound`](crate::Nat::inbound).
+    Inbound,
+    /// From inside by way of the external address, by [`Nat::hairpin`](crate::Nat::hairpin).
+    Hairpin,
+}
+
+/// What an engine has done since it was made; every call counts exactly one fate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets translated from inside to outside, hairpinned ones not included.
+    pub translated_outbound: u64,
+    /// Packets translated from outside to inside, hairpinned ones included.
+    pub translated_inbound: u64,
+    /// Outbound packets turned back towards our own external address.
+    pub hairpinned: u64,
+    /// Packets found to belong to another slice.
+    pub elsewhere: u64,
+    /// Packets found to be the host's own.
+    pub not_ours: u64,
+    /// Fragments kept until their first fragment comes.
+    pub held: u64,
+    /// ICMP errors translated, in either direction (counted as translated too).
+    pub icmp_errors: u64,
+    /// Sessions created.
+    pub sessions_created: u64,
+    /// Sessions removed, by their timer or by a flush.
+    pub sessions_removed: u64,
+    /// Mappings created (RFC 7659 natv2InstanceAddressMapCreations).
+    pub mappings_created: u64,
+    /// Mappings created that kept the inside port.
+    pub ports_preserved: u64,
+    drops: [u64; Reason::COUNT],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            translated_outbound: 0,
+            translated_inbound: 0,
+            hairpinned: 0,
+            elsewhere: 0,
+            not_ours: 0,
+            held: 0,
+            icmp_errors: 0,
+            sessions_created: 0,
+            sessions_removed: 0,
+            mappings_created: 0,
+            ports_preserved: 0,
+            drops: [0; Reason::COUNT],
+        }
+    }
+}
+
+impl Counters {
+    /// Returns how many packets were dropped for this reason.
+    #[must_use]
+    pub fn dropped(&self, reason: Reason) -> u64 {
+        self.drops[reason.index()]
+    }
+
+    /// Returns how many packets were dropped in all.
+    #[must_use]
+    pub fn dropped_total(&self) -> u64 {
+        self.drops.iter().sum()
+    }
+
+    pub(crate) fn count(&mut self, direction: Direction, outcome: Outcome) {
+        let counter = match outcome {
+            Outcome::Translated if direction == Direction::Outbound => {
+                &mut self.translated_outbound
+            }
+            Outcome::Translated => &mut self.translated_inbound,
+            Outcome::Hairpin { .. } => &mut self.hairpinned,
+            Outcome::Elsewhere { .. } => &mut self.elsewhere,
+            Outcome::Held => &mut self.held,
+            Outcome::NotOurs => &mut self.not_ours,
+            Outcome::Drop(reason) => &mut self.drops[reason.index()],
+        };
+        *counter += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_index_and_name() {
+        for (at, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), at);
+            assert!(
+                reason
+                    .describe()
+                    .starts_with(|c: char| c.is_ascii_uppercase())
+            );
+            assert_eq!(
+                Reason::ALL
+                    .iter()
+                    .filter(|other| other.name() == reason.name())
+                    .count(),
+                1
+            );
+        }
+    }
+}
