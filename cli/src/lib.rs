@@ -19,3 +19,4 @@ pub mod lab;
 pub mod man;
 pub mod notify;
 pub mod show;
+pub mod upkeep;

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use vswitch_cli::dispatch::{self, Hooks, Outcome};
 use vswitch_cli::error::CliError;
+use vswitch_cli::{daemon, upkeep};
 
 fn main() -> ExitCode {
     let hooks = Hooks {
-        run: |_, _, _| absent("run"),
-        doctor: |_, _| absent("doctor"),
-        clean: |_, _| absent("clean"),
+        run: daemon::run,
+        doctor: upkeep::doctor,
+        clean: upkeep::clean,
         demo: |_, _| absent("demo"),
     };
     dispatch::main(std::env::args_os(), &hooks).into()

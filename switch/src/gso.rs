@@ -226,7 +226,8 @@ fn complete_sctp(
 }
 
 /// Length of all headers of a frame to be cut, from Ethernet to the end of TCP or UDP, for
-/// [`Frame::seal`](crate::frame::Frame::seal); 0 for a frame not to be cut, whose egress needs none.
+/// [`Frame::seal`](crate::frame::Frame::seal); 0 for a frame not to be cut, whose egress needs
+/// none.
 ///
 /// # Errors
 /// The [`Refusal`] where the bytes do not bear out `offload`: such a frame must not be sent on.

@@ -44,18 +44,23 @@
 //! 10^6 new addresses a second fall on 16,384 slots, that is eleven minutes to the entry.)
 //!
 //! **No key lives twice.** A claimer looks through both buckets after its claim and backs off if
-//! the key is elsewhere. Claims and these looks are sequentially consistent, so of two claimers the
-//! later one sees the earlier one; if both see each other, both back off and the key is missed
-//! until it is offered again.
+//! the key is elsewhere. A sequentially consistent fence stands between claim and look, so of two
+//! claimers the one whose fence is later sees the other; if both see each other, both back off and
+//! the key is missed until it is offered again.
 //!
-//! So the worst that a race does is a miss, which for a switch means one flooded frame.
+//! So the worst that a race does is a miss, which for a switch means one flooded frame. All this is
+//! checked for every interleaving of a few operations, and every order the memory model allows, in
+//! `table/interleavings.rs`.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
 use Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
-/// Slots of a bucket: eight keys fill one cache line.
-const BUCKET_SLOTS: usize = 8;
+/// Slots of a bucket: eight keys fill one cache line. (Loom tries every interleaving: two do.)
+const BUCKET_SLOTS: usize = if cfg!(loom) { 2 } else { 8 };
 
 /// The key that marks a free slot; it cannot be stored.
 const FREE: u64 = 0;
@@ -236,11 +241,10 @@ impl Table {
         }
         for home in homes {
             for (index, word) in self.keys(home).iter().enumerate() {
-                // SeqCst: one order for all claims and the looks after them ("no key lives
-                // twice"). It includes Acquire, which pairs with the key store of whoever freed
-                // the slot, so that `publish` sees the generation that one left.
+                // Acquire: pairs with the key store of whoever freed the slot, so that `publish`
+                // sees the generation that one left.
                 if word.load(Relaxed) == FREE
-                    && word.compare_exchange(FREE, key, SeqCst, Relaxed).is_ok()
+                    && word.compare_exchange(FREE, key, Acquire, Relaxed).is_ok()
                 {
                     return self.publish(home, index, key, value, stamp, tag);
                 }
@@ -262,10 +266,12 @@ impl Table {
         let Some(bucket) = self.buckets.get(home) else {
             return Insert::Full;
         };
+        // SeqCst: pairs with itself in another claimer; see "no key lives twice".
+        fence(SeqCst);
         let elsewhere = self.homes(key).into_iter().any(|other| {
             self.keys(other).iter().enumerate().any(|(at, word)| {
-                // SeqCst: see `insert`.
-                (other, at) != (home, index) && word.load(SeqCst) == key
+                // Relaxed: after the fence.
+                (other, at) != (home, index) && word.load(Relaxed) == key
             })
         });
         let (Some(key_word), Some(value_word), Some(meta_word)) = (
@@ -284,8 +290,9 @@ impl Table {
         let generation = generation_of(value_word.load(Relaxed));
         // Before the value, so that a remove that follows at once does not count below zero.
         self.live.0.fetch_add(1, Relaxed);
-        // Relaxed: published by the store of the value.
-        meta_word.store(pack_meta(stamp, generation, tag), Relaxed);
+        // Relaxed: published by the store of the value. A store would do, as the exchange of a late
+        // `set_meta` must come before it or fail, but loom knows that of exchanges only.
+        meta_word.swap(pack_meta(stamp, generation, tag), Relaxed);
         // Release: pairs with the Acquire of the first load in `read`.
         value_word.store(pack_value(generation, value), Release);
         Insert::Done
@@ -495,4 +502,8 @@ fn sip_round([mut a, mut b, mut c, mut d]: [u64; 4]) -> [u64; 4] {
 }
 
 #[cfg(test)]
+#[cfg(loom)]
+mod interleavings;
+#[cfg(test)]
+#[cfg(not(loom))]
 mod tests;

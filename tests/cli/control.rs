@@ -385,12 +385,16 @@ fn only_root_and_the_same_user_may_change_anything() {
     let socket = running.instance.socket_path();
     // Opened to everybody for the test; the kernel still reports who connects.
     std::fs::set_permissions(socket, PermissionsExt::from_mode(0o666)).unwrap();
+    // A copy where nobody can reach it. Made by another process: a file this one has open for
+    // writing may be inherited by a child another test forks just now, and is then "busy".
+    let copy = running.scratch.path().join("vswitch");
+    let mut cp = std::process::Command::new("cp");
+    let copied = cp.arg(env!("CARGO_BIN_EXE_vswitch")).arg(&copy).status();
+    assert!(copied.unwrap().success());
+    std::fs::set_permissions(running.scratch.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let as_nobody = |words: &str| {
         use std::os::unix::process::CommandExt;
-        let copy = running.scratch.path().join("vswitch");
-        std::fs::copy(env!("CARGO_BIN_EXE_vswitch"), &copy).unwrap();
-        std::fs::set_permissions(running.scratch.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let mut command = std::process::Command::new(copy);
+        let mut command = std::process::Command::new(&copy);
         command
             .args(words.split_whitespace())
             .arg("--socket")

@@ -73,8 +73,16 @@ const CASES: &[(&str, &str, &[&str])] = &[
         "1_001",
         &["nat-sessions: 1000 -> 1001 (needs a restart)"],
     ),
-    ("\"linux\"", "\"rfc\"", &["nat-profile: linux -> rfc"]),
-    ("\"eif\"", "\"adf\"", &["nat-filter: eif -> adf"]),
+    (
+        "\"linux\"",
+        "\"rfc\"",
+        &["nat-profile: linux -> rfc (needs a restart)"],
+    ),
+    (
+        "\"eif\"",
+        "\"adf\"",
+        &["nat-filter: eif -> adf (needs a restart)"],
+    ),
     ("ageing = 600", "ageing = 60", &["ageing: 600 -> 60"]),
     (
         "fdb-max = 100",
@@ -88,7 +96,11 @@ const CASES: &[(&str, &str, &[&str])] = &[
     ),
     ("workers = 2", "", &["workers: 2 -> auto (needs a restart)"]),
     ("0-1,3", "0-3", &["cpus: 0-1,3 -> 0-3 (needs a restart)"]),
-    ("busy-poll = 0", "", &["busy-poll: 0 -> 50"]),
+    (
+        "busy-poll = 0",
+        "",
+        &["busy-poll: 0 -> 50 (needs a restart)"],
+    ),
     (
         "\"veth1\", \"tap:web0\"]",
         "\"veth1\", \"tap:web0\", \"veth3\"]",

@@ -469,6 +469,14 @@ impl Totals {
         let came = i128::from(self.received) + i128::from(self.resumed);
         came - ends.into_iter().map(i128::from).sum::<i128>()
     }
+
+    /// Copies and frames of the gateway's own, less those that were sent or dropped on their way
+    /// out: 0 at rest, as [`unaccounted`](Self::unaccounted).
+    #[must_use]
+    pub fn undelivered(&self) -> i128 {
+        let made = i128::from(self.copies) + i128::from(self.originated);
+        made - i128::from(self.sent) - i128::from(self.egress_dropped)
+    }
 }
 
 /// The result of a change.

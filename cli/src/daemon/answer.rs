@@ -59,12 +59,19 @@ impl Daemon {
         let kind = if port.is_tap() {
             "tap"
         } else {
-            port.link.kind.as_deref().filter(|kind| *kind == "veth").unwrap_or("packet")
+            port.link
+                .kind
+                .as_deref()
+                .filter(|kind| *kind == "veth")
+                .unwrap_or("packet")
         };
         let detail = api::PortDetail {
             word: port.spec.word.to_string(),
             kind: kind.into(),
-            guard: port.guard.as_ref().map_or_else(|| "none".into(), |g| g.rung().to_string()),
+            guard: port
+                .guard
+                .as_ref()
+                .map_or_else(|| "none".into(), |g| g.rung().to_string()),
             peer: peer_words(port),
             ring_bytes: port.ring_bytes,
             ..self.detail(port.index, Role::Port)
@@ -77,7 +84,10 @@ impl Daemon {
         let detail = api::PortDetail {
             word: uplink.device.clone(),
             kind: "packet".into(),
-            guard: uplink.guard.as_ref().map_or_else(|| "none".into(), |g| g.rung().to_string()),
+            guard: uplink
+                .guard
+                .as_ref()
+                .map_or_else(|| "none".into(), |g| g.rung().to_string()),
             peer: uplink.address.map(|address| address.to_string()),
             ring_bytes: uplink.ring_bytes,
             ..self.detail(uplink.index, Role::Uplink)
@@ -137,7 +147,9 @@ impl Daemon {
 
     fn name_of(&self, index: PortIndex) -> String {
         let mut ports = self.all_ports();
-        ports.find(|(i, _)| *i == index).map_or_else(|| index.to_string(), |(_, n)| n.to_owned())
+        ports
+            .find(|(i, _)| *i == index)
+            .map_or_else(|| index.to_string(), |(_, n)| n.to_owned())
     }
 
     fn word_of(&self, index: PortIndex) -> String {
@@ -166,7 +178,11 @@ impl Daemon {
             vlan: 1,
             flags: Vec::new(),
             master: master.clone(),
-            state: if entry.is_static { api::FdbState::Static } else { api::FdbState::Learned },
+            state: if entry.is_static {
+                api::FdbState::Static
+            } else {
+                api::FdbState::Learned
+            },
             age: (!entry.is_static).then(|| f64::from(entry.age_secs)),
             port: self.word_of(entry.port),
         });
@@ -177,9 +193,10 @@ impl Daemon {
         let entries = self.switch.neighbours().entries(self.clock.now());
         let answer = entries.into_iter().map(|entry| {
             let (side, dev) = match entry.link {
-                NeighLink::Uplink => {
-                    (api::Side::Outside, self.settings.uplink.clone().unwrap_or_default())
-                }
+                NeighLink::Uplink => (
+                    api::Side::Outside,
+                    self.settings.uplink.clone().unwrap_or_default(),
+                ),
                 NeighLink::Network(network) => (api::Side::Inside, self.device_of(network, &entry)),
             };
             api::Neighbour {
@@ -205,7 +222,9 @@ impl Daemon {
     /// The port a neighbour's frames go to; the switch itself while nobody knows.
     fn device_of(&self, network: u16, entry: &switch::neigh::NeighbourEntry) -> String {
         let fdb = self.switch.fdb();
-        let port = entry.mac.and_then(|mac| fdb.lookup(network, mac, self.clock.now()));
+        let port = entry
+            .mac
+            .and_then(|mac| fdb.lookup(network, mac, self.clock.now()));
         port.map_or_else(|| self.settings.name.clone(), |port| self.name_of(port))
     }
 
@@ -217,14 +236,22 @@ impl Daemon {
             .collect();
         sessions.sort_by(|a, b| a.age.total_cmp(&b.age));
         let used = |protocol: usize| -> u32 {
-            reports.iter().filter_map(|report| report.ports_used.get(protocol)).sum()
+            reports
+                .iter()
+                .filter_map(|report| report.ports_used.get(protocol))
+                .sum()
         };
         let ports = self.settings.nat_ports;
-        let external = self.switch.view().uplink.as_ref().map(|uplink| api::NatExternal {
-            address: IpAddr::V4(uplink.address),
-            ports_used: (0..3).map(used).max().unwrap_or(0),
-            ports_total: u32::from(ports.high - ports.low) + 1,
-        });
+        let external = self
+            .switch
+            .view()
+            .uplink
+            .as_ref()
+            .map(|uplink| api::NatExternal {
+                address: IpAddr::V4(uplink.address),
+                ports_used: (0..3).map(used).max().unwrap_or(0),
+                ports_total: u32::from(ports.high - ports.low) + 1,
+            });
         api::Nat {
             schema: api::NatSchema,
             summary: api::NatSummary {
@@ -237,15 +264,18 @@ impl Daemon {
     }
 
     fn session(&self, session: &SessionView, now: Nanos) -> api::NatSession {
-        let endpoint = |(address, port): (std::net::Ipv4Addr, u16)| {
-            SocketAddr::new(IpAddr::V4(address), port)
-        };
+        let endpoint =
+            |(address, port): (std::net::Ipv4Addr, u16)| SocketAddr::new(IpAddr::V4(address), port);
         let traffic = |traffic: nat::Traffic| api::Traffic {
             bytes: traffic.bytes,
             packets: traffic.packets,
         };
         let (link, clock) = (self.gateway.link(), self.clock.now());
-        let port = match self.switch.neighbours().lookup(link, session.inside.0, clock) {
+        let port = match self
+            .switch
+            .neighbours()
+            .lookup(link, session.inside.0, clock)
+        {
             switch::neigh::Neighbour::Known(mac) | switch::neigh::Neighbour::Refresh(mac) => {
                 self.switch.fdb().lookup(0, mac, clock)
             }
@@ -301,8 +331,8 @@ impl Daemon {
             ports: u32::try_from(self.all_ports().count()).unwrap_or(u32::MAX),
             gateway: Some(format!("{}/{}", self.gateway.address, self.gateway.prefix)),
             uplink: self.settings.uplink.clone(),
-            fdb_entries: (self.switch.fdb().dynamic_entries()
-                + self.switch.fdb().static_entries()) as u64,
+            fdb_entries: (self.switch.fdb().dynamic_entries() + self.switch.fdb().static_entries())
+                as u64,
             nat_sessions: self
                 .switch
                 .nat_reports()
@@ -331,24 +361,34 @@ impl Daemon {
         });
         // The checks of a start, for this port; what concerns the uplink is settled already.
         wanted.uplink = None;
-        super::check::host(&wanted).and_then(|_| self.open_port(spec)).map_err(|error| {
-            Refusal::Failed { what: error.what, why: error.why, fix: error.fix }
-        })?;
+        super::check::host(&wanted)
+            .and_then(|_| self.open_port(spec))
+            .map_err(|error| Refusal::Failed {
+                what: error.what,
+                why: error.why,
+                fix: error.fix,
+            })?;
         self.settings.ports.push(spec.clone());
         Ok(done(format!("{} added", spec.word), 1))
     }
 
     fn port_del(&mut self, device: &str) -> Answer<api::Done> {
         let place = self.ports.iter().position(|port| port.device() == device);
-        let Some(place) = place else { return Err(no_port(device)) };
+        let Some(place) = place else {
+            return Err(no_port(device));
+        };
         self.close_port(place);
-        self.settings.ports.retain(|port| port.word.device() != device);
+        self.settings
+            .ports
+            .retain(|port| port.word.device() != device);
         Ok(done(format!("{device} removed"), 1))
     }
 
     fn fdb_add(&self, mac: Mac, device: &str) -> Answer<api::Done> {
         let port = self.ports.iter().find(|port| port.device() == device);
-        let Some(port) = port else { return Err(no_port(device)) };
+        let Some(port) = port else {
+            return Err(no_port(device));
+        };
         if mac == self.gateway.mac {
             return Err(Refusal::Conflict {
                 what: format!("station {mac}"),
@@ -356,17 +396,21 @@ impl Daemon {
                 fix: "vswitch fdb".into(),
             });
         }
-        self.fix_station(mac, port.index, &port.spec.word).map_err(|error| Refusal::Failed {
-            what: error.what,
-            why: error.why,
-            fix: error.fix,
-        })?;
+        self.fix_station(mac, port.index, &port.spec.word)
+            .map_err(|error| Refusal::Failed {
+                what: error.what,
+                why: error.why,
+                fix: error.fix,
+            })?;
         Ok(done(format!("{mac} fixed to {device}"), 1))
     }
 
     fn fdb_del(&self, mac: Mac) -> Answer<api::Done> {
         match self.switch.fdb().remove(0, mac) {
-            Some(port) => Ok(done(format!("{mac} forgotten (was on {})", self.name_of(port)), 1)),
+            Some(port) => Ok(done(
+                format!("{mac} forgotten (was on {})", self.name_of(port)),
+                1,
+            )),
             None => Err(Refusal::Absent {
                 what: format!("station {mac}"),
                 fix: "vswitch fdb".into(),
@@ -388,7 +432,10 @@ impl Daemon {
 }
 
 fn no_port(device: &str) -> Refusal {
-    Refusal::Absent { what: format!("port {device}"), fix: "vswitch port".into() }
+    Refusal::Absent {
+        what: format!("port {device}"),
+        fix: "vswitch port".into(),
+    }
 }
 
 fn done(message: String, count: usize) -> api::Done {
@@ -425,7 +472,11 @@ fn stats(totals: &PortTotals) -> api::Stats64 {
                 | DropReason::EgressOffload
                 | DropReason::EgressRefused
         );
-        if error { side.errors += count } else { side.dropped += count }
+        if error {
+            side.errors += count
+        } else {
+            side.dropped += count
+        }
     }
     api::Stats64 { rx, tx }
 }

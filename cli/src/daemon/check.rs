@@ -26,7 +26,11 @@ pub(super) fn host(settings: &Settings) -> Result<Checked, CliError> {
         .map(|port| port.word.device().to_owned())
         .collect();
     let view = HostView::read(&ports).map_err(|error| {
-        CliError::failed("reading the host's configuration", error.to_string(), "vswitch doctor")
+        CliError::failed(
+            "reading the host's configuration",
+            error.to_string(),
+            "vswitch doctor",
+        )
     })?;
     let (cidr, _) = gateway::choose(settings.gateway, &view.peers);
     let nat_ports = (settings.nat_ports.low, settings.nat_ports.high);
@@ -44,5 +48,8 @@ pub(super) fn host(settings: &Settings) -> Result<Checked, CliError> {
             Severity::Warning => warnings.push(problem.to_string()),
         }
     }
-    Ok(Checked { peers: view.peers, warnings })
+    Ok(Checked {
+        peers: view.peers,
+        warnings,
+    })
 }

@@ -22,16 +22,31 @@ pub(super) struct HostPort {
 }
 
 /// The gateway's address: as asked for, or found on the ports' peers.
-pub(super) fn choose(asked: Option<Cidr>, peers: &[Peer]) -> (Cidr, Option<GatewaySource>) {
+pub(crate) fn choose(asked: Option<Cidr>, peers: &[Peer]) -> (Cidr, Option<GatewaySource>) {
     if let Some(cidr) = asked {
         return (cidr, None);
     }
-    let Gateway { addr, prefix, source } = default_gateway(peers);
-    (Cidr { address: addr, prefix }, Some(source))
+    let Gateway {
+        addr,
+        prefix,
+        source,
+    } = default_gateway(peers);
+    (
+        Cidr {
+            address: addr,
+            prefix,
+        },
+        Some(source),
+    )
 }
 
 pub(super) fn view(cidr: Cidr, mac: Mac) -> GatewayView {
-    GatewayView { network: NetworkIndex(0), address: cidr.address, prefix: cidr.prefix, mac }
+    GatewayView {
+        network: NetworkIndex(0),
+        address: cidr.address,
+        prefix: cidr.prefix,
+        mac,
+    }
 }
 
 impl Daemon {
@@ -50,10 +65,16 @@ impl Daemon {
         let tap = TapDevice::open(&name).map_err(|error| from_port(&error))?;
         if !tap.created() {
             let why = "an interface of that name exists already";
-            return Err(CliError::failed(name, why, "vswitch --name OTHER, or --no-host-port"));
+            return Err(CliError::failed(
+                name,
+                why,
+                "vswitch --name OTHER, or --no-host-port",
+            ));
         }
         let link = self.link(&name)?;
-        let link = self.configure_host_port(&link).map_err(|error| unusable(&name, &error))?;
+        let link = self
+            .configure_host_port(&link)
+            .map_err(|error| unusable(&name, &error))?;
         let port = PortView {
             network: NetworkIndex(0),
             role: Role::Host,
@@ -62,7 +83,8 @@ impl Daemon {
             up: true,
         };
         let worker = self.switch.idlest_worker();
-        self.switch.add_port(index, port, Rx::Tap(tap.into_rx(index)), worker);
+        self.switch
+            .add_port(index, port, Rx::Tap(tap.into_rx(index)), worker);
         self.switch.update(|view| view.host.port = Some(index));
         self.host_port = Some(HostPort { index, link });
         Ok(())
@@ -80,7 +102,8 @@ impl Daemon {
         self.netlink.set_mtu(index, mtu)?;
         self.netlink.set_tx_queue_len(index, TAP_QUEUE_FRAMES)?;
         self.netlink.set_up(index, true)?;
-        self.netlink.add_address(index, IpAddr::V4(gateway.address), gateway.prefix)?;
+        self.netlink
+            .add_address(index, IpAddr::V4(gateway.address), gateway.prefix)?;
         self.netlink.link(index)
     }
 }
@@ -96,10 +119,13 @@ pub(super) fn device_name(name: &str) -> String {
 
 /// A locally administered address made from words by FNV-1a, which will not change.
 pub(super) fn stable_mac(name: &str, what: &str) -> Mac {
-    let hash = name.bytes().chain([0]).chain(what.bytes()).fold(
-        0xcbf2_9ce4_8422_2325_u64,
-        |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3),
-    );
+    let hash = name
+        .bytes()
+        .chain([0])
+        .chain(what.bytes())
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
     Mac::local(hash)
 }
 

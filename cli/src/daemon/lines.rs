@@ -25,7 +25,10 @@ impl Daemon {
         let cpus = if self.settings.cpus.is_empty() {
             String::new()
         } else {
-            format!(" on cpu {}", crate::config::diff::cpu_list(&self.settings.cpus))
+            format!(
+                " on cpu {}",
+                crate::config::diff::cpu_list(&self.settings.cpus)
+            )
         };
         let (version, name) = (env!("CARGO_PKG_VERSION"), &self.settings.name);
         let plural = if workers == 1 { "" } else { "s" };
@@ -69,18 +72,26 @@ impl Daemon {
             Some(port) => format!("  host port {}", port.link.name),
             None => "  no host port".to_owned(),
         };
-        format!("{:<8}{}/{}{found}{host}", "gw", gateway.address, gateway.prefix)
+        format!(
+            "{:<8}{}/{}{found}{host}",
+            "gw", gateway.address, gateway.prefix
+        )
     }
 
     /// The uplink in a line.
     pub(super) fn uplink_line(&self) -> String {
-        let Some(uplink) = &self.uplink else { return String::new() };
+        let Some(uplink) = &self.uplink else {
+            return String::new();
+        };
         let Uplink { device, link, .. } = uplink;
         let Some(address) = uplink.address else {
             return format!("{device:<8}uplink  no address yet: the outside is out of reach");
         };
         let via = self.switch.view().uplink.as_ref().and_then(|view| {
-            view.routes.iter().find(|route| route.prefix == 0).and_then(|route| route.via)
+            view.routes
+                .iter()
+                .find(|route| route.prefix == 0)
+                .and_then(|route| route.via)
         });
         let via = via.map_or_else(|| " no default route".into(), |via| format!(" via {via}"));
         let nat = match (&uplink.guard, self.settings.nat) {
@@ -94,15 +105,28 @@ impl Daemon {
                 format!("  NAT ports {ports}, host's stack {held}")
             }
         };
-        let own = if self.settings.uplink_address.is_some() { " (own)" } else { "" };
-        format!("{device:<8}uplink {address}{own}{via}  mtu {}{nat}", link.mtu)
+        let own = if self.settings.uplink_address.is_some() {
+            " (own)"
+        } else {
+            ""
+        };
+        format!(
+            "{device:<8}uplink {address}{own}{via}  mtu {}{nat}",
+            link.mtu
+        )
     }
 
     /// Every port with the name of its device.
     pub(super) fn all_ports(&self) -> impl Iterator<Item = (PortIndex, &str)> {
         let ports = self.ports.iter().map(|port| (port.index, port.device()));
-        let uplink = self.uplink.iter().map(|uplink| (uplink.index, uplink.device.as_str()));
-        let host = self.host_port.iter().map(|port| (port.index, port.link.name.as_str()));
+        let uplink = self
+            .uplink
+            .iter()
+            .map(|uplink| (uplink.index, uplink.device.as_str()));
+        let host = self
+            .host_port
+            .iter()
+            .map(|port| (port.index, port.link.name.as_str()));
         ports.chain(uplink).chain(host)
     }
 }
@@ -113,7 +137,9 @@ fn port_line(port: &Port) -> String {
         bytes => format!("ring {}", units::bytes(bytes)),
     };
     let guard = port.guard.as_ref().map_or_else(String::new, |guard| {
-        let notes = guard.warning().map_or_else(String::new, |text| format!(" ({text})"));
+        let notes = guard
+            .warning()
+            .map_or_else(String::new, |text| format!(" ({text})"));
         format!("  host held off ({}){notes}", guard.rung())
     });
     let state = match port.state {
@@ -121,13 +147,20 @@ fn port_line(port: &Port) -> String {
         state => format!("  {state}"),
     };
     let peer = peer_words(port).map_or_else(String::new, |peer| format!("  peer {peer}"));
-    format!("{:<8}{ring}  mtu {}{state}{peer}{guard}", port.device(), port.link.mtu)
+    format!(
+        "{:<8}{ring}  mtu {}{state}{peer}{guard}",
+        port.device(),
+        port.link.mtu
+    )
 }
 
 /// What is at a port's other end: `eth0@blue 10.77.0.11`.
 pub(super) fn peer_words(port: &Port) -> Option<String> {
     let peer = port.peer.as_ref()?;
-    let place = peer.netns.as_ref().map_or_else(String::new, |netns| format!("@{netns}"));
+    let place = peer
+        .netns
+        .as_ref()
+        .map_or_else(String::new, |netns| format!("@{netns}"));
     let address = peer.addresses.iter().find(|(address, _)| address.is_ipv4());
     let address = address.map_or_else(String::new, |(address, _)| format!(" {address}"));
     Some(format!("{}{place}{address}", peer.ifname))

@@ -49,6 +49,8 @@ use crate::host::netlink::Netlink;
 use crate::host::peer::GatewaySource;
 use crate::notify::Notifier;
 
+pub(crate) use gateway::choose as choose_gateway;
+
 use gateway::HostPort;
 use ports::Port;
 use uplink::Uplink;
@@ -67,7 +69,10 @@ const BURST: Duration = Duration::from_millis(20);
 struct Clock(Instant);
 
 impl Clock {
-    #[expect(clippy::disallowed_methods, reason = "the one clock of the daemon is read here")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one clock of the daemon is read here"
+    )]
     fn start() -> Self {
         Self(Instant::now())
     }
@@ -184,7 +189,10 @@ impl Daemon {
 
     fn notify(&self, tell: impl FnOnce(&str) -> std::io::Result<()>) {
         let ports = self.ports.len() + usize::from(self.uplink.is_some());
-        let text = format!("{ports} ports, {} stations", self.switch.fdb().dynamic_entries());
+        let text = format!(
+            "{ports} ports, {} stations",
+            self.switch.fdb().dynamic_entries()
+        );
         let _ = tell(&text);
     }
 
@@ -196,20 +204,27 @@ impl Daemon {
             .all_ports()
             .flat_map(|(index, _)| {
                 let totals = self.switch.port_totals(index);
-                totals.drops.into_iter().map(move |(reason, count)| (index.0, reason, count))
+                totals
+                    .drops
+                    .into_iter()
+                    .map(move |(reason, count)| (index.0, reason, count))
             })
             .collect();
         let before = |port, reason| {
-            let known = self.rates.before.iter().find(|(p, r, _)| *p == port && *r == reason);
+            let known = self
+                .rates
+                .before
+                .iter()
+                .find(|(p, r, _)| *p == port && *r == reason);
             known.map_or(0, |(_, _, count)| *count)
         };
         #[expect(clippy::cast_precision_loss, reason = "a rate for people to read")]
         let rate = |port, reason, count: u64| {
             count.saturating_sub(before(port, reason)) as f64 / seconds.max(0.001)
         };
-        let rates = counts.iter().map(|(port, reason, count)| {
-            (*port, *reason, rate(*port, *reason, *count))
-        });
+        let rates = counts
+            .iter()
+            .map(|(port, reason, count)| (*port, *reason, rate(*port, *reason, *count)));
         self.rates.now = rates.collect();
         self.rates.before = counts;
         self.rates.at = now;
@@ -217,7 +232,16 @@ impl Daemon {
 
     /// Puts the host back as it was. What could not be undone is said and stays in the journal.
     fn stop(self) {
-        let Self { common, switch, journal, guard, ports, uplink, host_port, .. } = self;
+        let Self {
+            common,
+            switch,
+            journal,
+            guard,
+            ports,
+            uplink,
+            host_port,
+            ..
+        } = self;
         let totals = switch.stop();
         drop((ports, uplink, host_port, guard));
         for undone in journal.finish().iter().filter(|undone| undone.failed()) {
@@ -242,7 +266,8 @@ fn take_signals() -> Result<Receiver<Signal>, CliError> {
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         set.add(signal);
     }
-    set.thread_block().map_err(|error| no_thread(&error.into()))?;
+    set.thread_block()
+        .map_err(|error| no_thread(&error.into()))?;
     let (sender, signals) = unbounded();
     spawn("signals", move || {
         while let Ok(signal) = set.wait() {
@@ -272,16 +297,26 @@ fn watch(mut monitor: Monitor) -> Result<Receiver<()>, CliError> {
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), CliError> {
-    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    let thread = std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work);
     thread.map(drop).map_err(|error| no_thread(&error))
 }
 
 fn no_thread(error: &std::io::Error) -> CliError {
-    CliError::failed("starting a thread", error.to_string(), "ulimit -u unlimited")
+    CliError::failed(
+        "starting a thread",
+        error.to_string(),
+        "ulimit -u unlimited",
+    )
 }
 
 fn no_netlink(error: &std::io::Error) -> CliError {
-    CliError::failed("listening to the kernel's netlink", error.to_string(), "vswitch doctor")
+    CliError::failed(
+        "listening to the kernel's netlink",
+        error.to_string(),
+        "vswitch doctor",
+    )
 }
 
 /// The control socket's path, for messages.

@@ -41,14 +41,22 @@ impl Port {
 
 /// Whether a link can carry frames.
 pub(super) const fn state_of(link: &Link) -> OperState {
-    if link.up && link.carrier { OperState::Up } else { OperState::Down }
+    if link.up && link.carrier {
+        OperState::Up
+    } else {
+        OperState::Down
+    }
 }
 
 impl Daemon {
     /// Opens a port and puts it into the switch.
     pub(super) fn open_port(&mut self, spec: &PortSpec) -> Result<(), CliError> {
         let index = self.switch.free_index().map_err(|error| {
-            CliError::failed(spec.word.to_string(), error.to_string(), "vswitch port del NAME")
+            CliError::failed(
+                spec.word.to_string(),
+                error.to_string(),
+                "vswitch port del NAME",
+            )
         })?;
         let (rx, egress, port) = match &spec.word {
             PortWord::Iface(device) => self.open_interface(index, spec, device)?,
@@ -96,7 +104,9 @@ impl Daemon {
         let link = self.bring_up(link)?;
         let rx = open_ring(index, spec, &link)?;
         let ring_bytes = ring_bytes(rx.geometry());
-        let egress = Egress::Packet { ifindex: link.index };
+        let egress = Egress::Packet {
+            ifindex: link.index,
+        };
         let peer = self.netlink.peer_of(&link).unwrap_or_default();
         let port = Port {
             index,
@@ -133,11 +143,25 @@ impl Daemon {
         let rx = Rx::Tap(tap.into_rx(index));
         let state = state_of(&link);
         let spec = spec.clone();
-        Ok((rx, egress, Port { index, spec, state, link, ring_bytes: 0, peer: None, guard }))
+        Ok((
+            rx,
+            egress,
+            Port {
+                index,
+                spec,
+                state,
+                link,
+                ring_bytes: 0,
+                peer: None,
+                guard,
+            },
+        ))
     }
 
     pub(super) fn link(&mut self, device: &str) -> Result<Link, CliError> {
-        self.netlink.link_named(device).map_err(|error| unusable(device, &error))
+        self.netlink
+            .link_named(device)
+            .map_err(|error| unusable(device, &error))
     }
 
     fn guard_port(&self, link: &Link) -> Result<PortGuard, CliError> {
@@ -151,9 +175,14 @@ impl Daemon {
         if link.up {
             return Ok(link);
         }
-        let interface = Interface { index: link.index, name: link.name.clone() };
+        let interface = Interface {
+            index: link.index,
+            name: link.name.clone(),
+        };
         self.journal
-            .make(Change::LinkUp { interface }, || self.netlink.set_up(link.index, true))
+            .make(Change::LinkUp { interface }, || {
+                self.netlink.set_up(link.index, true)
+            })
             .map_err(|error| unusable(&link.name, &error))?;
         self.link(&link.name)
     }
@@ -161,7 +190,9 @@ impl Daemon {
     /// Follows the device of the port at `place`: it went down or up, was deleted, or came back
     /// under its name as another device.
     pub(super) fn follow(&mut self, place: usize, links: &[Link]) {
-        let Some(port) = self.ports.get(place) else { return };
+        let Some(port) = self.ports.get(place) else {
+            return;
+        };
         let found = links.iter().find(|link| link.is_called(port.device()));
         match found {
             // A TAP that moved into a container is not to be seen here and works all the same.
@@ -178,7 +209,9 @@ impl Daemon {
     }
 
     fn lose_port(&mut self, place: usize) {
-        let Some(port) = self.ports.get_mut(place) else { return };
+        let Some(port) = self.ports.get_mut(place) else {
+            return;
+        };
         if port.state == OperState::NotPresent {
             return;
         }
@@ -186,7 +219,10 @@ impl Daemon {
         // Its guard went with the device.
         port.guard = None;
         port.peer = None;
-        let (index, text) = (port.index, format!("{}  gone; waiting for it", port.device()));
+        let (index, text) = (
+            port.index,
+            format!("{}  gone; waiting for it", port.device()),
+        );
         self.set_port_up(index, false, None);
         self.switch.fdb().flush(Flush::Port(index));
         self.say(&text);
@@ -200,7 +236,9 @@ impl Daemon {
     }
 
     fn try_reopen(&mut self, place: usize, link: Link) -> Result<(), CliError> {
-        let Some(port) = self.ports.get(place) else { return Ok(()) };
+        let Some(port) = self.ports.get(place) else {
+            return Ok(());
+        };
         let (index, spec) = (port.index, port.spec.clone());
         let guard = self.guard_port(&link)?;
         let link = self.bring_up(link)?;
@@ -229,7 +267,9 @@ impl Daemon {
     }
 
     fn update_port(&mut self, place: usize, link: Link) {
-        let Some(port) = self.ports.get_mut(place) else { return };
+        let Some(port) = self.ports.get_mut(place) else {
+            return;
+        };
         let state = state_of(&link);
         let changed = port.state != state || port.link.mtu != link.mtu;
         let (index, mtu) = (port.index, link.mtu);
@@ -288,8 +328,12 @@ fn open_ring(index: PortIndex, spec: &PortSpec, link: &Link) -> Result<PacketRx,
 /// The ring of about that size.
 fn geometry(bytes: u64) -> RingGeometry {
     let multiple = u64::from(RingGeometry::HYBRID_SLOTS_MULTIPLE);
-    let slots = (bytes / SLOT_BYTES).next_multiple_of(multiple).max(multiple);
-    RingGeometry::Hybrid { slots: u32::try_from(slots).unwrap_or(u32::MAX) }
+    let slots = (bytes / SLOT_BYTES)
+        .next_multiple_of(multiple)
+        .max(multiple);
+    RingGeometry::Hybrid {
+        slots: u32::try_from(slots).unwrap_or(u32::MAX),
+    }
 }
 
 const SLOT_BYTES: u64 = 2048;
@@ -298,9 +342,7 @@ const SLOT_BYTES: u64 = 2048;
 pub(super) fn ring_bytes(geometry: RingGeometry) -> u64 {
     match geometry {
         RingGeometry::Hybrid { slots } => u64::from(slots) * SLOT_BYTES,
-        RingGeometry::Full { slots } => {
-            u64::from(slots / RingGeometry::FULL_SLOTS_MULTIPLE) << 20
-        }
+        RingGeometry::Full { slots } => u64::from(slots / RingGeometry::FULL_SLOTS_MULTIPLE) << 20,
     }
 }
 

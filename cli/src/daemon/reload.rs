@@ -54,7 +54,11 @@ impl Daemon {
                     self.switch.fdb().set_port_limit(port.index, *max);
                 }
             }
-            Change::Set { key: Key::Ageing, new, .. } => {
+            Change::Set {
+                key: Key::Ageing,
+                new,
+                ..
+            } => {
                 if let Ok(secs) = new.parse() {
                     self.switch.fdb().set_ageing_secs(secs).map_err(|error| {
                         crate::error::CliError::failed("ageing", error.to_string(), "")

@@ -90,7 +90,15 @@ impl Daemon {
 
     /// Undoes a start that failed.
     fn give_up(self) {
-        let Self { journal, guard, ports, uplink, host_port, switch, .. } = self;
+        let Self {
+            journal,
+            guard,
+            ports,
+            uplink,
+            host_port,
+            switch,
+            ..
+        } = self;
         drop(switch);
         drop((ports, uplink, host_port, guard));
         // What could not be undone stays in the journal, for `vswitch clean` to try and to name.
@@ -108,7 +116,9 @@ fn switch_settings(settings: &Settings) -> SwitchSettings {
     SwitchSettings {
         workers: settings.workers.unwrap_or_else(default_workers),
         cpus: settings.cpus.iter().map(|cpu| usize::from(*cpu)).collect(),
-        idle: Idle { busy_poll: Duration::from_micros(settings.busy_poll_usec.into()) },
+        idle: Idle {
+            busy_poll: Duration::from_micros(settings.busy_poll_usec.into()),
+        },
         fdb_entries_max: usize::try_from(settings.fdb_max).unwrap_or(usize::MAX),
         ageing_secs: settings.ageing_secs,
         nat: (settings.nat && settings.uplink.is_some()).then(|| NatSettings {

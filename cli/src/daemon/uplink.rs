@@ -61,26 +61,29 @@ impl Daemon {
         let port = PortView {
             network: NetworkIndex(0),
             role: Role::Uplink,
-            egress: Egress::Uplink { ifindex: uplink.link.index },
+            egress: Egress::Uplink {
+                ifindex: uplink.link.index,
+            },
             mtu: uplink.link.mtu,
             up: state == OperState::Up,
         };
         self.uplink = Some(uplink);
-        self.switch.add_port_to_all(index, port, rx.into_iter().map(Rx::Packet).collect());
+        self.switch
+            .add_port_to_all(index, port, rx.into_iter().map(Rx::Packet).collect());
         self.show_uplink(index, wanted);
         Ok(())
     }
 
-    fn install_guard(
-        &self,
-        link: &Link,
-        wanted: &Wanted,
-    ) -> Result<Option<UplinkGuard>, CliError> {
+    fn install_guard(&self, link: &Link, wanted: &Wanted) -> Result<Option<UplinkGuard>, CliError> {
         if !self.settings.nat {
             return Ok(None);
         }
-        let guard = self.guard.install_uplink(link.index, &link.name, self.rule(wanted));
-        guard.map(Some).map_err(|error| unusable(&link.name, &error))
+        let guard = self
+            .guard
+            .install_uplink(link.index, &link.name, self.rule(wanted));
+        guard
+            .map(Some)
+            .map_err(|error| unusable(&link.name, &error))
     }
 
     /// What of the uplink's traffic is withheld from the host.
@@ -103,10 +106,16 @@ impl Daemon {
         link: &Link,
         wanted: &Wanted,
     ) -> Result<Vec<PacketRx>, CliError> {
-        let external = wanted.address.map_or(Ipv4Addr::UNSPECIFIED, |cidr| cidr.address);
+        let external = wanted
+            .address
+            .map_or(Ipv4Addr::UNSPECIFIED, |cidr| cidr.address);
         let ports = self.nat_ports();
         // An address of our own has no other's traffic to leave out.
-        let taken = if wanted.own { 0..=u16::MAX } else { ports.clone() };
+        let taken = if wanted.own {
+            0..=u16::MAX
+        } else {
+            ports.clone()
+        };
         let filter = steer::uplink_filter(external, &[taken]);
         let workers = self.switch.workers();
         let per_slice = slice_ports(&ports, workers);
@@ -147,7 +156,10 @@ impl Daemon {
         let own = self.settings.uplink_address;
         let address = own.or_else(|| first_address(&kernel, link.index));
         let mac = match own {
-            Some(_) => self.settings.uplink_mac.unwrap_or_else(|| self.stable_mac("uplink")),
+            Some(_) => self
+                .settings
+                .uplink_mac
+                .unwrap_or_else(|| self.stable_mac("uplink")),
             None => link.mac.unwrap_or_default(),
         };
         let on_link = own.map(|cidr| Route {
@@ -157,12 +169,22 @@ impl Daemon {
         });
         let mut routes: Vec<Route> = kernel_routes(&routes, link.index).chain(on_link).collect();
         routes.sort_by_key(|route| std::cmp::Reverse(route.prefix));
-        Ok(Wanted { address, mac, own: own.is_some(), routes })
+        Ok(Wanted {
+            address,
+            mac,
+            own: own.is_some(),
+            routes,
+        })
     }
 
     fn show_uplink(&mut self, index: PortIndex, wanted: Wanted) {
         let nat_ports = self.nat_ports();
-        let Wanted { address, mac, own, routes } = wanted;
+        let Wanted {
+            address,
+            mac,
+            own,
+            routes,
+        } = wanted;
         let uplink = address.map(|cidr| UplinkView {
             port: index,
             mac,
@@ -197,7 +219,9 @@ impl Daemon {
     }
 
     fn lose_uplink(&mut self, index: PortIndex) {
-        let Some(uplink) = &mut self.uplink else { return };
+        let Some(uplink) = &mut self.uplink else {
+            return;
+        };
         if uplink.state == OperState::NotPresent {
             return;
         }
@@ -216,7 +240,9 @@ impl Daemon {
         wanted: &Wanted,
         returned: bool,
     ) -> Result<(), CliError> {
-        let Some(uplink) = &self.uplink else { return Ok(()) };
+        let Some(uplink) = &self.uplink else {
+            return Ok(());
+        };
         let index = uplink.index;
         let readdressed = uplink.address != wanted.address;
         let state = state_of(&link);
@@ -227,7 +253,8 @@ impl Daemon {
         }
         if returned || readdressed {
             let rings = self.open_uplink_rings(index, &link, wanted)?;
-            self.switch.receive_all(index, rings.into_iter().map(Rx::Packet).collect());
+            self.switch
+                .receive_all(index, rings.into_iter().map(Rx::Packet).collect());
         }
         let (ifindex, mtu) = (link.index, link.mtu);
         let rule = self.rule(wanted);
@@ -239,7 +266,9 @@ impl Daemon {
                 uplink.guard = guard;
             } else if readdressed && let Some(guard) = &mut uplink.guard {
                 let device = uplink.device.clone();
-                guard.update(rule).map_err(|error| unusable(&device, &error))?;
+                guard
+                    .update(rule)
+                    .map_err(|error| unusable(&device, &error))?;
             }
         }
         if returned || changed {
@@ -261,17 +290,23 @@ impl Daemon {
 /// Ports of one slice, by the arithmetic that says who owns a port.
 fn slice_ports(ports: &std::ops::RangeInclusive<u16>, slices: u16) -> u16 {
     let first = *ports.start();
-    let owned = ports.clone().take_while(|port| owner_of(ports, slices, *port) == Some(0));
+    let owned = ports
+        .clone()
+        .take_while(|port| owner_of(ports, slices, *port) == Some(0));
     owned.last().map_or(1, |last| last - first + 1)
 }
 
 fn first_address(addresses: &[Address], ifindex: u32) -> Option<Cidr> {
-    addresses.iter().filter(|a| a.index == ifindex && a.scope_is_global && !a.secondary).find_map(
-        |a| match a.ip {
-            IpAddr::V4(address) => Some(Cidr { address, prefix: a.prefix }),
+    addresses
+        .iter()
+        .filter(|a| a.index == ifindex && a.scope_is_global && !a.secondary)
+        .find_map(|a| match a.ip {
+            IpAddr::V4(address) => Some(Cidr {
+                address,
+                prefix: a.prefix,
+            }),
             IpAddr::V6(_) => None,
-        },
-    )
+        })
 }
 
 /// The kernel's routes by way of that interface, best first among those of one destination.
@@ -283,7 +318,9 @@ fn kernel_routes(routes: &[KernelRoute], ifindex: u32) -> impl Iterator<Item = R
     own.sort_by_key(|route| route.metric);
     let mut seen = Vec::new();
     own.into_iter().filter_map(move |route| {
-        let IpAddr::V4(network) = route.destination else { return None };
+        let IpAddr::V4(network) = route.destination else {
+            return None;
+        };
         let via = match route.gateway {
             Some(IpAddr::V4(via)) => Some(via),
             Some(IpAddr::V6(_)) => return None,
@@ -291,6 +328,10 @@ fn kernel_routes(routes: &[KernelRoute], ifindex: u32) -> impl Iterator<Item = R
         };
         let first = !seen.contains(&(network, route.prefix));
         seen.push((network, route.prefix));
-        first.then_some(Route { network, prefix: route.prefix, via })
+        first.then_some(Route {
+            network,
+            prefix: route.prefix,
+            via,
+        })
     })
 }

@@ -16,7 +16,7 @@ use super::guard::{Guard, LADDER, Rung};
 use super::journal::{self, Journal};
 use super::link::VethEnd;
 use super::netlink::Netlink;
-use super::netns::Netns;
+use super::netns::{self, Netns};
 use super::sysctl;
 use super::view::HostView;
 
@@ -274,7 +274,9 @@ struct ScratchDir(PathBuf);
 
 impl ScratchDir {
     fn new() -> Self {
-        let id = format!("vswitch-doctor-{}", std::process::id());
+        // Two examinations at once are in two namespaces.
+        let place = netns::current_id().map_or(0, |id| id.ino);
+        let id = format!("vswitch-doctor-{}-{place}", std::process::id());
         Self(std::env::temp_dir().join(id))
     }
 }

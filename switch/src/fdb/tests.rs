@@ -66,6 +66,15 @@ fn stations_age_after_300_seconds() {
 }
 
 #[test]
+fn a_worker_whose_clock_is_behind_makes_no_entry_older() {
+    let fdb = Fdb::new(64, 1);
+    let _ = fdb.learn(0, mac(1), P1, at(10));
+    assert_eq!(fdb.learn(0, mac(1), P1, at(9)), Learned::Refreshed);
+    assert_eq!(fdb.lookup(0, mac(1), at(310)), Some(P1));
+    assert_eq!(fdb.lookup(0, mac(1), at(8)), Some(P1));
+}
+
+#[test]
 fn the_ageing_time_can_be_changed_within_802_1d() {
     let fdb = Fdb::new(64, 1);
     assert_eq!(fdb.ageing_secs(), 300);
@@ -189,7 +198,7 @@ fn a_late_flood_gets_an_equal_share_and_no_more() {
             );
         }
     }
-    for number in 0..100_000 {
+    for number in 0..20_000 {
         let _ = fdb.learn(0, mac(number), PortIndex(8), at(100));
     }
     let shares: Vec<_> = (0..9)
@@ -214,6 +223,21 @@ fn a_late_flood_gets_an_equal_share_and_no_more() {
         kept(500..1000)
     );
     check_counts(&fdb);
+}
+
+#[test]
+fn a_port_as_large_as_the_largest_replaces_its_own() {
+    let fdb = Fdb::new(8, 5);
+    for number in 0..4 {
+        let _ = fdb.learn(0, mac(number), P1, at(0));
+        let _ = fdb.learn(0, mac(10 + number), P2, at(0));
+    }
+    for number in 20..40 {
+        fdb.largest.0.store(P2.index(), Relaxed);
+        let _ = fdb.learn(0, mac(number), P1, at(0));
+        assert_eq!((fdb.port_entries(P1), fdb.port_entries(P2)), (4, 4));
+    }
+    assert!(fdb.counters().evicted > 0);
 }
 
 #[test]
@@ -401,6 +425,8 @@ fn model_learn(model: &mut Model, key: (u16, u64), port: u16, now: u64) -> Learn
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn it_behaves_as_a_map(seed: u64, ops in prop::collection::vec(ops(), 1..200)) {
         let fdb = Fdb::new(64, seed);

@@ -187,7 +187,11 @@ impl Limiter {
                 .unwrap_or(u32::MAX)
                 .min(ICMP_ERRORS_BURST);
             // Not `now`: the part of a token that has come already is kept.
-            self.refilled = Nanos(self.refilled.0.saturating_add(new.saturating_mul(NANOS_PER_TOKEN)));
+            self.refilled = Nanos(
+                self.refilled
+                    .0
+                    .saturating_add(new.saturating_mul(NANOS_PER_TOKEN)),
+            );
         }
         let admitted = self.tokens > 0;
         self.tokens = self.tokens.saturating_sub(1);

@@ -300,6 +300,20 @@ fn what_does_not_agree_is_refused_by_name() {
 }
 
 #[test]
+fn as_many_datagrams_as_the_kernel_makes_are_cut() {
+    // UDP_MAX_SEGMENTS; padding is none of them.
+    let most = Recipe {
+        is_tcp: false,
+        payload: vec![1; 1280],
+        padding: 20,
+        ..Recipe::default()
+    };
+    let (datagrams, csum_most) = most.build();
+    let all = cut_all(&datagrams, most.offload(csum_most, 10), 1500);
+    assert_eq!(all.map(|all| all.len()), Ok(128));
+}
+
+#[test]
 fn a_tunnel_is_recognised_and_only_its_checksum_done() {
     let (inner, _) = Recipe {
         payload: vec![5; 600],
@@ -332,6 +346,12 @@ fn a_tunnel_is_recognised_and_only_its_checksum_done() {
     assert!(offload_is_plain(&frame, Offload::PLAIN));
     assert!(!offload_is_plain(&frame, offload));
     assert_eq!(header_bytes(&frame, offload), Err(Refusal::Tunnel));
+    // Nor is UDP in UDP taken for the outer datagram, whose field is at the same offset.
+    let inner_udp = Offload {
+        csum: Csum::Partial { start, offset: 6 },
+        gso: Gso::Udp { size: 100 },
+    };
+    assert_eq!(header_bytes(&frame, inner_udp), Err(Refusal::Tunnel));
     assert_eq!(wire_len_max(&frame, offload), frame.len() - 14);
     assert_eq!(complete(&mut frame, csum), Ok(Csum::Complete));
     let inner = &frame[frame.len() - inner.len()..];
@@ -354,6 +374,8 @@ fn a_udp_checksum_of_zero_means_none_and_is_sent_as_ffff() {
     let (mut frame, csum) = udp.build();
     complete(&mut frame, csum).unwrap();
     assert_eq!(layout::get16(&frame, 40), Some(0xffff));
+    let segment = cut_all(&frame, udp.offload(csum, 10), 1500).unwrap();
+    assert_eq!(layout::get16(&segment[0], 40), Some(0xffff));
     // Without a checksum, segments have none either.
     let udp = Recipe {
         payload: vec![1; 3000],

@@ -33,7 +33,6 @@ use crate::frame::Batch;
 use std::fmt;
 use std::os::fd::BorrowedFd;
 
-
 /// The place of a port in its switch; stable while the port exists, reused after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct PortIndex(pub u16);

@@ -97,6 +97,8 @@ fn ops() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn it_behaves_as_a_map(seed: u64, ops in prop::collection::vec(ops(), 1..400)) {
         let table = Table::new(64, seed);

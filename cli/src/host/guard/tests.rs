@@ -1,15 +1,16 @@
 //! Each rung in a real kernel: the host falls silent, and a packet socket still sees the frames.
 
+use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, socket};
 
 use super::*;
-use crate::host::journal::Outcome;
+use crate::host::journal::{self, Cleaned, Outcome};
 use crate::host::link::VethEnd;
 use crate::host::monitor::Monitor;
 use crate::host::netns::Netns;
@@ -103,6 +104,13 @@ fn pings(from: &Netns, target: &str) -> bool {
     from.run(ping).unwrap().success()
 }
 
+/// As [`pings`], for when an answer is expected: an address resolution that failed a moment ago is
+/// forgotten, and a busy machine gets a second chance.
+fn reaches(from: &Netns, target: &str) -> bool {
+    forget_neighbours(from);
+    (0..3).any(|_| pings(from, target))
+}
+
 fn forget_neighbours(of: &Netns) {
     let flush = || {
         Command::new("ip")
@@ -145,7 +153,7 @@ fn port_is_silenced_by(rung: Rung) {
             .unwrap();
         let (index, container) = cable("veth1", None, "10.9.0.2");
         assert!(
-            pings(&container, "10.9.0.100"),
+            reaches(&container, "10.9.0.100"),
             "without a guard the host answers"
         );
 
@@ -179,7 +187,7 @@ fn port_is_silenced_by(rung: Rung) {
         assert_eq!(setting("ipv4", "arp_ignore"), "0");
         assert_eq!(setting("ipv4", "rp_filter"), "0");
         assert!(
-            pings(&container, "10.9.0.100"),
+            reaches(&container, "10.9.0.100"),
             "the host has its interface back"
         );
     });
@@ -276,7 +284,7 @@ fn uplink_is_shared_by(rung: Rung) {
             assert_eq!(udp(&outside, port), Answer::Refused, "{port}");
         }
         assert!(
-            pings(&outside, UPLINK),
+            reaches(&outside, UPLINK),
             "the host keeps the rest of its address"
         );
 
@@ -452,7 +460,7 @@ fn a_clsact_filter_leaves_others_alone_and_is_cleaned_after_a_sigkill() {
                 .all(|u| matches!(u.outcome, Outcome::Restored)),
             "{undone:?}"
         );
-        assert!(pings(&container, "10.9.0.100"));
+        assert!(reaches(&container, "10.9.0.100"));
         let left = tc("filter show dev veth1 ingress");
         let left = String::from_utf8_lossy(&left.stdout);
         assert!(left.contains("u32") && !left.contains("bpf"), "{left}");
@@ -480,7 +488,7 @@ fn in_a_user_namespace_the_ladder_falls_to_the_owner_table() {
             .unwrap()
             .add_address(1, "10.9.0.100".parse::<IpAddr>().unwrap(), 32)
             .unwrap();
-        assert!(pings(&container, "10.9.0.100"));
+        assert!(reaches(&container, "10.9.0.100"));
         let guard = Guard::new(scratch.1.clone(), "t");
         let port = guard.install_port(index, "veth1").unwrap();
         assert_eq!(port.rung(), Rung::Nft, "{:?}", port.passed_over());
@@ -507,4 +515,70 @@ fn in_a_user_namespace_the_ladder_falls_to_the_owner_table() {
         .unwrap();
     let said = String::from_utf8_lossy(&out.stdout);
     assert!(out.status.success() && said.contains("1 passed"), "{out:?}");
+}
+
+const VICTIM: &str = "VSW_TEST_GUARD_VICTIM_DIR";
+
+/// Holds a guard until it is killed.
+fn be_killed(dir: &Path) {
+    let (journal, _) = Journal::open(dir, "victim").unwrap();
+    let index = Netlink::open().unwrap().link_named("veth1").unwrap().index;
+    let port = Guard::new(journal, "victim")
+        .install_port(index, "veth1")
+        .unwrap();
+    println!("holding {}", port.rung());
+    let _ = io::stdin().read_line(&mut String::new());
+    unreachable!("killed before its input ends");
+}
+
+#[test]
+fn a_real_sigkill_leaves_nothing_that_clean_does_not_undo() {
+    let name = "host::guard::tests::a_real_sigkill_leaves_nothing_that_clean_does_not_undo";
+    if let Some(dir) = std::env::var_os(VICTIM) {
+        return be_killed(Path::new(&dir));
+    }
+    in_fresh_netns("guard sigkill", || {
+        let dir = std::env::temp_dir().join(format!("vsw-guard-kill-{}", std::process::id()));
+        let (_, container) = cable("veth1", None, "10.9.0.2");
+        Netlink::open()
+            .unwrap()
+            .add_address(1, "10.9.0.100".parse().unwrap(), 32)
+            .unwrap();
+        assert!(reaches(&container, "10.9.0.100"));
+        let mut victim = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(VICTIM, &dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(victim.stdout.take().unwrap()).lines();
+        let holding = said
+            .map_while(Result::ok)
+            .find(|line| line.contains("holding"));
+        assert!(holding.is_some(), "the victim did not start");
+        assert!(!pings(&container, "10.9.0.100"));
+        let living = journal::clean(&dir, None).unwrap();
+        assert!(matches!(living[..], [Cleaned::Live { pid, .. }] if pid == victim.id()));
+
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        let cleaned = journal::clean(&dir, None).unwrap();
+        let [Cleaned::Undone { undone, .. }] = &cleaned[..] else {
+            panic!("{cleaned:?}")
+        };
+        assert_eq!(undone.len(), 2, "{undone:?}"); // forwarding was off already
+        assert!(
+            undone
+                .iter()
+                .all(|u| matches!(u.outcome, Outcome::Restored)),
+            "{undone:?}"
+        );
+        assert!(
+            reaches(&container, "10.9.0.100"),
+            "something still silences the host"
+        );
+        assert!(!nft_tables().contains("vswitch"));
+        std::fs::remove_dir_all(&dir).unwrap();
+    });
 }

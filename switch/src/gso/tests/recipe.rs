@@ -130,7 +130,7 @@ impl Recipe {
         let start = bytes.len();
         bytes.extend(transport);
         bytes.extend(&self.payload);
-        bytes.extend(vec![0; self.padding]);
+        bytes.extend(vec![0xa5; self.padding]);
         let pseudo = Layout::parse(&bytes).unwrap().pseudo_sum(&bytes, length);
         let offset = if self.is_tcp { 16 } else { 6 };
         put16(
