@@ -219,8 +219,7 @@ impl Demo<'_> {
         }
         let host = topology.h.clone();
         let (options, name) = (self.options.clone(), self.name.clone());
-        let start =
-            move || Switch::start(&host, &options.program, &options.run_dir, &name, &flags);
+        let start = move || Switch::start(&host, &options.program, &options.run_dir, &name, &flags);
         match self.signals.unless_ended(start)?.map_err(Stop::Signal)? {
             Ok(switch) => {
                 let said = switch.process.stderr();
@@ -293,7 +292,8 @@ impl Demo<'_> {
             "The host has a port of the switch, too: a TAP with the gateway's address.",
         )?;
         if !host_port {
-            self.story.skip("the switch runs without a host port, see step 2")?;
+            self.story
+                .skip("the switch runs without a host port, see step 2")?;
             return Ok(());
         }
         let from = topology.h.clone();
@@ -319,7 +319,8 @@ impl Demo<'_> {
         for (words, expected) in tables {
             self.check_signal()?;
             let command = words.join(" ");
-            self.story.command(&format!("vswitch --name {} {command}", self.name))?;
+            self.story
+                .command(&format!("vswitch --name {} {command}", self.name))?;
             let Some(switch) = &self.switch else {
                 return Err(Stop::Pointless);
             };
@@ -328,7 +329,8 @@ impl Demo<'_> {
                     self.story.printed(&lines)?;
                     let text = lines.join("\n");
                     for word in expected.iter().filter(|word| !text.contains(word.as_str())) {
-                        self.story.fail(&format!("`{command}` does not show {word}"))?;
+                        self.story
+                            .fail(&format!("`{command}` does not show {word}"))?;
                     }
                 }
                 Err(why) => self.story.fail(&format!("`{command}`: {why}"))?,
@@ -349,7 +351,8 @@ impl Demo<'_> {
             };
             if let Some(status) = switch.process.try_wait()? {
                 let said = switch.process.stderr().join(" / ");
-                self.story.fail(&format!("the switch ended with {status} and said: {said}"))?;
+                self.story
+                    .fail(&format!("the switch ended with {status} and said: {said}"))?;
                 return Ok(());
             }
         }
@@ -392,16 +395,16 @@ impl Demo<'_> {
             names = topology.lab().namespace_names();
             drop(topology);
         }
-        told.push(steps::leftovers(&names, pid, &self.options.run_dir, &self.name));
+        told.push(steps::leftovers(
+            &names,
+            pid,
+            &self.options.run_dir,
+            &self.name,
+        ));
         told
     }
 
-    fn end(
-        &mut self,
-        played: Result<(), Stop>,
-        cleared: Vec<Told>,
-        watch: Stopwatch,
-    ) -> Outcome {
+    fn end(&mut self, played: Result<(), Stop>, cleared: Vec<Told>, watch: Stopwatch) -> Outcome {
         let failures = cleared.iter().filter_map(|told| told.as_ref().err());
         let left = failures.cloned().collect::<Vec<String>>().join("; ");
         let ended = played.and_then(|()| self.tell_end(&cleared, watch).map_err(Stop::Output));
@@ -417,7 +420,11 @@ impl Demo<'_> {
             Ok(()) | Err(Stop::Signal(_) | Stop::Pointless) => {}
         }
         if !left.is_empty() {
-            return Err(CliError::failed("demo: taking everything down", left, "vswitch clean"));
+            return Err(CliError::failed(
+                "demo: taking everything down",
+                left,
+                "vswitch clean",
+            ));
         }
         match self.story.failed() {
             [] => Ok(Exit::Done),
@@ -447,8 +454,8 @@ fn prefix() -> String {
     format!("vswdemo-{}", process::id())
 }
 
-const DIAGRAM: &str = "
-  c1 10.9.0.2 eth0 ── veth1 ┐
+const DIAGRAM: &str = "\
+\x20 c1 10.9.0.2 eth0 ── veth1 ┐
                             ├ host ── eth0 203.0.113.254 ── 203.0.113.1 outside
   c2 10.9.0.3 eth0 ── veth2 ┘
 ";

@@ -73,7 +73,10 @@ impl Sandbox {
                 return Ok(Self::Machine);
             }
             return own_run().map(|()| Self::OwnRun).map_err(|err| {
-                let why = format!("{} cannot be written, nor another put there: {err}", run.display());
+                let why = format!(
+                    "{} cannot be written, nor another put there: {err}",
+                    run.display()
+                );
                 CliError::failed("demo", why, "sudo vswitch demo")
             });
         }
@@ -94,9 +97,9 @@ impl Sandbox {
 }
 
 fn forbidden(err: &io::Error) -> CliError {
-    let knob = FORBIDDERS.iter().find(|(file, value, _)| {
-        fs::read_to_string(file).is_ok_and(|text| text.trim() == *value)
-    });
+    let knob = FORBIDDERS
+        .iter()
+        .find(|(file, value, _)| fs::read_to_string(file).is_ok_and(|text| text.trim() == *value));
     let reason = match knob {
         Some((_, _, words)) => (*words).to_owned(),
         None => format!("a user namespace is refused ({err})"),
@@ -140,7 +143,13 @@ fn own_run() -> io::Result<()> {
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(nothing, "/", nothing, private, nothing)?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some("tmpfs"), "/run", Some("tmpfs"), flags, Some("mode=755"))?;
+    mount(
+        Some("tmpfs"),
+        "/run",
+        Some("tmpfs"),
+        flags,
+        Some("mode=755"),
+    )?;
     Ok(())
 }
 
@@ -175,7 +184,10 @@ mod tests {
     fn the_refusal_is_one_line_with_a_way_out() {
         let line = forbidden(&Errno::EPERM.into()).to_string();
         assert!(!line.contains('\n'), "{line}");
-        assert!(line.starts_with("error: demo: needs network namespaces"), "{line}");
+        assert!(
+            line.starts_with("error: demo: needs network namespaces"),
+            "{line}"
+        );
         assert!(line.ends_with("fix: sudo vswitch demo"), "{line}");
     }
 

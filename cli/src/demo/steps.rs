@@ -88,12 +88,18 @@ impl Switch {
 
     /// Ends it by SIGTERM, and tells its last words.
     pub(super) fn stop(&mut self) -> Told {
-        let status = self.process.stop(STOP_LIMIT).map_err(|err| err.to_string())?;
+        let status = self
+            .process
+            .stop(STOP_LIMIT)
+            .map_err(|err| err.to_string())?;
         let said = self.process.stderr();
         if status.success() {
             return Ok(said.last().cloned().unwrap_or_default());
         }
-        Err(format!("the switch ended with {status} and said: {}", said.join(" / ")))
+        Err(format!(
+            "the switch ended with {status} and said: {}",
+            said.join(" / ")
+        ))
     }
 }
 
@@ -130,7 +136,7 @@ fn tell_ping(report: &PingReport) -> Told {
         ));
     }
     Ok(format!(
-        "{received} of {sent} answered, round trip {} (median), {} (slowest: the first asks by ARP)",
+        "{received} of {sent} answered, round trip {} (median), {} (slowest)",
         shown(median),
         shown(max)
     ))
@@ -140,7 +146,13 @@ fn tell_ping(report: &PingReport) -> Told {
 pub(super) fn bulk(from: &Host, to: &Host, address: Ipv4Addr, time: Duration) -> Told {
     let transfer = || {
         let listener = tcp::listen(to, (Ipv4Addr::UNSPECIFIED, 5201))?;
-        tcp::bulk(from, (address, 5201), &listener, tcp::Amount::For(time), SEED)
+        tcp::bulk(
+            from,
+            (address, 5201),
+            &listener,
+            tcp::Amount::For(time),
+            SEED,
+        )
     };
     let report = transfer().map_err(|err| err.to_string())?;
     Ok(format!(
@@ -169,8 +181,7 @@ pub(super) fn who_am_i(inside: &Host, outside: &Host, subnet: Subnet) -> Told {
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let heard = heard?;
-            let seen =
-                seen.map_err(|err| crate::lab::LabError::new("answer outside", err))?;
+            let seen = seen.map_err(|err| crate::lab::LabError::new("answer outside", err))?;
             Ok::<_, crate::lab::LabError>((seen, heard))
         })?;
         let leaked = leaked.stop().map_err(watched)?.len() as u64;
@@ -179,13 +190,18 @@ pub(super) fn who_am_i(inside: &Host, outside: &Host, subnet: Subnet) -> Told {
     };
     let (seen, heard, all, leaked) = ask().map_err(|err| err.to_string())?;
     if seen.ip() != IpAddr::V4(Topology::HOST) {
-        return Err(format!("the outside host saw {seen}, not {}", Topology::HOST));
+        return Err(format!(
+            "the outside host saw {seen}, not {}",
+            Topology::HOST
+        ));
     }
     if heard.trim() != seen.to_string() {
         return Err(format!("the answer {seen} arrived as {heard:?}"));
     }
     if leaked > 0 || all == 0 {
-        return Err(format!("{leaked} of {all} frames outside had an inside address"));
+        return Err(format!(
+            "{leaked} of {all} frames outside had an inside address"
+        ));
     }
     Ok(format!(
         "answer: \"you are {seen}\"; none of the {all} frames out there had an inside address"
@@ -276,7 +292,10 @@ mod tests {
         assert!(leaks(&ip(inside, Topology::OUTSIDE), Subnet::Ten));
         assert!(leaks(&ip(Topology::OUTSIDE, inside), Subnet::Ten));
         assert!(!leaks(&ip(Topology::HOST, Topology::OUTSIDE), Subnet::Ten));
-        assert!(leaks(&frame(arp_request([2; 6], inside, Topology::OUTSIDE)), Subnet::Ten));
+        assert!(leaks(
+            &frame(arp_request([2; 6], inside, Topology::OUTSIDE)),
+            Subnet::Ten
+        ));
         let own = arp_request([2; 6], Topology::HOST, Topology::OUTSIDE);
         assert!(!leaks(&frame(own), Subnet::Ten));
         assert!(!leaks(&frame(vec![0; 10]), Subnet::Ten));
