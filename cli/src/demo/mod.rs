@@ -17,8 +17,11 @@
 
 mod sandbox;
 mod signals;
+mod stale;
 mod steps;
 mod story;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -31,7 +34,7 @@ use nix::sys::signal::Signal;
 use crate::args::{Colour, Common, DemoPlan};
 use crate::dispatch::Outcome;
 use crate::error::{CliError, Exit};
-use crate::lab::{Host, Lab, Plan, Topology};
+use crate::lab::{Host, Lab, LabError, Plan, Topology};
 
 use sandbox::Sandbox;
 use signals::{Signals, Stopwatch};
@@ -40,6 +43,10 @@ use story::Story;
 
 /// How often a demo that is kept up looks whether its switch still runs.
 const KEEP_ROUND: Duration = Duration::from_millis(200);
+
+/// How long the switch may take until it is ready, and how often that is asked.
+const READY_LIMIT: Duration = Duration::from_secs(5);
+const READY_ROUND: Duration = Duration::from_millis(20);
 
 /// How the demo is to be played.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +121,7 @@ pub fn run(options: &DemoOptions, out: &mut dyn Write) -> Outcome {
     let mut topology = None;
     let played = demo.play(&mut topology);
     let cleared = demo.take_down(topology);
-    demo.end(played, cleared, watch)
+    demo.end(played, &cleared, watch)
 }
 
 /// Why a play ended early.
@@ -177,9 +184,21 @@ impl Demo<'_> {
 
     fn build(&mut self) -> Result<Topology, Stop> {
         self.story.step("Build a network", DIAGRAM)?;
+        if self.sandbox == Sandbox::Machine {
+            self.clear_stale()?;
+        }
         let watch = Stopwatch::start();
         let lab = Lab::with_prefix(prefix());
-        match Topology::build(lab, Plan::default()) {
+        let built = Topology::build(lab, Plan::default());
+        let marked = built.and_then(|topology| {
+            let hosts = [&topology.h, &topology.o];
+            for host in hosts.into_iter().chain(&topology.containers) {
+                let mark = stale::mark(host);
+                mark.map_err(|err| LabError::new("lock a namespace", err))?;
+            }
+            Ok(topology)
+        });
+        match marked {
             Ok(topology) => {
                 let made = steps::shown(watch.elapsed());
                 self.story.ok(&format!(
@@ -195,7 +214,23 @@ impl Demo<'_> {
         }
     }
 
-    /// Starts the switch; whether it has a host port.
+    /// Removes what demos left that were killed.
+    fn clear_stale(&mut self) -> io::Result<()> {
+        match stale::clear(&self.options.run_dir) {
+            Ok(names) if names.is_empty() => Ok(()),
+            Ok(names) => {
+                let names = names.join(", ");
+                self.story.line(&format!(
+                    "   removed first, left by a demo that was killed: {names}"
+                ))
+            }
+            Err(err) => self.story.line(&format!(
+                "   left by a demo that was killed, and stays: {err}"
+            )),
+        }
+    }
+
+    /// Starts the switch; tells whether it has a host port.
     fn start(&mut self, topology: &Topology) -> Result<bool, Stop> {
         self.story.step(
             "Start the switch in the host",
@@ -217,20 +252,35 @@ impl Demo<'_> {
         if let Some(why) = &no_host_port {
             self.story.skip(&format!("the host port: {why}"))?;
         }
-        let host = topology.h.clone();
-        let (options, name) = (self.options.clone(), self.name.clone());
-        let start = move || Switch::start(&host, &options.program, &options.run_dir, &name, &flags);
-        match self.signals.unless_ended(start)?.map_err(Stop::Signal)? {
-            Ok(switch) => {
-                let said = switch.process.stderr();
-                self.switch = Some(switch);
-                self.story.printed(&said)?;
-                self.story.ok("it is ready")?;
-                Ok(no_host_port.is_none())
-            }
+        match Switch::spawn(&topology.h, self.options, &self.name, &flags) {
+            Ok(switch) => self.switch = Some(switch),
             Err(why) => {
                 self.story.fail(&why)?;
-                Err(Stop::Pointless)
+                return Err(Stop::Pointless);
+            }
+        }
+        self.wait_ready()?;
+        Ok(no_host_port.is_none())
+    }
+
+    fn wait_ready(&mut self) -> Result<(), Stop> {
+        let watch = Stopwatch::start();
+        loop {
+            self.check_signal()?;
+            let Some(switch) = &mut self.switch else {
+                return Err(Stop::Pointless);
+            };
+            if switch.is_ready(READY_ROUND) {
+                let said = switch.process.stderr();
+                self.story.printed(&said)?;
+                self.story.ok("it is ready")?;
+                return Ok(());
+            }
+            let over = watch.elapsed() > READY_LIMIT;
+            let late = || format!("not ready in {READY_LIMIT:?}");
+            if let Some(why) = switch.ended().or_else(|| over.then(late)) {
+                self.story.fail(&why)?;
+                return Err(Stop::Pointless);
             }
         }
     }
@@ -346,13 +396,8 @@ impl Demo<'_> {
             if self.signals.wait(KEEP_ROUND)?.is_some() {
                 return Ok(());
             }
-            let Some(switch) = &mut self.switch else {
-                return Ok(());
-            };
-            if let Some(status) = switch.process.try_wait()? {
-                let said = switch.process.stderr().join(" / ");
-                self.story
-                    .fail(&format!("the switch ended with {status} and said: {said}"))?;
+            if let Some(why) = self.switch.as_mut().and_then(Switch::ended) {
+                self.story.fail(&why)?;
                 return Ok(());
             }
         }
@@ -386,64 +431,71 @@ impl Demo<'_> {
     fn take_down(&mut self, topology: Option<Topology>) -> Vec<Told> {
         let mut told = Vec::new();
         let mut pid = None;
-        if let Some(mut switch) = self.switch.take() {
-            pid = Some(switch.process.id());
-            told.push(switch.stop());
-        }
         let mut names = Vec::new();
         if let Some(mut topology) = topology {
+            if let Some(mut switch) = self.switch.take() {
+                pid = Some(switch.process.id());
+                told.push(switch.stop(&topology.h));
+            }
             names = topology.lab().namespace_names();
-            drop(topology);
         }
-        told.push(steps::leftovers(
-            &names,
-            pid,
-            &self.options.run_dir,
-            &self.name,
-        ));
+        let run_dir = &self.options.run_dir;
+        told.push(steps::leftovers(&names, pid, run_dir, &self.name));
         told
     }
 
-    fn end(&mut self, played: Result<(), Stop>, cleared: Vec<Told>, watch: Stopwatch) -> Outcome {
+    fn end(&mut self, played: Result<(), Stop>, cleared: &[Told], watch: Stopwatch) -> Outcome {
+        let told = match &played {
+            Err(Stop::Output(_)) => Ok(()),
+            Err(Stop::Signal(signal)) => {
+                let how = format!("\nEnded by {signal}.");
+                self.tell_end(cleared).and_then(|()| self.story.line(&how))
+            }
+            Ok(()) | Err(Stop::Pointless) => {
+                let time = steps::shown(watch.elapsed());
+                self.tell_end(cleared)
+                    .and_then(|()| self.tell_verdict(&time))
+            }
+        };
         let failures = cleared.iter().filter_map(|told| told.as_ref().err());
         let left = failures.cloned().collect::<Vec<String>>().join("; ");
-        let ended = played.and_then(|()| self.tell_end(&cleared, watch).map_err(Stop::Output));
-        match ended {
-            Err(Stop::Output(err)) if err.kind() == io::ErrorKind::BrokenPipe => {}
-            Err(Stop::Output(err)) => {
-                return Err(CliError::failed("the output", err.to_string(), ""));
-            }
-            Err(Stop::Signal(signal)) if left.is_empty() => {
-                let why = format!("ended by {signal}; everything was taken down");
-                return Err(CliError::failed("demo", why, ""));
-            }
-            Ok(()) | Err(Stop::Signal(_) | Stop::Pointless) => {}
-        }
         if !left.is_empty() {
-            return Err(CliError::failed(
-                "demo: taking everything down",
-                left,
-                "vswitch clean",
-            ));
+            let fix = format!("vswitch clean {}", self.name);
+            return Err(CliError::failed("demo: taking everything down", left, fix));
         }
-        match self.story.failed() {
-            [] => Ok(Exit::Done),
-            failed => Err(CliError::failed(
-                "demo",
-                format!("failed: {}", failed.join("; ")),
-                "vswitch doctor",
-            )),
+        match (played, told) {
+            (Err(Stop::Output(err)), _) | (_, Err(err)) => {
+                // A reader that has gone (`| head`) has what it wanted.
+                if err.kind() == io::ErrorKind::BrokenPipe {
+                    return Ok(Exit::Done);
+                }
+                Err(CliError::failed("the output", err.to_string(), ""))
+            }
+            (Err(Stop::Signal(signal)), Ok(())) => {
+                let why = format!("ended by {signal}; everything was taken down");
+                Err(CliError::failed("demo", why, ""))
+            }
+            (Ok(()) | Err(Stop::Pointless), Ok(())) => match self.story.failed() {
+                [] => Ok(Exit::Done),
+                failed => {
+                    let why = format!("failed: {}", failed.join("; "));
+                    Err(CliError::failed("demo", why, "vswitch doctor"))
+                }
+            },
         }
     }
 
-    fn tell_end(&mut self, cleared: &[Told], watch: Stopwatch) -> io::Result<()> {
+    fn tell_end(&mut self, cleared: &[Told]) -> io::Result<()> {
         self.story.step("Take it all down", "")?;
         for told in cleared {
             self.story.verdict(told)?;
         }
-        let time = steps::shown(watch.elapsed());
+        Ok(())
+    }
+
+    fn tell_verdict(&mut self, time: &str) -> io::Result<()> {
         self.story.line(&match self.story.failed().len() {
-            0 => format!("\nAll of it worked, in {time}. Next: vswitch doctor"),
+            0 => format!("\nEvery step worked, in {time}. Next: vswitch doctor"),
             1 => format!("\nOne step failed; {time} in all."),
             more => format!("\n{more} steps failed; {time} in all."),
         })
@@ -451,7 +503,7 @@ impl Demo<'_> {
 }
 
 fn prefix() -> String {
-    format!("vswdemo-{}", process::id())
+    format!("{}{}", stale::PREFIX, process::id())
 }
 
 const DIAGRAM: &str = "\

@@ -116,6 +116,11 @@ impl Stopwatch {
     pub(super) fn elapsed(self) -> Duration {
         self.0.elapsed()
     }
+
+    /// Lets a little time pass between two looks at something.
+    pub(super) fn pause(self) {
+        thread::sleep(ROUND);
+    }
 }
 
 #[cfg(test)]
@@ -137,8 +142,7 @@ mod tests {
     fn a_signal_ends_the_waiting_at_once_and_stays() {
         let mut signals = Signals::take().unwrap();
         // To this thread only: others of the test program do not block it.
-        nix::sys::pthread::pthread_kill(nix::sys::pthread::pthread_self(), Signal::SIGTERM)
-            .unwrap();
+        nix::sys::signal::raise(Signal::SIGTERM).unwrap();
         let watch = Stopwatch::start();
         let ended = signals.unless_ended(|| thread::sleep(Duration::from_secs(60)));
         assert_eq!(ended.unwrap(), Err(Signal::SIGTERM));

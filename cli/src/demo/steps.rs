@@ -1,24 +1,24 @@
 //! What the demo does over the switch; each returns what to tell, or what went wrong.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
+use super::DemoOptions;
 use crate::host::netns;
 use crate::lab::traffic::capture::Capture;
 use crate::lab::traffic::craft::{ETHERTYPE_ARP, Seen};
 use crate::lab::traffic::frames::{Direction, SeenFrame};
 use crate::lab::traffic::ping::{Ping, PingReport};
 use crate::lab::traffic::tcp;
-use crate::lab::{Host, Process, Subnet, Topology};
+use crate::lab::{Host, LabError, Process, Subnet, Topology};
 
 /// What to tell of a step that worked, or why it did not.
 pub(super) type Told = Result<String, String>;
 
-/// How long the switch may take until it is ready.
-const START_LIMIT: Duration = Duration::from_secs(5);
 /// How long a client of the switch may take.
 const CLIENT_LIMIT: Duration = Duration::from_secs(5);
 /// How long the switch may take to put everything back.
@@ -38,38 +38,41 @@ pub(super) struct Switch {
 }
 
 impl Switch {
-    /// Starts it and waits for its word that it is ready.
-    pub(super) fn start(
+    /// Starts it in `host`.
+    pub(super) fn spawn(
         host: &Host,
-        program: &Path,
-        run_dir: &Path,
+        options: &DemoOptions,
         name: &str,
         flags: &[String],
     ) -> Result<Self, String> {
+        let DemoOptions {
+            program, run_dir, ..
+        } = options;
         let mut command = Command::new(program);
         command.args(["run", "--name", name, "--run-dir"]);
         command.arg(run_dir).args(flags);
         let process = host.spawn(&mut command).map_err(|err| err.to_string())?;
-        let ready = process.wait_line(START_LIMIT, |line| line.starts_with("ready in"));
-        let switch = Self {
+        Ok(Self {
             process,
-            program: program.to_owned(),
-            run_dir: run_dir.to_owned(),
+            program: program.clone(),
+            run_dir: run_dir.clone(),
             name: name.to_owned(),
-        };
-        match ready {
-            Some(_) => Ok(switch),
-            None => Err(switch.why_not_ready()),
-        }
+        })
     }
 
-    fn why_not_ready(mut self) -> String {
-        let ended = self.process.try_wait().ok().flatten();
-        let said = self.process.stderr().join(" / ");
-        match ended {
-            Some(status) => format!("the switch ended with {status} and said: {said}"),
-            None => format!("the switch was not ready in {START_LIMIT:?} and said: {said}"),
-        }
+    /// Waits at most `time` for its word that it is ready; tells whether it came.
+    pub(super) fn is_ready(&self, time: Duration) -> bool {
+        let ready = |line: &str| line.starts_with("ready in");
+        self.process.wait_line(time, ready).is_some()
+    }
+
+    /// How it ended, if it has.
+    pub(super) fn ended(&mut self) -> Option<String> {
+        let status = self.process.try_wait().ok().flatten()?;
+        Some(format!(
+            "the switch ended with {status}{}",
+            last_words(&self.process)
+        ))
     }
 
     /// Runs a client command and returns what it printed.
@@ -86,27 +89,35 @@ impl Switch {
         }
     }
 
-    /// Ends it by SIGTERM, and tells its last words.
-    pub(super) fn stop(&mut self) -> Told {
-        let status = self
-            .process
-            .stop(STOP_LIMIT)
-            .map_err(|err| err.to_string())?;
-        let said = self.process.stderr();
-        if status.success() {
-            return Ok(said.last().cloned().unwrap_or_default());
+    /// Ends it by SIGTERM, and tells its last words. One that does not end properly leaves files
+    /// behind, which the program itself clears away.
+    pub(super) fn stop(&mut self, host: &Host) -> Told {
+        let stopped = self.process.stop(STOP_LIMIT);
+        let said = last_words(&self.process);
+        let why = match stopped {
+            Ok(status) if status.success() => return Ok(format!("the switch has ended{said}")),
+            Ok(status) => format!("the switch ended with {status}{said}"),
+            Err(err) => format!("the switch cannot be ended: {err}"),
+        };
+        match self.ask(host, &["clean", &self.name]) {
+            Ok(_) => Err(why),
+            Err(unclean) => Err(format!("{why}; vswitch clean {}: {unclean}", self.name)),
         }
-        Err(format!(
-            "the switch ended with {status} and said: {}",
-            said.join(" / ")
-        ))
     }
+}
+
+/// What a program said last, as the end of a sentence.
+fn last_words(process: &Process) -> String {
+    let said = process.stderr();
+    let last = said.last().map(|line| line.trim());
+    last.map_or_else(String::new, |line| format!("; it said: {line}"))
 }
 
 /// Sends five echo requests.
 pub(super) fn ping(from: &Host, to: Ipv4Addr) -> Told {
     let ping = Ping {
         interval: Duration::from_millis(20),
+        timeout: Duration::from_millis(500),
         ..Ping::to(to).count(5)
     };
     let what = || format!("ping {to} from {}", from.label());
@@ -166,37 +177,24 @@ pub(super) fn bulk(from: &Host, to: &Host, address: Ipv4Addr, time: Duration) ->
 /// Asks the outside host by which address it is spoken to, while somebody watches its wire for
 /// addresses that must not get out.
 pub(super) fn who_am_i(inside: &Host, outside: &Host, subnet: Subnet) -> Told {
-    let ask = || -> Result<(SocketAddr, String, u64, u64), crate::lab::LabError> {
+    let watched = || -> Result<(SocketAddr, String, usize, usize), LabError> {
         let all = Capture::start(outside, "eth0", |frame| frame.direction == Direction::In)?;
-        let leaked = Capture::start(outside, "eth0", move |frame| leaks(frame, subnet))?;
-        let listener = tcp::listen(outside, (Ipv4Addr::UNSPECIFIED, 80))?;
-        let answer = std::thread::scope(|scope| {
-            let server = scope.spawn(|| -> std::io::Result<SocketAddr> {
-                let (mut stream, seen) = tcp::accept(&listener, PATIENCE)?;
-                writeln!(stream, "{seen}")?;
-                Ok(seen)
-            });
-            let heard = hear(inside);
-            let seen = server
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            let heard = heard?;
-            let seen = seen.map_err(|err| crate::lab::LabError::new("answer outside", err))?;
-            Ok::<_, crate::lab::LabError>((seen, heard))
-        })?;
-        let leaked = leaked.stop().map_err(watched)?.len() as u64;
-        let all = all.stop().map_err(watched)?.len() as u64;
-        Ok((answer.0, answer.1, all, leaked))
+        let leaks = Capture::start(outside, "eth0", move |frame| leaks(frame, subnet))?;
+        let (seen, heard) = converse(inside, outside)?;
+        let frames = |capture: Capture| {
+            let frames = capture.stop();
+            frames.map_err(|err| LabError::new("watch the wire outside", err))
+        };
+        Ok((seen, heard, frames(all)?.len(), frames(leaks)?.len()))
     };
-    let (seen, heard, all, leaked) = ask().map_err(|err| err.to_string())?;
+    let (seen, heard, all, leaked) = watched().map_err(|err| err.to_string())?;
     if seen.ip() != IpAddr::V4(Topology::HOST) {
-        return Err(format!(
-            "the outside host saw {seen}, not {}",
-            Topology::HOST
-        ));
+        return Err(format!("the outside saw {seen}, not {}", Topology::HOST));
     }
-    if heard.trim() != seen.to_string() {
-        return Err(format!("the answer {seen} arrived as {heard:?}"));
+    if heard != format!("you are {seen}") {
+        return Err(format!(
+            "the outside saw {seen}, but its answer arrived as {heard:?}"
+        ));
     }
     if leaked > 0 || all == 0 {
         return Err(format!(
@@ -204,20 +202,35 @@ pub(super) fn who_am_i(inside: &Host, outside: &Host, subnet: Subnet) -> Told {
         ));
     }
     Ok(format!(
-        "answer: \"you are {seen}\"; none of the {all} frames out there had an inside address"
+        "answer: \"{heard}\"; none of the {all} frames out there had an inside address"
     ))
 }
 
-fn watched(err: std::io::Error) -> crate::lab::LabError {
-    crate::lab::LabError::new("watch the outside wire", err)
+/// One connection from inside to a server outside, which says whom it sees; that, and what was
+/// heard inside.
+fn converse(inside: &Host, outside: &Host) -> Result<(SocketAddr, String), LabError> {
+    let listener = tcp::listen(outside, (Ipv4Addr::UNSPECIFIED, 80))?;
+    thread::scope(|scope| {
+        let server = scope.spawn(|| -> io::Result<SocketAddr> {
+            let (mut stream, seen) = tcp::accept(&listener, PATIENCE)?;
+            write!(stream, "you are {seen}")?;
+            Ok(seen)
+        });
+        let heard = hear(inside);
+        let seen = server
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let heard = heard?;
+        let seen = seen.map_err(|err| LabError::new("answer outside", err))?;
+        Ok((seen, heard))
+    })
 }
 
-fn hear(inside: &Host) -> crate::lab::Result<String> {
+fn hear(inside: &Host) -> Result<String, LabError> {
     let mut stream = tcp::connect_within(inside, (Topology::OUTSIDE, 80), PATIENCE)?;
     let mut heard = String::new();
-    stream
-        .read_to_string(&mut heard)
-        .map_err(|err| crate::lab::LabError::new("read the answer", err))?;
+    let read = stream.read_to_string(&mut heard);
+    read.map_err(|err| LabError::new("read the answer", err))?;
     Ok(heard)
 }
 
