@@ -43,8 +43,8 @@ pub(super) fn out(
     };
     match outcome {
         Outcome::Translated => send(frame, mac, uplink),
+        // The hop is counted when the packet is delivered: it is one router that turns it round.
         Outcome::Hairpin { owner } => {
-            route::decrement_ttl(frame);
             frame.stage = Stage::Hairpinned;
             if owner == ctx.worker {
                 outside::hairpinned(ctx, frame)
