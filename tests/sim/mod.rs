@@ -18,6 +18,7 @@
 mod gateway;
 mod host;
 mod l2;
+mod nat;
 mod packet;
 mod stream;
 mod world;
