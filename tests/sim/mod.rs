@@ -15,9 +15,11 @@
     reason = "a helper of a test may fail as a test does"
 )]
 
+mod egress;
 mod gateway;
 mod host;
 mod l2;
+mod nat;
 mod packet;
 mod stream;
 mod world;

@@ -116,6 +116,8 @@ pub(super) struct World {
     pub(super) random: Random,
     pub(super) wires: Vec<Wire>,
     next_tick: Nanos,
+    /// The address that everything leaves with.
+    pub(super) external: Ipv4Addr,
     /// FNV-1a over every frame delivered.
     pub(super) hash: u64,
 }
@@ -183,6 +185,7 @@ impl World {
             random: Random::new(setup.seed ^ 0x77),
             wires: Vec::new(),
             next_tick: now,
+            external: EXTERNAL,
             hash: 0xcbf2_9ce4_8422_2325,
             setup,
         };
@@ -434,7 +437,7 @@ impl World {
             assert_eq!(source, UPLINK_MAC, "the uplink is no bridge port");
             if self.setup.uplink != Uplink::Routed && u16_at(frame.bytes(), 12) == 0x0800 {
                 let source = packet::address_at(frame.bytes(), ETHERNET + 12);
-                assert_eq!(source, EXTERNAL, "nothing leaves untranslated");
+                assert_eq!(source, self.external, "nothing leaves untranslated");
             }
         }
         for host in &mut wire.hosts {
