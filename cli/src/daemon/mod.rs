@@ -5,10 +5,10 @@
 //! One thread owns all state, so nothing here is locked. It waits for four things:
 //!
 //! ```text
-//! requests   from the control server's thread     answered from tables and counters (answer)
-//! events     from the netlink thread               everything is read again, the view rebuilt (refresh)
-//! signals    from the signal thread                SIGHUP: reload; SIGINT, SIGTERM: stop
-//! ticks      twice a second                        watchdog, drop rates
+//! requests   from the control server's thread   answered from tables and counters (answer)
+//! events     from the netlink thread            all is read again, the view rebuilt (refresh)
+//! signals    from the signal thread             SIGHUP: reload; SIGINT, SIGTERM: stop
+//! ticks      twice a second                     watchdog, drop rates
 //! ```
 //!
 //! An event is only a hint that something changed: the daemon always reads the links, addresses and
