@@ -15,7 +15,7 @@
 //! routes as they are now. So no order of events can lead it astray, and a burst costs one reading.
 //!
 //! Whatever it changes on the host is in the journal first ([`crate::host::journal`]) and undone by
-//! [`Daemon::stop`]; what a SIGKILL leaves is undone by the next start or `vswitch clean`.
+//! `Daemon::stop`; what a SIGKILL leaves is undone by the next start or `vswitch clean`.
 
 mod answer;
 mod check;
