@@ -98,7 +98,9 @@ impl Worker {
         self.ports_changed = true;
     }
 
-    fn nat_report(&self, now: Nanos) -> NatReport {
+    /// The sessions of this worker's slice; empty without an uplink.
+    #[must_use]
+    pub fn nat_report(&self, now: Nanos) -> NatReport {
         self.engine.nat.as_ref().map_or_else(
             || NatReport {
                 now,
