@@ -1,5 +1,6 @@
 //! Integration tests.
 
 mod cli;
+mod readme;
 mod sim;
 mod tidy;
