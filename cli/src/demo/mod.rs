@@ -318,8 +318,8 @@ impl Demo<'_> {
     fn nat(&mut self, topology: &Topology, c1: &Host) -> Result<(), Stop> {
         self.story.step(
             &format!("c1 talks to the outside ({})", Topology::OUTSIDE),
-            "The outside has no way back to 10.9.0.0/24. The switch gives each connection a port of \
-             the\nhost's address, and turns the answers back.",
+            "The outside has no way back to 10.9.0.0/24. The switch gives each connection a port \
+             of the\nhost's address, and turns the answers back.",
         )?;
         let from = c1.clone();
         self.attempt(move || steps::ping(&from, Topology::OUTSIDE))?;

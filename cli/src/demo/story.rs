@@ -101,8 +101,8 @@ mod tests {
         story.verdict(&Ok("fine".to_owned())).unwrap();
         assert_eq!(story.failed(), ["Ping"]);
         let text = anstream::adapter::strip_str(std::str::from_utf8(&out).unwrap()).to_string();
-        let expected = "\n1. Ping\n   because\n   of this\n   FAILED  no answer?\n   FAILED  again\n\
-                        \n2. Tables\n   ok  fine\n";
+        let expected = "\n1. Ping\n   because\n   of this\n   FAILED  no answer?\n   FAILED  \
+                        again\n\n2. Tables\n   ok  fine\n";
         assert_eq!(text, expected);
     }
 }
