@@ -57,17 +57,17 @@ pub(super) fn bless(text: &str, outputs: &[Option<String>]) -> String {
     blessed
 }
 
-/// Every inline code span and every line of a fenced block, without `$ ` in front.
+/// Every inline code span, every command, and every line of blocks of other kinds.
 pub(super) fn code(text: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut inside = false;
+    let mut found: Vec<String> = steps(text).into_iter().map(|step| step.command).collect();
+    let mut block = None;
     for line in text.lines() {
-        if line.starts_with(FENCE) {
-            inside = !inside;
-        } else if inside {
-            found.push(line.trim_start_matches("$ ").to_owned());
-        } else {
+        if let Some(kind) = line.strip_prefix(FENCE) {
+            block = if block.is_none() { Some(kind) } else { None };
+        } else if block.is_none() {
             found.extend(line.split('`').skip(1).step_by(2).map(str::to_owned));
+        } else if block != Some("console") {
+            found.push(line.to_owned());
         }
     }
     found

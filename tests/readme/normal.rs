@@ -1,17 +1,32 @@
 //! What an output says, without what differs each time.
 
 /// Units that follow a number of their own.
-const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "k", "M", "ms"];
+const UNITS: [&str; 9] = ["B", "kB", "MB", "GB", "k", "M", "s", "ms", "µs"];
+
+/// The rungs of the ladder by which a host is kept out; which one depends on the kernel.
+const RUNGS: [&str; 3] = ["nft owner table", "clsact filter", "sysctls only"];
 
 /// Each line in words: numbers, times, MAC addresses and ports become signs. Blanks do not matter,
-/// since the columns of a table are as wide as its numbers.
-pub(super) fn lines(text: &str) -> Vec<String> {
-    text.lines().map(line).collect()
+/// since the columns of a table are as wide as its numbers, and nor do warnings.
+///
+/// Tables are sorted: their order goes by MAC address and age.
+pub(super) fn lines(command: &str, text: &str) -> Vec<String> {
+    let lines = text.lines().filter(|line| !line.starts_with("warning:"));
+    let mut lines: Vec<String> = lines.map(|text| line(command, text)).collect();
+    if command.starts_with("sudo vswitch ") {
+        lines.sort_unstable();
+    }
+    lines
 }
 
-fn line(line: &str) -> String {
-    // Rates and sums: even a 0 may be another number next time.
-    let all = line.contains("bits/sec") || line.starts_with("stopped:") || line.contains("rtt");
+fn line(command: &str, line: &str) -> String {
+    let rung = |line: String, rung: &&str| line.replace(rung, "TCX");
+    let line = RUNGS.iter().fold(line.to_owned(), rung);
+    // Rates, sums and names by process: even a 0 may be another number next time.
+    let all = ["bits/sec", "stopped:", "rtt"]
+        .iter()
+        .any(|word| line.contains(word));
+    let all = all || command == "demo";
     let mut words: Vec<&str> = line.split_whitespace().collect();
     words.dedup_by(|unit, number| UNITS.contains(unit) && is_number(number));
     let words: Vec<String> = words.into_iter().map(|word| sign(word, all)).collect();
@@ -30,6 +45,8 @@ fn sign(word: &str, all: bool) -> String {
         "N"
     } else if let Some(address) = with_port(end) {
         return format!("{address}:PORT{tail}");
+    } else if word.ends_with("Bytes") || word.ends_with("bits/sec") {
+        return word.trim_start_matches(['G', 'M', 'K']).to_owned();
     } else if all {
         return word.chars().filter(|c| !c.is_ascii_digit()).collect();
     } else {

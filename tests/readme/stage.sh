@@ -1,4 +1,4 @@
-# Sourced by tests/readme: sets the stage, then defines `step COMMAND`.
+# Run by tests/readme: sets the stage, then defines `step COMMAND`.
 set -u
 PATH=$VSWITCH_BIN:$PATH:/usr/sbin:/sbin
 for program in ip ping; do
@@ -25,7 +25,6 @@ sudo() { "$@"; }
 
 finish() {
     [ -n "${switch:-}" ] && kill -INT "$switch" 2>/dev/null && wait "$switch"
-    [ -n "${server:-}" ] && kill "$server" 2>/dev/null
 }
 trap finish EXIT
 
@@ -58,6 +57,8 @@ step() {
             case $1 in *$program*) command -v $program >/dev/null || { echo absent; return; } ;; esac
         done
         eval "$1" 2>&1
+        # A server in the background says nothing when it listens.
+        case $1 in *iperf3\ -s*) sleep 0.5 ;; esac
         ;;
     *) eval "$1" 2>&1 ;;
     esac
