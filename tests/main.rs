@@ -1,4 +1,6 @@
 //! Integration tests.
 
 mod cli;
+mod readme;
 mod sim;
+mod tidy;
