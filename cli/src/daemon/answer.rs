@@ -473,9 +473,9 @@ fn stats(totals: &PortTotals) -> api::Stats64 {
                 | DropReason::EgressRefused
         );
         if error {
-            side.errors += count
+            side.errors += count;
         } else {
-            side.dropped += count
+            side.dropped += count;
         }
     }
     api::Stats64 { rx, tx }

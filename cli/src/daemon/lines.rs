@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use switch::port::PortIndex;
 
+use crate::control::api::OperState;
 use crate::dispatch::message;
 use crate::host::peer::GatewaySource;
 use crate::show::units;
@@ -143,8 +144,8 @@ fn port_line(port: &Port) -> String {
         format!("  host held off ({}){notes}", guard.rung())
     });
     let state = match port.state {
-        crate::control::api::OperState::Up => String::new(),
-        state => format!("  {state}"),
+        OperState::Up => String::new(),
+        state @ (OperState::Down | OperState::NotPresent) => format!("  {state}"),
     };
     let peer = peer_words(port).map_or_else(String::new, |peer| format!("  peer {peer}"));
     format!(

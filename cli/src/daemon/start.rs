@@ -85,6 +85,7 @@ impl Daemon {
             self.open_host_port()?;
         }
         self.follow_addresses();
+        self.switch.announce();
         Ok(())
     }
 

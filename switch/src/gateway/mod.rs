@@ -51,7 +51,7 @@ use crate::neigh::Neighbours;
 use crate::port::PortIndex;
 use crate::verdict::{DropReason, Verdict};
 
-pub use arp::overheard;
+pub use arp::{announce, overheard};
 pub use outside::{deliver_held, hairpinned, outside};
 pub use route::{Hop, ask};
 pub use translate::{released, sourced};
@@ -249,7 +249,10 @@ fn tell_about(
     way: icmp::Way,
     error: icmp::Error,
 ) {
-    if !ctx.origin.limiter.admit(ctx.now) {
+    // Whom nothing may be told costs nobody else a token.
+    let admitted = icmp::addressee(packet)
+        .is_some_and(|addressee| ctx.origin.limiter.admit(addressee, ctx.now));
+    if !admitted {
         return;
     }
     let id = ctx.origin.ip_id;

@@ -37,6 +37,8 @@ pub(super) fn out(
     };
     let outcome = match &mut ctx.nat {
         Some(nat) => nat.outbound(&mut ip(frame, packet), ctx.now),
+        // Without NAT nothing is turned round: who is at the uplink's own address is not inside.
+        None if packet.destination == uplink.address => Outcome::NotOurs,
         None => Outcome::Translated,
     };
     match outcome {

@@ -8,7 +8,8 @@
 //!
 //! Without the vnet header a frame is seen as it lies in memory: a locally sent one may have an
 //! unfinished checksum and up to 64 KiB. The outermost VLAN tag travels beside the frame in the
-//! kernel and is not part of the bytes received; a tag *sent* as part of the bytes is one.
+//! kernel and is not part of the bytes received (see [`super::tagged`]); a tag *sent* as part of
+//! the bytes is one.
 //!
 //! Source: packet(7), `net/packet/af_packet.c`.
 #![expect(
@@ -213,7 +214,8 @@ fn link_address(name: &str) -> io::Result<LinkAddr> {
     found.ok_or_else(|| Errno::ENODEV.into())
 }
 
-fn wait_readable(socket: &OwnedFd, timeout: Duration) -> io::Result<()> {
+/// Waits at most `timeout` until there is something to read, or a signal.
+pub(super) fn wait_readable(socket: impl AsFd, timeout: Duration) -> io::Result<()> {
     let limit = PollTimeout::try_from(timeout + Duration::from_millis(1));
     let limit = limit.unwrap_or(PollTimeout::MAX);
     let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
