@@ -51,6 +51,8 @@ struct Shape {
     tagged: bool,
     routed: bool,
     gso: Gso,
+    /// Nobody but this switch can cut it: its segments are inside a tunnel.
+    tunnel: bool,
 }
 
 impl Dispatcher {
@@ -279,7 +281,7 @@ impl<'b, 'd> Copies<'b, 'd> {
         let refuses = self.dispatcher.refuses_offload.get(egress.index());
         match shape.way(
             port,
-            refuses.is_some_and(Cell::get) && frame_has_offload(frame),
+            shape.tunnel || refuses.is_some_and(Cell::get) && frame_has_offload(frame),
         ) {
             Way::Plain => {
                 self.outgoing.push(Outgoing {
@@ -346,6 +348,7 @@ impl Shape {
             tagged,
             routed,
             gso: frame.offload.gso,
+            tunnel: gso::is_tunnel(bytes, frame.offload),
         }
     }
 
@@ -403,7 +406,11 @@ fn seal(frame: &mut Frame<'_>) -> Result<(), gso::Refusal> {
     let header_bytes = match frame.offload.gso {
         Gso::None => 0,
         Gso::Tcp4 { .. } | Gso::Tcp6 { .. } | Gso::Udp { .. } => {
-            gso::header_bytes(frame.bytes(), frame.offload)?
+            match gso::header_bytes(frame.bytes(), frame.offload) {
+                // It is never sent as it is, but in the segments that are cut here.
+                Err(_) if gso::is_tunnel(frame.bytes(), frame.offload) => return Ok(()),
+                checked => checked?,
+            }
         }
     };
     frame.seal(header_bytes);

@@ -1,6 +1,7 @@
 //! The gateway's own duties: D-1, D-2, D-3, traps 12, 19.
 
 use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use vswitch_cli::lab::traffic::craft::{self, Seen};
@@ -58,6 +59,37 @@ fn d_1_the_gateway_answers_arp_for_its_address_with_one_mac_and_for_no_other() {
         .unwrap();
     assert!(!answers.wait_for(4, SILENCE), "{:02x?}", answers.frames());
     assert_eq!(overheard.count(), 0, "answers are for the asker");
+    world.finish(&[]);
+}
+
+#[test]
+fn d_1_the_gateway_announces_itself_at_start() {
+    let listening = Arc::new(Mutex::new(Vec::new()));
+    let list = Arc::clone(&listening);
+    let world = world()
+        .prepare(move |net| {
+            let gateway = net.gateway().octets();
+            for c in &net.containers {
+                let heard = count_in(c, move |bytes| {
+                    // Sender and target are the gateway (RFC 5227 section 3).
+                    bytes.get(28..32) == Some(&gateway) && bytes.get(38..42) == Some(&gateway)
+                });
+                list.lock().unwrap().push(heard);
+            }
+        })
+        .start();
+    let heard = std::mem::take(&mut *listening.lock().unwrap());
+    for capture in &heard {
+        assert!(capture.wait_for(1, SECOND), "no announcement");
+        let frame = &capture.frames()[0].bytes;
+        assert_eq!(frame[..6], craft::BROADCAST);
+        assert_eq!(
+            frame[6..12],
+            frame[22..28],
+            "the ARP and the Ethernet address agree"
+        );
+    }
+    drop(heard);
     world.finish(&[]);
 }
 

@@ -10,7 +10,7 @@ use vswitch_cli::lab::{Host, Topology};
 
 use super::ethtool;
 use super::traffic::{everything, tcp_both_ways, udp_echo, udp_segmented, upload};
-use super::world::{Setup, Times, World, world};
+use super::world::{Setup, World, world};
 
 /// Enough for many frames of 64 KiB, little enough for a moment.
 const BYTES: u64 = 6_000_001;
@@ -145,7 +145,7 @@ fn tunnel(world: &World) {
 }
 
 #[test]
-fn trap_17_a_tunnel_between_containers_is_carried_or_refused_by_name_never_corrupted() {
+fn trap_17_a_tunnel_between_containers_is_carried() {
     let world = world().start();
     tunnel(&world);
     let far = Ipv4Addr::new(172, 16, 9, 2);
@@ -158,6 +158,10 @@ fn trap_17_a_tunnel_between_containers_is_carried_or_refused_by_name_never_corru
     }
     udp_echo(world.c(1), world.c(2), far);
     tcp_both_ways(world.c(1), world.c(2), far, BYTES);
+    assert!(
+        mean_frame(&world, "veth1") > 1564,
+        "the sender cut them itself"
+    );
     world.finish(&[]);
 }
 
@@ -179,5 +183,5 @@ fn trap_17_a_tunnel_whose_sender_does_not_segment() {
         Amount::For(Duration::from_millis(300)),
     );
     tcp_both_ways(world.c(1), world.c(2), far, BYTES);
-    world.finish(&[("UNKNOWN_OFFLOAD", Times::Exactly(0))]);
+    world.finish(&[]);
 }
