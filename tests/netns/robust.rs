@@ -186,7 +186,7 @@ fn nonsense(
             };
             (craft::TCP, segment.bytes(&payload, craft::Checksum::Right))
         }
-        _ => (random.byte(), payload.clone()),
+        _ => (random.byte(), payload),
     };
     let packet = craft::Ipv4 {
         id: 7,

@@ -58,7 +58,7 @@ pub(super) fn udp_echo(client: &Host, server: &Host, ip: Ipv4Addr) {
         let pattern = Pattern::new(seed);
         let payload = pattern.at(0, size.max(1))[..size].to_vec();
         // A first datagram may teach the sender's kernel the path's MTU, and die of it.
-        let mut exchange = || udp::exchange(&socket, to, &payload, SECOND).unwrap();
+        let exchange = || udp::exchange(&socket, to, &payload, SECOND).unwrap();
         let back = exchange().or_else(exchange);
         let (back, from) = back.unwrap_or_else(|| panic!("no echo of {size} bytes from {to}"));
         assert_eq!(from, to);

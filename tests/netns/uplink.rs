@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use vswitch_cli::host::netlink::Netlink;
 use vswitch_cli::lab::Topology;

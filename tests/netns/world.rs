@@ -43,6 +43,9 @@ pub(super) enum Times {
 
 use Times::{Any, AtLeast, Exactly};
 
+/// Something done to the network before the program starts.
+type Preparation = Box<dyn Fn(&Topology)>;
+
 /// What a world shall be like.
 pub(super) struct Setup {
     plan: Plan,
@@ -54,7 +57,7 @@ pub(super) struct Setup {
     routed: bool,
     answers: bool,
     csum_errors: bool,
-    prepare: Vec<Box<dyn Fn(&Topology)>>,
+    prepare: Vec<Preparation>,
 }
 
 /// Two containers, a host port, an uplink with the host's address: the defaults.
