@@ -1,0 +1,3 @@
+//! The real program between real network namespaces.
+
+mod life;
