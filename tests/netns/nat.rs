@@ -95,6 +95,25 @@ fn a1_9_trap_23_hairpin_by_the_external_address() {
 }
 
 #[test]
+fn a1_8_the_default_filter_lets_in_only_those_spoken_to_by_hairpin_too() {
+    let world = world().start();
+    let outside = outside_socket(&world);
+    let [one, two] = [1, 2].map(|i| mapped(&world, i, &outside));
+    one.0.send_to(b"too early", two.1).unwrap();
+    assert_eq!(
+        udp::recv(&two.0, SILENCE).unwrap(),
+        None,
+        "it has not spoken to that one"
+    );
+    for (from, to) in [(&two, &one), (&one, &two), (&two, &one)] {
+        from.0.send_to(b"both have", to.1).unwrap();
+        let got = udp::recv(&to.0, SECOND).unwrap();
+        assert_eq!(got, Some((b"both have".to_vec(), from.1)));
+    }
+    world.finish(&[("NAT_UNSOLICITED", Exactly(1))]);
+}
+
+#[test]
 fn trap_18_fragments_through_the_translation_in_any_order() {
     let world = world().finished().start();
     for size in [4000, 9001, 60_000] {
