@@ -231,7 +231,11 @@ fn trap_19_traceroute_and_path_mtu_through_a_router() {
 fn trap_12_no_reply_waits_for_a_timer() {
     let world = world().start();
     // The same machine, as busy as it is now, without the switch in between.
-    let direct = world.ping_perfectly(world.h(), &Ping::to(Topology::OUTSIDE).count(100));
+    let direct = Ping {
+        id: Some(4242),
+        ..Ping::to(Topology::OUTSIDE).count(100)
+    };
+    let direct = world.ping_perfectly(world.h(), &direct);
     let direct = direct.rtts.median().unwrap();
     let gateway = world.net.gateway();
     for to in [world.ip(2), gateway, Topology::OUTSIDE] {
