@@ -230,22 +230,33 @@ fn trap_19_traceroute_and_path_mtu_through_a_router() {
 #[test]
 fn trap_12_no_reply_waits_for_a_timer() {
     let world = world().start();
+    // The same machine, as busy as it is now, without the switch in between.
+    let direct = Ping {
+        id: Some(4242),
+        ..Ping::to(Topology::OUTSIDE).count(100)
+    };
+    let direct = world.ping_perfectly(world.h(), &direct);
+    let direct = direct.rtts.median().unwrap();
     let gateway = world.net.gateway();
     for to in [world.ip(2), gateway, Topology::OUTSIDE] {
         let report = world.ping_perfectly(world.c(1), &Ping::to(to).count(100));
-        check_idle(&report.rtts, to);
+        check_idle(&report.rtts, to, direct);
     }
     let listener = tcp::listen(world.c(2), ANY).unwrap();
     let to = (world.ip(2), listener.local_addr().unwrap().port());
     let rtts = tcp::round_trips(world.c(1), to, &listener, 300, 64).unwrap();
-    check_idle(&rtts, world.ip(2));
+    check_idle(&rtts, world.ip(2), direct);
     world.finish(&[("HOST_TRAFFIC", Any)]);
 }
 
-/// A worker that polled by a timer would show its period: V3 rings 1 ms or more, ticks 100 ms.
-fn check_idle(rtts: &Rtts, to: Ipv4Addr) {
-    let median = rtts.median().unwrap();
-    assert!(median < Duration::from_millis(2), "{to}: median {median:?}");
-    let slow = rtts.percentile(95).unwrap();
-    assert!(slow < Duration::from_millis(60), "{to}: p95 {slow:?}");
+/// A worker that polled by a timer would show its period: a V3 ring's block 4 ms or more by
+/// default, a tick 100 ms.
+fn check_idle(rtts: &Rtts, to: Ipv4Addr, direct: Duration) {
+    let (median, limit) = (
+        rtts.median().unwrap(),
+        Duration::from_millis(3).max(direct * 10),
+    );
+    assert!(median < limit, "{to}: median {median:?}, direct {direct:?}");
+    let slow = rtts.percentile(90).unwrap();
+    assert!(slow < Duration::from_millis(90), "{to}: p90 {slow:?}");
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use vswitch_cli::host::netlink::Netlink;
 use vswitch_cli::lab::traffic::ping::Ping;
+use vswitch_cli::lab::traffic::snmp::Counters;
 use vswitch_cli::lab::traffic::tcp::Amount;
 use vswitch_cli::lab::{Host, Topology};
 
@@ -84,6 +85,17 @@ fn trap_16_segmented_datagrams_are_not_lost() {
     world.finish(&[]);
 }
 
+/// Ends a test with a container behind a TAP, whose kernel's counters began with it.
+fn finish_with_tap(world: World, tap: &Host) {
+    let counters = tap
+        .attempt(|| "read counters".to_owned(), Counters::read)
+        .unwrap();
+    for group in ["Tcp", "Udp", "Icmp"] {
+        assert_eq!(counters.get(group, "InCsumErrors"), Some(0), "{group}");
+    }
+    world.finish(&[]);
+}
+
 /// A third container behind a TAP that the switch made and that moved into its namespace.
 fn with_tap(setup: Setup) -> (World, Host) {
     let mut world = setup.args("--ports veth1,veth2,tap:t0").start();
@@ -115,7 +127,7 @@ fn a0_4_a0_5_a_container_behind_a_tap() {
     everything(world.c(1), &tap, TAP_IP, BYTES);
     everything(&tap, world.o(), Topology::OUTSIDE, BYTES);
     everything(world.h(), &tap, TAP_IP, BYTES);
-    world.finish(&[]);
+    finish_with_tap(world, &tap);
 }
 
 #[test]
@@ -124,7 +136,7 @@ fn a0_4_a0_5_a_tap_without_offloads() {
     ethtool::switch_off(&tap, "t0", ethtool::SENDER);
     everything(&tap, world.c(1), world.ip(1), BYTES);
     everything(&tap, world.o(), Topology::OUTSIDE, BYTES);
-    world.finish(&[]);
+    finish_with_tap(world, &tap);
 }
 
 /// A VXLAN tunnel between two containers, with 172.16.9.1 and .2 at its ends.

@@ -70,7 +70,16 @@ fn trap_13_a_burst_into_a_stopped_program_is_counted_to_the_frame() {
 
 #[test]
 fn trap_24_no_wake_is_missed_whatever_the_pauses() {
-    let world = world().args("--workers 2").start();
+    no_wake_is_missed("--workers 2");
+}
+
+#[test]
+fn trap_24_no_wake_is_missed_by_a_worker_that_never_spins() {
+    no_wake_is_missed("--workers 1 --busy-poll 0");
+}
+
+fn no_wake_is_missed(args: &str) {
+    let world = world().args(args).start();
     let pauses = [(world.c(1), world.ip(2)), (world.c(2), Topology::OUTSIDE)];
     thread::scope(|scope| {
         for (seed, (host, to)) in (0..).zip(pauses) {
