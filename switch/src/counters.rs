@@ -62,7 +62,7 @@ impl Default for PortCounters {
             received_bytes: Counter::default(),
             sent_frames: Counter::default(),
             sent_bytes: Counter::default(),
-            drops: std::array::from_fn(|_| Counter::default()),
+            drops: [const { Counter(AtomicU64::new(0)) }; DropReason::COUNT],
         }
     }
 }
@@ -222,10 +222,14 @@ impl WorkerCounters {
     pub fn add_to(&self, totals: &mut Totals) {
         self.totals.add_to(totals);
         for port in &self.ports {
-            for reason in DropReason::ALL {
+            for (counter, reason) in port.drops.iter().zip(DropReason::ALL) {
+                let count = counter.get();
+                if count == 0 {
+                    continue;
+                }
                 match reason.stage() {
-                    Stage::Ingress => totals.dropped_ingress += port.dropped(*reason),
-                    Stage::Egress => totals.dropped_egress += port.dropped(*reason),
+                    Stage::Ingress => totals.dropped_ingress += count,
+                    Stage::Egress => totals.dropped_egress += count,
                 }
             }
         }

@@ -32,7 +32,7 @@ pub const HANDOVER_FRAMES_MAX: usize = 512;
 /// Forwarding-table entries by default, as Open vSwitch's 8,192.
 pub const FDB_ENTRIES_DEFAULT: usize = 8192;
 
-/// Neighbours of the gateway: a /20 of containers per table of 4,096; Linux's `gc_thresh3` is 1,024.
+/// Neighbours of the gateway: a /20 of containers per table of 4,096 (Linux's `gc_thresh3`: 1,024).
 pub const NEIGHBOURS_MAX: usize = 4096;
 
 /// ICMP errors a worker may originate in a burst, and per second after it
@@ -40,3 +40,9 @@ pub const NEIGHBOURS_MAX: usize = 4096;
 pub const ICMP_ERRORS_BURST: u32 = 50;
 /// See [`ICMP_ERRORS_BURST`].
 pub const ICMP_ERRORS_PER_SECOND: u32 = 1000;
+
+/// ICMP errors one host is sent in a burst, and per second after it (`XRLIM_BURST_FACTOR` 6 in
+/// net/ipv4/inetpeer.c and `icmp_ratelimit` 1,000 ms).
+pub const ICMP_ERRORS_PER_PEER_BURST: u32 = 6;
+/// See [`ICMP_ERRORS_PER_PEER_BURST`].
+pub const ICMP_ERRORS_PER_PEER_SECOND: u32 = 1;

@@ -314,6 +314,11 @@ impl Switch {
         self.shared.fdb.forget_port(index);
     }
 
+    /// Tells all stations who the gateway is, by gratuitous ARP.
+    pub fn announce(&self) {
+        self.command(0, Command::Announce);
+    }
+
     /// Changes the view and hands it to every worker.
     pub fn update(&mut self, change: impl FnOnce(&mut View)) {
         change(&mut self.view);

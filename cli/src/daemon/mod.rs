@@ -5,17 +5,17 @@
 //! One thread owns all state, so nothing here is locked. It waits for four things:
 //!
 //! ```text
-//! requests   from the control server's thread     answered from tables and counters (answer)
-//! events     from the netlink thread               everything is read again, the view rebuilt (refresh)
-//! signals    from the signal thread                SIGHUP: reload; SIGINT, SIGTERM: stop
-//! ticks      twice a second                        watchdog, drop rates, what failed before
+//! requests   from the control server's thread   answered from tables and counters (answer)
+//! events     from the netlink thread            all is read again, the view rebuilt (refresh)
+//! signals    from the signal thread             SIGHUP: reload; SIGINT, SIGTERM: stop
+//! ticks      twice a second                     watchdog, drop rates, what failed before
 //! ```
 //!
 //! An event is only a hint that something changed: the daemon always reads the links, addresses and
 //! routes as they are now. So no order of events can lead it astray, and a burst costs one reading.
 //!
 //! Whatever it changes on the host is in the journal first ([`crate::host::journal`]) and undone by
-//! [`Daemon::stop`]; what a SIGKILL leaves is undone by the next start or `vswitch clean`.
+//! `Daemon::stop`; what a SIGKILL leaves is undone by the next start or `vswitch clean`.
 
 mod answer;
 mod check;

@@ -88,6 +88,7 @@ impl Daemon {
             self.open_host_port()?;
         }
         self.follow_addresses();
+        self.switch.announce();
         Ok(())
     }
 

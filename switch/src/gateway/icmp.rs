@@ -1,7 +1,7 @@
 //! ICMP as the gateway speaks it: echo replies in place, and errors it originates.
 //!
 //! Which packets may be answered with an error, and how much is quoted: RFC 1122 3.2.2 and
-//! RFC 1812 4.3.2. Errors are rate-limited per worker by a token bucket.
+//! RFC 1812 4.3.2. Errors are rate-limited per worker and per addressee, as Linux does.
 
 use std::net::Ipv4Addr;
 
@@ -9,7 +9,10 @@ use nat::wire::{Ipv4, Ipv4Header, protocol};
 use nat::{Nanos, checksum};
 
 use crate::ethernet;
-use crate::limits::{ICMP_ERRORS_BURST, ICMP_ERRORS_PER_SECOND};
+use crate::limits::{
+    ICMP_ERRORS_BURST, ICMP_ERRORS_PER_PEER_BURST, ICMP_ERRORS_PER_PEER_SECOND,
+    ICMP_ERRORS_PER_SECOND,
+};
 use crate::mac::Mac;
 
 /// Bytes of an ICMP header.
@@ -73,11 +76,11 @@ pub struct Way {
     pub source: Ipv4Addr,
 }
 
-/// Builds the error about `packet` (from its IPv4 header on) as a whole frame. `None` where none
-/// may be sent: about an ICMP error, a fragment that is not the first, or a source or destination
-/// that is no single host.
+/// Whom an error about `packet` (from its IPv4 header on) is sent to. `None` where none may be
+/// sent: about an ICMP error, a fragment that is not the first, or a source or destination that is
+/// no single host.
 #[must_use]
-pub fn error(packet: &[u8], error: Error, way: Way, id: u16) -> Option<Vec<u8>> {
+pub fn addressee(packet: &[u8]) -> Option<Ipv4Addr> {
     let ip = Ipv4::parse_quoted(packet).ok()?;
     if ip.fragment_offset() != 0 || !is_host(ip.src()) || !is_host(ip.dst()) {
         return None;
@@ -85,6 +88,14 @@ pub fn error(packet: &[u8], error: Error, way: Way, id: u16) -> Option<Vec<u8>> 
     if ip.protocol() == protocol::ICMP && !is_query(*ip.payload().first()?) {
         return None;
     }
+    Some(ip.src())
+}
+
+/// Builds the error about `packet` as a whole frame; `None` where it has no [`addressee`].
+#[must_use]
+pub fn error(packet: &[u8], error: Error, way: Way, id: u16) -> Option<Vec<u8>> {
+    let addressee = addressee(packet)?;
+    let ip = Ipv4::parse_quoted(packet).ok()?;
     // The packet may be the head of one that has been translated since: quote what is there.
     let quote_bytes = ip.total_len().min(QUOTE_BYTES_MAX).min(packet.len());
     let quote = packet.get(..quote_bytes)?;
@@ -102,7 +113,7 @@ pub fn error(packet: &[u8], error: Error, way: Way, id: u16) -> Option<Vec<u8>> 
         ttl: TTL,
         protocol: protocol::ICMP,
         src: way.source,
-        dst: ip.src(),
+        dst: addressee,
         ..Ipv4Header::default()
     };
     frame.extend_from_slice(&header.to_bytes());
@@ -160,41 +171,61 @@ pub fn turn_echo(packet: &mut [u8], header_bytes: usize) {
     message[2..4].copy_from_slice(&sum.to_be_bytes());
 }
 
-/// Bounds the errors one worker originates.
+/// Addressees whose errors are counted apart; two that share a place share a rate.
+const PEERS: usize = 1024;
+
+/// Bounds the errors one worker originates: in all, and to one host, so that a host that provokes
+/// errors as fast as it can does not cost the others theirs.
 #[derive(Debug)]
 pub struct Limiter {
-    tokens: u32,
-    refilled: Nanos,
+    all: Rate,
+    peers: [Rate; PEERS],
+}
+
+/// A token bucket as one number: the moment at which all tokens will be back (the "virtual
+/// scheduling" of ITU-T I.371). No rounding is lost from call to call.
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    full_at: Nanos,
+}
+
+impl Rate {
+    fn has_token(self, interval: Nanos, burst: u32, now: Nanos) -> bool {
+        self.full_at.saturating_sub(now).0 <= interval.0 * u64::from(burst - 1)
+    }
+
+    fn take(&mut self, interval: Nanos, now: Nanos) {
+        self.full_at = self.full_at.max(now).saturating_add(interval);
+    }
 }
 
 impl Limiter {
-    /// A full bucket.
+    const INTERVAL: Nanos = Nanos(1_000_000_000 / ICMP_ERRORS_PER_SECOND as u64);
+    const PEER_INTERVAL: Nanos = Nanos(1_000_000_000 / ICMP_ERRORS_PER_PEER_SECOND as u64);
+
+    /// All buckets full.
     #[must_use]
     pub const fn new(now: Nanos) -> Self {
         Self {
-            tokens: ICMP_ERRORS_BURST,
-            refilled: now,
+            all: Rate { full_at: now },
+            peers: [Rate { full_at: now }; PEERS],
         }
     }
 
-    /// Takes a token, if there is one.
-    pub fn admit(&mut self, now: Nanos) -> bool {
-        const NANOS_PER_TOKEN: u64 = 1_000_000_000 / ICMP_ERRORS_PER_SECOND as u64;
-        let new = now.0.saturating_sub(self.refilled.0) / NANOS_PER_TOKEN;
-        if new > 0 {
-            let tokens = u64::from(self.tokens).saturating_add(new);
-            self.tokens = u32::try_from(tokens)
-                .unwrap_or(u32::MAX)
-                .min(ICMP_ERRORS_BURST);
-            // Not `now`: the part of a token that has come already is kept.
-            self.refilled = Nanos(
-                self.refilled
-                    .0
-                    .saturating_add(new.saturating_mul(NANOS_PER_TOKEN)),
-            );
+    /// Takes a token for an error to `addressee`, if there is one.
+    pub fn admit(&mut self, addressee: Ipv4Addr, now: Nanos) -> bool {
+        // A multiplicative hash (Knuth 6.4): neighbours in an address range fall apart.
+        let hash = addressee.to_bits().wrapping_mul(0x9e37_79b1) >> (32 - PEERS.ilog2());
+        let place = usize::try_from(hash).unwrap_or(0);
+        let Some(peer) = self.peers.get_mut(place) else {
+            return false;
+        };
+        let admitted = self.all.has_token(Self::INTERVAL, ICMP_ERRORS_BURST, now)
+            && peer.has_token(Self::PEER_INTERVAL, ICMP_ERRORS_PER_PEER_BURST, now);
+        if admitted {
+            self.all.take(Self::INTERVAL, now);
+            peer.take(Self::PEER_INTERVAL, now);
         }
-        let admitted = self.tokens > 0;
-        self.tokens = self.tokens.saturating_sub(1);
         admitted
     }
 }
@@ -304,14 +335,25 @@ mod tests {
 
     #[test]
     fn d5_a_burst_and_then_the_rate() {
+        let host = |number: u64| Ipv4Addr::from_bits(0x0a00_0000 + u32::try_from(number).unwrap());
         let mut limiter = Limiter::new(Nanos(0));
-        let admitted = (0..1000).filter(|_| limiter.admit(Nanos(1))).count();
-        assert_eq!(admitted, 50);
-        assert!(!limiter.admit(Nanos(999_999)));
-        assert!(limiter.admit(Nanos(1_000_001)));
-        let admitted = (0..1000u64)
-            .filter(|ms| limiter.admit(Nanos((ms + 2) * 1_000_000)))
-            .count();
-        assert_eq!(admitted, 1000);
+        let admitted = (0..1000).filter(|n| limiter.admit(host(*n), Nanos(1)));
+        assert_eq!(admitted.count(), 50);
+        assert!(!limiter.admit(host(1), Nanos(999_999)));
+        assert!(limiter.admit(host(2000), Nanos(1_000_001)));
+        // Every 0.7 ms one more is asked for: the rate is met to the token.
+        let mut limiter = Limiter::new(Nanos(0));
+        let asked = (0..10_000u64).filter(|n| limiter.admit(host(*n), Nanos(n * 700_000)));
+        let admitted = u64::try_from(asked.count()).unwrap();
+        assert!((6_990..=7_050).contains(&admitted), "{admitted}");
+    }
+
+    #[test]
+    fn d5_one_host_does_not_use_up_the_others_errors() {
+        let (greedy, modest) = ([10, 9, 0, 2].into(), [10, 9, 0, 3].into());
+        let mut limiter = Limiter::new(Nanos(0));
+        let admitted = (0..10_000u64).filter(|n| limiter.admit(greedy, Nanos(n * 1_000_000)));
+        assert_eq!(admitted.count(), 6 + 9, "a burst of 6, then one a second");
+        assert!(limiter.admit(modest, Nanos::from_secs(10)));
     }
 }

@@ -51,10 +51,11 @@ use crate::neigh::Neighbours;
 use crate::port::PortIndex;
 use crate::verdict::{DropReason, Verdict};
 
-pub use arp::overheard;
+pub use arp::{announce, overheard};
+pub use local::for_host;
 pub use outside::{deliver_held, hairpinned, outside};
 pub use route::{Hop, ask};
-pub use translate::{released, sourced};
+pub use translate::{Released, released, sourced};
 
 /// Where a frame that the gateway made goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,8 +171,6 @@ struct Packet {
     dont_fragment: bool,
     /// A fragment, first or later.
     fragment: bool,
-    /// A fragment that has no transport header.
-    later_fragment: bool,
 }
 
 impl Packet {
@@ -193,7 +192,6 @@ impl Packet {
             header_bytes: ip.header_len(),
             dont_fragment: ip.dont_fragment(),
             fragment: ip.is_fragment(),
-            later_fragment: ip.fragment_offset() != 0,
         })
     }
 
@@ -249,7 +247,10 @@ fn tell_about(
     way: icmp::Way,
     error: icmp::Error,
 ) {
-    if !ctx.origin.limiter.admit(ctx.now) {
+    // Whom nothing may be told costs nobody else a token.
+    let admitted = icmp::addressee(packet)
+        .is_some_and(|addressee| ctx.origin.limiter.admit(addressee, ctx.now));
+    if !admitted {
         return;
     }
     let id = ctx.origin.ip_id;

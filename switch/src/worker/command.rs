@@ -6,6 +6,7 @@ use crossbeam_channel::Sender;
 use nat::{Nanos, Protocol, SessionView};
 
 use crate::config::View;
+use crate::gateway;
 use crate::port::{PortIndex, Rx};
 
 use super::{OwnRx, Worker, count_losses};
@@ -19,6 +20,8 @@ pub enum Command {
     Receive(PortIndex, Box<Rx>),
     /// Receive no more from this port; the half is closed and the answer sent.
     Release(PortIndex, Sender<()>),
+    /// Tell all stations who the gateway is.
+    Announce,
     /// Report the sessions.
     NatReport(Sender<NatReport>),
     /// Forget all sessions; the answer is how many there were.
@@ -52,6 +55,11 @@ impl Worker {
                     // Nobody waits for the answer any more: nothing is lost.
                     let _ = done.send(());
                 }
+                Command::Announce => {
+                    let (shared, view) = (&self.shared, &self.view);
+                    self.engine
+                        .with_context(shared, view, now, gateway::announce);
+                }
                 Command::NatReport(answer) => {
                     let _ = answer.send(self.nat_report(now));
                 }
@@ -72,12 +80,17 @@ impl Worker {
         {
             nat.set_external(uplink.address);
         }
+        // A port of the same index may come after one that is gone, and is another.
+        for (index, port) in (0..).zip(&view.ports) {
+            if port.is_none() {
+                self.engine.dispatcher.forget(PortIndex(index));
+            }
+        }
         self.view = view;
     }
 
     fn receive(&mut self, port: PortIndex, rx: Rx) {
         self.release(port);
-        self.engine.dispatcher.forget(port);
         self.ports.push(OwnRx {
             port,
             rx,
@@ -98,7 +111,9 @@ impl Worker {
         self.ports_changed = true;
     }
 
-    fn nat_report(&self, now: Nanos) -> NatReport {
+    /// The sessions of this worker's slice; empty without an uplink.
+    #[must_use]
+    pub fn nat_report(&self, now: Nanos) -> NatReport {
         self.engine.nat.as_ref().map_or_else(
             || NatReport {
                 now,
