@@ -54,12 +54,23 @@ impl Daemon {
         super::check::worker_of(spec, self.switch.workers())?;
         if let PortWord::Iface(device) = &spec.word {
             super::check::interface(device, self.gateway_cidr())?;
-            let link = self.link(device)?;
-            let same = |port: &&super::ports::Port| port.link.index == link.index;
-            if let Some(port) = self.ports.iter().find(same) {
-                let why = format!("is the same interface as port {}", port.device());
-                let fix = format!("vswitch port del {}", port.device());
-                return Err(CliError::failed(device, why, fix));
+            // By another of its names, it may be one already.
+            let index = self.link(device)?.index;
+            let ports = self
+                .ports
+                .iter()
+                .map(|port| (port.link.index, port.device()));
+            let uplink = self
+                .uplink
+                .iter()
+                .map(|u| (u.link.index, u.device.as_str()));
+            if let Some((_, name)) = ports.chain(uplink).find(|(other, _)| *other == index) {
+                let why = format!("is the same interface as {name}, which is a port already");
+                return Err(CliError::failed(
+                    device,
+                    why,
+                    format!("vswitch port del {name}"),
+                ));
             }
         }
         self.open_port(spec)

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use vswitch_cli::host::netlink::Netlink;
@@ -38,15 +39,36 @@ pub(super) struct Ended {
 }
 
 impl Bed {
-    /// That many containers, behind `veth1`, `veth2`, ...
-    pub(super) fn new(containers: u8) -> Self {
+    /// That many containers, behind `veth1`, `veth2`, ...; `None`, with a printed reason, where the
+    /// kernel has no namespaces, veths or TAPs for us.
+    pub(super) fn new(containers: u8) -> Option<Self> {
+        let test = thread::current();
+        let skip = |why: &str| println!("SKIPPED {}: {why}", test.name().unwrap_or("a test"));
+        if !Path::new("/dev/net/tun").exists() {
+            skip("no /dev/net/tun");
+            return None;
+        }
         let plan = Plan {
             containers,
             ..Plan::default()
         };
-        Self {
-            net: Topology::build(Lab::new("life"), plan).unwrap(),
-            run_dir: empty_dir(),
+        match Topology::build(Lab::new("life"), plan) {
+            Ok(net) => Some(Self {
+                net,
+                run_dir: empty_dir(),
+            }),
+            Err(err) => {
+                let missing = [
+                    Errno::EPERM,
+                    Errno::EACCES,
+                    Errno::EOPNOTSUPP,
+                    Errno::ENOSYS,
+                ];
+                let is_missing = err.errno().is_some_and(|errno| missing.contains(&errno));
+                assert!(is_missing, "{err}");
+                skip(&err.to_string());
+                None
+            }
         }
     }
 

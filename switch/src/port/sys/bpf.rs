@@ -322,5 +322,7 @@ mod tests {
         assert!(attached_to(program.as_fd()).is_err());
         let err = attach_tcx_ingress(program.as_fd(), 0x7fff_fff0).unwrap_err();
         assert_eq!(err.raw_os_error(), Some(libc::ENODEV));
+        let err = tcx_ingress_programs(0x7fff_fff0).unwrap_err();
+        assert_eq!(err.raw_os_error(), Some(libc::ENODEV));
     }
 }
