@@ -128,7 +128,7 @@ fn b_17_between_members_of_different_mtu_the_gateway_tells() {
     let mut world = world((1500, 1500));
     let small = world.wires[1].index.index();
     world.update(|view| view.ports[small].as_mut().unwrap().mtu = 1000);
-    world.host(1).mtu = 1000;
+    world.host(1).set_mtu(1000);
     let ip = Ip {
         dont_fragment: true,
         ..Ip::new(member_ip(0), member_ip(1))
@@ -258,7 +258,7 @@ fn a_port_that_refuses_offloads_serves_streams() {
     let mut world = refusing(1400);
     for place in 0..3 {
         world.host(place).flavour = Flavour::Gso;
-        world.host(place).mtu = 1400;
+        world.host(place).set_mtu(1400);
     }
     world.outside(O1).flavour = Flavour::Gso;
     let data: Vec<u8> = (0..=250).cycle().take(50_000).collect();

@@ -16,10 +16,13 @@
 )]
 
 mod egress;
+mod fuzz;
 mod gateway;
 mod host;
 mod l2;
+mod model;
 mod nat;
 mod packet;
+mod seeded;
 mod stream;
 mod world;

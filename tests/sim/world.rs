@@ -272,7 +272,7 @@ impl World {
         let place = self.add_port(Role::Member, self.setup.mtu.0, self.setup.offloads);
         let seed = self.random.next_u64();
         let mut host = Host::new(member_mac(number), member_ip(number), Some(GATEWAY), seed);
-        host.mtu = usize::try_from(self.setup.mtu.0).unwrap();
+        host.set_mtu(self.setup.mtu.0);
         self.wires[place].hosts.push(host);
         place
     }
@@ -284,7 +284,7 @@ impl World {
             let mac = Mac::local(0xee00 + number);
             let back = routed.then_some(EXTERNAL);
             let mut host = Host::new(mac, address, back, self.random.next_u64());
-            host.mtu = usize::try_from(self.setup.mtu.1).unwrap();
+            host.set_mtu(self.setup.mtu.1);
             if address == ROUTER {
                 host.addresses.push(FAR);
             }

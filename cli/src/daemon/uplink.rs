@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use nat::owner_of;
 use switch::config::{NetworkIndex, PortView, Role, Route, UplinkView};
 use switch::mac::Mac;
+use switch::neigh::Link as NeighLink;
 use switch::port::{Egress, Fanout, PacketOptions, PacketRx, PortIndex, Rx, steer};
 
 use crate::config::Cidr;
@@ -228,9 +229,12 @@ impl Daemon {
         uplink.state = OperState::NotPresent;
         uplink.guard = None;
         let text = format!("{}  gone; waiting for it", uplink.device);
-        // An index of no device: the one that comes back has another.
+        // An index of no device: whatever comes back, our rings on it are closed.
         uplink.link.index = 0;
         self.set_port_up(index, false, None);
+        self.switch.stop_receiving(index);
+        // Another cable, other neighbours.
+        self.switch.neighbours().flush(Some(NeighLink::Uplink));
         self.say(&text);
     }
 
