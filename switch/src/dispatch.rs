@@ -327,8 +327,7 @@ impl<'b, 'd> Copies<'b, 'd> {
         self.count_copy();
         let refuses = self.dispatcher.refuses_offload.get(egress.index());
         // A tunnel's inner segmentation is nothing the kernel could do after us.
-        let refuses =
-            shape.tunnel || (refuses.is_some_and(Cell::get) && frame_has_offload(frame));
+        let refuses = shape.tunnel || (refuses.is_some_and(Cell::get) && frame_has_offload(frame));
         let slow = &mut self.dispatcher.slow;
         match shape.way(port, refuses) {
             Way::Refused(reason) => self.counters.port(egress).drop_frames(reason, 1),
