@@ -3,6 +3,7 @@
 //! With `VSWITCH_BLESS=1` in the environment the outputs are written into it instead.
 #![expect(
     clippy::unwrap_used,
+    clippy::print_stdout,
     reason = "a helper of a test may fail as a test does"
 )]
 

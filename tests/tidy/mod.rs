@@ -1,5 +1,9 @@
 //! Style as a test: what a reader of this code may rely on. A rule is here if it is mechanical and
 //! a review would miss its breach. All breaches are named at once, as `file:line: what`.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test may fail as a test does"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
