@@ -445,8 +445,7 @@ const SCTP_CSUM_OFFSET: u16 = 8;
 fn seal(frame: &mut Frame<'_>) -> Result<(), gso::Refusal> {
     let csum = frame.offload.csum;
     if let Csum::Partial { start, offset } = csum {
-        // Checked here for all kernels behind all ports: a TAP's reader writes what it likes.
-        if usize::from(start) + usize::from(offset) + 2 > frame.len() {
+        if !gso::csum_is_placed(frame.bytes(), start, offset) {
             return Err(gso::Refusal::Checksum);
         }
         if offset == SCTP_CSUM_OFFSET {

@@ -47,10 +47,13 @@ pub use fragment::Fragments;
 
 use nat::checksum;
 
+use crate::ethernet::ARP as TYPE_ARP;
 use crate::frame::{Csum, Gso, Offload, VNET_HEADER_BYTES};
 use crate::limits::FRAME_BYTES_MAX;
 use crc32c::Crc32c;
-use layout::{Ip, Layout, SCTP, TCP, UDP, ethernet, put, put16, sum};
+use layout::{
+    IPV6_BYTES, Ip, Layout, SCTP, TCP, TYPE_IPV4, TYPE_IPV6, UDP, ethernet, put, put16, sum,
+};
 use tunnel::Layers;
 
 /// Segments one fill of a buffer makes at most: 64 KiB in pieces of 536 bytes are 123.
@@ -226,6 +229,24 @@ fn complete_sctp(
     let crc = Crc32c::new().add(covered).finish();
     put(bytes, field, &crc.to_le_bytes());
     Ok(Csum::Complete)
+}
+
+/// Whether a partial checksum lies where one can be: behind the headers that decide where the frame
+/// goes and who it is from, and inside of the frame. A TAP's reader writes into the virtio-net
+/// header what it likes; carried out at the egress, a "checksum" at its source address would change
+/// that after it was checked.
+#[must_use]
+#[inline]
+pub fn csum_is_placed(bytes: &[u8], start: u16, offset: u16) -> bool {
+    let (start, offset) = (usize::from(start), usize::from(offset));
+    let first = match ethernet(bytes) {
+        Some((l3, TYPE_IPV4)) => l3 + usize::from(bytes.get(l3).map_or(0, |b| b & 0x0f)) * 4,
+        Some((l3, TYPE_IPV6)) => l3 + IPV6_BYTES,
+        Some((_, TYPE_ARP)) | None => return false,
+        // Something else may have a transport header somewhere: MPLS, PPPoE.
+        Some((l3, _)) => l3,
+    };
+    start >= first && start + offset + 2 <= bytes.len()
 }
 
 /// Length of all headers of a frame to be cut, from Ethernet to the end of TCP or UDP, for

@@ -299,6 +299,15 @@ fn what_nobody_can_finish_is_dropped_by_name() {
             csum: partial(100, 8),
             gso: Gso::None,
         },
+        // Over the source address, and over the Ethernet header's.
+        Offload {
+            csum: partial(26, 0),
+            gso: Gso::None,
+        },
+        Offload {
+            csum: partial(0, 6),
+            gso: Gso::None,
+        },
         Offload {
             gso: Gso::Udp { size: 1000 },
             ..right
@@ -319,4 +328,15 @@ fn what_nobody_can_finish_is_dropped_by_name() {
         assert_eq!(counted, "received=1 UNKNOWN_OFFLOAD=1", "{offload:?}");
     }
     assert_eq!(packet[9], TCP);
+    // An ARP packet has no checksum at all.
+    let claim = packet::arp(
+        2,
+        (member_mac(0), member_ip(0)),
+        (member_mac(1), member_ip(1)),
+    );
+    let bytes = ethernet(member_mac(1), member_mac(0), 0x0806, &claim);
+    let csum = partial(28, 0);
+    let gso = Gso::None;
+    let counted = world.counted(|w| assert!(w.send(0, &bytes, Offload { csum, gso })));
+    assert_eq!(counted, "received=1 UNKNOWN_OFFLOAD=1");
 }

@@ -417,3 +417,17 @@ fn a_port_that_is_down_costs_only_its_own_copies() {
     let counted = sent(&mut world, 0, &frame(0, member_mac(1)));
     assert_eq!(counted, "received=1 forwarded=1 copies=1 sent=1");
 }
+
+#[test]
+fn a_full_port_drops_and_counts_what_it_cannot_take() {
+    let mut world = world(2);
+    for _ in 0..1100 {
+        assert!(world.send(0, &frame(0, member_mac(1)), PLAIN));
+        // The switch works, the receiver does not.
+        world.workers[0].poll_once(world.now);
+    }
+    assert_eq!(world.drops().get("EGRESS_FULL"), Some(&(1100 - 1024)));
+    world.run();
+    assert_eq!(world.taken(1).len(), 1024);
+    world.check();
+}

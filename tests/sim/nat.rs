@@ -557,3 +557,30 @@ fn b_18_padding_behind_a_packet_is_no_part_of_it() {
     assert_eq!(inbox(&mut world, O1).pop().unwrap().body(), b"x");
     world.check();
 }
+
+#[test]
+fn a_full_hand_over_queue_drops_and_counts() {
+    let mut world = World::new(Setup {
+        workers: 2,
+        steering: Steering::Wrong,
+        ..Setup::default()
+    });
+    world.greet();
+    world.host(0).udp(O1, (5000, 9), b"open");
+    world.settle();
+    let port = external(&world, (member_ip(0), 5000));
+    let (packet, offload) = Ip::new(O1, EXTERNAL).udp((9, port), b"in", Sum::Full);
+    let mac = world.outside(O1).mac;
+    let bytes = super::packet::ethernet(super::world::UPLINK_MAC, mac, 0x0800, &packet);
+    let uplink = world.place(Role::Uplink);
+    for _ in 0..600 {
+        assert!(world.send(uplink, &bytes, offload));
+        // The owner of the session, worker 0, is stuck; the other goes on.
+        world.workers[1].poll_once(world.now);
+    }
+    assert_eq!(world.drops().get("HANDOVER_FULL"), Some(&(600 - 512)));
+    world.clear();
+    world.run();
+    assert_eq!(world.host(0).inbox.len(), 512);
+    world.check();
+}

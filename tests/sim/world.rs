@@ -102,8 +102,8 @@ pub(super) struct Wire {
     /// Frames the switch sent here, until taken by [`World::taken`].
     seen: Vec<OwnedFrame>,
     /// Frames the cable took from the hosts and from the switch.
-    sent: u64,
-    delivered: u64,
+    pub(super) sent: u64,
+    pub(super) delivered: u64,
 }
 
 pub(super) struct World {

@@ -14,14 +14,14 @@ pub(super) const SCTP: u8 = 132;
 const ETHERNET_BYTES: usize = 14;
 const TAG_BYTES: usize = 4;
 const TAGS_MAX: usize = 2;
-const TYPE_IPV4: u16 = 0x0800;
-const TYPE_IPV6: u16 = 0x86dd;
+pub(super) const TYPE_IPV4: u16 = 0x0800;
+pub(super) const TYPE_IPV6: u16 = 0x86dd;
 const TYPE_VLAN: u16 = 0x8100;
 const TYPE_SERVICE_VLAN: u16 = 0x88a8;
 
 const IPV4_BYTES_MIN: usize = 20;
 const IPV4_FRAGMENT: u16 = 0x3fff; // more fragments, and the offset
-const IPV6_BYTES: usize = 40;
+pub(super) const IPV6_BYTES: usize = 40;
 const TCP_BYTES_MIN: usize = 20;
 const UDP_BYTES: usize = 8;
 
