@@ -45,6 +45,9 @@ pub const STATIC_ENTRIES_MAX: usize = PORTS_MAX;
 
 /// How often an operation takes up a race that it lost to another worker.
 const ATTEMPTS: usize = 8;
+/// The same for a static entry, which only the control plane adds: it can wait for a worker that
+/// lost its processor half-way, as a frame cannot.
+const STATIC_ATTEMPTS: usize = 10_000;
 
 const STATIC: u64 = 1 << 16;
 
@@ -300,7 +303,7 @@ impl Fdb {
             return Err(StaticFull);
         }
         let value = u64::from(port.0) | STATIC;
-        for _ in 0..ATTEMPTS {
+        for _ in 0..STATIC_ATTEMPTS {
             if let Some(mut entry) = self.table.get(key) {
                 let before = Place::of(&entry);
                 if self.table.set_value(&mut entry, value) {
@@ -308,11 +311,13 @@ impl Fdb {
                     self.uncount(before);
                     return Ok(());
                 }
+                std::thread::yield_now();
                 continue;
             }
             match self.table.insert(key, value, seconds(now), 0) {
                 Insert::Done => return Ok(()),
-                Insert::Present => {}
+                // A worker claimed the key and was interrupted before it told the value.
+                Insert::Present => std::thread::yield_now(),
                 Insert::Full => {
                     let rival = self.table.rivals(key).find(|e| !Place::of(e).is_static);
                     if let Some(rival) = rival {
