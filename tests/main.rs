@@ -2,4 +2,6 @@
 
 mod cli;
 mod netns;
+mod readme;
 mod sim;
+mod tidy;

@@ -3,7 +3,7 @@
 //! Copies of a batch go out in few system calls: all that need nothing done are lent to
 //! [`Tx::send`] straight out of the ring. A copy that must be cut first (a routed packet that
 //! needs fragments, an egress that refuses an offload) takes the slow way, one at a time, through
-//! a buffer of its own.
+//! a buffer of its own; and so do those behind it to the same port, to keep their order.
 
 use std::cell::Cell;
 
@@ -28,9 +28,20 @@ pub struct Dispatcher {
     tx: Tx,
     outcomes: Vec<SendOutcome>,
     segments: SegmentBuffer,
-    slow: Vec<(usize, PortIndex)>,
+    slow: Vec<Slow>,
     /// Ports whose kernel refused a frame's offload once: frames are cut for them from then on.
     refuses_offload: Box<[Cell<bool>]>,
+}
+
+/// A copy that is sent by itself, after the others of its batch.
+#[derive(Debug, Clone, Copy)]
+struct Slow {
+    /// The frame's place in its batch.
+    index: usize,
+    egress: PortIndex,
+    way: Way,
+    /// The kernel refused it as it is.
+    refused: bool,
 }
 
 /// How a copy has to go out.
@@ -38,7 +49,7 @@ pub struct Dispatcher {
 enum Way {
     /// As it is.
     Plain,
-    /// Fragmented or segmented first.
+    /// Its checksum finished, segmented or fragmented first.
     Cut,
     /// Not at all.
     Refused(DropReason),
@@ -119,40 +130,80 @@ impl Dispatcher {
     }
 
     fn send_slow(&mut self, view: &View, counters: &WorkerCounters, batch: &Batch<'_>) {
-        let slow = std::mem::take(&mut self.slow);
-        for (index, egress) in &slow {
-            if let (Some(frame), Some(port)) = (batch.get(*index), view.port(*egress)) {
-                self.send_cut(counters, frame, *egress, port);
+        let mut slow = std::mem::take(&mut self.slow);
+        for copy in slow.drain(..) {
+            if let (Some(frame), Some(port)) = (batch.get(copy.index), view.port(copy.egress)) {
+                self.send_alone(counters, frame, copy, port);
             }
         }
         self.slow = slow;
     }
 
-    /// Cuts one copy to the egress's size and sends the pieces. The copy is counted already; each
-    /// piece after the first counts as one more.
+    fn send_alone(
+        &mut self,
+        counters: &WorkerCounters,
+        frame: &Frame<'_>,
+        copy: Slow,
+        port: &PortView,
+    ) {
+        let egress = copy.egress;
+        let mut refused = copy.refused;
+        if copy.way == Way::Plain && !refused {
+            let outcome = self.send_one(frame.sealed(), port);
+            if outcome != SendOutcome::Offload {
+                settle(counters, egress, frame.sealed().len(), outcome);
+                return;
+            }
+            refused = true;
+        }
+        let Ok(pieces) = self.send_cut(counters, frame, (egress, port)) else {
+            let counters = counters.port(egress);
+            counters.drop_frames(DropReason::EgressOffload, 1);
+            return;
+        };
+        // The copy is counted already; each piece after the first counts as one more.
+        counters.totals.copies.add(pieces.saturating_sub(1));
+        // Only what can be done here is held against the port: a frame whose offload nobody can
+        // carry out says nothing about it.
+        if refused && let Some(refuses) = self.refuses_offload.get(egress.index()) {
+            refuses.set(true);
+        }
+    }
+
+    /// Finishes one copy, cuts it to the egress's size, sends the pieces and returns their number.
     fn send_cut(
         &mut self,
         counters: &WorkerCounters,
         frame: &Frame<'_>,
-        egress: PortIndex,
-        port: &PortView,
-    ) {
-        let mtu = usize::try_from(port.mtu).unwrap_or(usize::MAX);
-        let sent = if frame.offload.gso == Gso::None {
-            self.send_fragments(counters, frame, mtu, (egress, port))
-        } else {
-            self.send_segments(counters, frame, mtu, (egress, port))
-        };
-        match sent {
-            Ok(pieces) => counters.totals.copies.add(pieces.saturating_sub(1)),
-            Err(_) => counters
-                .port(egress)
-                .drop_frames(DropReason::EgressOffload, 1),
+        to: (PortIndex, &PortView),
+    ) -> Result<u64, gso::Refusal> {
+        let mtu = usize::try_from(to.1.mtu).unwrap_or(usize::MAX);
+        if frame.offload.gso != Gso::None {
+            return self.send_segments(counters, frame, mtu, to);
         }
+        // In memory of its own, since other copies of the frame go out as they are.
+        let mut owned = frame.to_owned();
+        let mut whole = owned.borrow();
+        let csum = whole.offload.csum;
+        whole.offload.csum = gso::complete(whole.bytes_mut(), csum)?;
+        if gso::wire_len_max(whole.bytes(), whole.offload) > mtu {
+            return self.send_fragments(counters, &whole, mtu, to);
+        }
+        whole.seal(0);
+        let outcome = self.send_one(whole.sealed(), to.1);
+        settle(counters, to.0, whole.sealed().len(), outcome);
+        Ok(1)
     }
 
-    /// Finishes the checksum, and fragments what is longer than `mtu`. In memory of its own, since
-    /// other copies of the frame go out as they are.
+    fn send_one(&mut self, sealed: &[u8], port: &PortView) -> SendOutcome {
+        let egress = &port.egress;
+        self.outcomes.clear();
+        self.tx
+            .send(&[Outgoing { sealed, egress }], &mut self.outcomes);
+        // One frame in, one outcome out.
+        self.outcomes.first().copied().unwrap_or(SendOutcome::Gone)
+    }
+
     fn send_fragments(
         &mut self,
         counters: &WorkerCounters,
@@ -160,12 +211,8 @@ impl Dispatcher {
         mtu: usize,
         to: (PortIndex, &PortView),
     ) -> Result<u64, gso::Refusal> {
-        let mut owned = frame.to_owned();
-        let mut whole = owned.borrow();
-        let csum = whole.offload.csum;
-        whole.offload.csum = gso::complete(whole.bytes_mut(), csum)?;
         let mut pieces = 0;
-        let mut fragments = gso::Fragments::new(whole.bytes(), whole.offload, mtu)?;
+        let mut fragments = gso::Fragments::new(frame.bytes(), frame.offload, mtu)?;
         while fragments.fill(&mut self.segments) {
             pieces += self.send_pieces(counters, to);
         }
@@ -279,11 +326,20 @@ impl<'b, 'd> Copies<'b, 'd> {
     ) {
         self.count_copy();
         let refuses = self.dispatcher.refuses_offload.get(egress.index());
-        match shape.way(
-            port,
-            shape.tunnel || refuses.is_some_and(Cell::get) && frame_has_offload(frame),
-        ) {
-            Way::Plain => {
+        // A tunnel's inner segmentation is nothing the kernel could do after us.
+        let refuses = shape.tunnel || (refuses.is_some_and(Cell::get) && frame_has_offload(frame));
+        let slow = &mut self.dispatcher.slow;
+        match shape.way(port, refuses) {
+            Way::Refused(reason) => self.counters.port(egress).drop_frames(reason, 1),
+            way if way == Way::Cut || slow.iter().any(|copy| copy.egress == egress) => {
+                slow.push(Slow {
+                    index,
+                    egress,
+                    way,
+                    refused: false,
+                });
+            }
+            Way::Plain | Way::Cut => {
                 self.outgoing.push(Outgoing {
                     sealed: frame.sealed(),
                     egress: &port.egress,
@@ -293,8 +349,6 @@ impl<'b, 'd> Copies<'b, 'd> {
                     self.flush();
                 }
             }
-            Way::Cut => self.dispatcher.slow.push((index, egress)),
-            Way::Refused(reason) => self.counters.port(egress).drop_frames(reason, 1),
         }
     }
 
@@ -312,11 +366,7 @@ impl<'b, 'd> Copies<'b, 'd> {
             return;
         }
         let Dispatcher {
-            tx,
-            outcomes,
-            slow,
-            refuses_offload,
-            ..
+            tx, outcomes, slow, ..
         } = &mut *self.dispatcher;
         outcomes.clear();
         tx.send(&self.outgoing, outcomes);
@@ -325,10 +375,12 @@ impl<'b, 'd> Copies<'b, 'd> {
             // Stricter kernels refuse a header that an older one took: cut it here, now and for
             // this port's later frames.
             if *outcome == SendOutcome::Offload && !self.originated {
-                if let Some(refuses) = refuses_offload.get(egress.index()) {
-                    refuses.set(true);
-                }
-                slow.push((*index, *egress));
+                slow.push(Slow {
+                    index: *index,
+                    egress: *egress,
+                    way: Way::Plain,
+                    refused: true,
+                });
             } else {
                 settle(self.counters, *egress, outgoing.sealed.len(), *outcome);
             }
@@ -391,17 +443,17 @@ pub fn finish(batch: &mut Batch<'_>, verdicts: &mut Verdicts) {
 const SCTP_CSUM_OFFSET: u16 = 8;
 
 fn seal(frame: &mut Frame<'_>) -> Result<(), gso::Refusal> {
-    if matches!(
-        frame.offload.csum,
-        Csum::Partial {
-            offset: SCTP_CSUM_OFFSET,
-            ..
+    let csum = frame.offload.csum;
+    if let Csum::Partial { start, offset } = csum {
+        // Checked here for all kernels behind all ports: a TAP's reader writes what it likes.
+        if usize::from(start) + usize::from(offset) + 2 > frame.len() {
+            return Err(gso::Refusal::Checksum);
         }
-    ) {
-        // CRC32c is not a sum that the virtio-net header can ask for: a network card would write a
-        // 16-bit one.
-        let csum = frame.offload.csum;
-        frame.offload.csum = gso::complete(frame.bytes_mut(), csum)?;
+        if offset == SCTP_CSUM_OFFSET {
+            // CRC32c is not a sum that the virtio-net header can ask for: a network card would
+            // write a 16-bit one.
+            frame.offload.csum = gso::complete(frame.bytes_mut(), csum)?;
+        }
     }
     let header_bytes = match frame.offload.gso {
         Gso::None => 0,

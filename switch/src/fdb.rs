@@ -45,9 +45,8 @@ pub const STATIC_ENTRIES_MAX: usize = PORTS_MAX;
 
 /// How often an operation takes up a race that it lost to another worker.
 const ATTEMPTS: usize = 8;
-/// The same for a static entry, which only the control plane adds: it can wait for a worker that
-/// lost its processor half-way, as a frame cannot.
-const STATIC_ATTEMPTS: usize = 10_000;
+/// The same for the operator, who waits for a worker that was stopped between claim and publish.
+const ATTEMPTS_PATIENT: usize = 1024;
 
 const STATIC: u64 = 1 << 16;
 
@@ -303,7 +302,7 @@ impl Fdb {
             return Err(StaticFull);
         }
         let value = u64::from(port.0) | STATIC;
-        for _ in 0..STATIC_ATTEMPTS {
+        for _ in 0..ATTEMPTS_PATIENT {
             if let Some(mut entry) = self.table.get(key) {
                 let before = Place::of(&entry);
                 if self.table.set_value(&mut entry, value) {
@@ -311,12 +310,10 @@ impl Fdb {
                     self.uncount(before);
                     return Ok(());
                 }
-                std::thread::yield_now();
                 continue;
             }
             match self.table.insert(key, value, seconds(now), 0) {
                 Insert::Done => return Ok(()),
-                // A worker claimed the key and was interrupted before it told the value.
                 Insert::Present => std::thread::yield_now(),
                 Insert::Full => {
                     let rival = self.table.rivals(key).find(|e| !Place::of(e).is_static);

@@ -169,6 +169,8 @@ pub enum Stage {
     Hairpinned,
     /// Its destination is translated to a member's; only that member's place is still to be found.
     Translated,
+    /// A fragment from a member to the host itself, which waited for the first one.
+    ForHost,
 }
 
 /// One Ethernet frame in memory lent by a ring, with room in front.

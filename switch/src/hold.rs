@@ -43,6 +43,12 @@ impl Hold {
         self.frames
     }
 
+    /// True if frames wait for `hop`, so that another to it goes behind them.
+    #[must_use]
+    pub fn waits_for(&self, hop: Hop) -> bool {
+        self.queues.iter().any(|queue| queue.hop == hop)
+    }
+
     /// Copies `frame` to wait for `hop`. False where its queue, or all of them, are full.
     pub fn push(&mut self, hop: Hop, frame: &Frame<'_>, now: Nanos) -> bool {
         if self.frames >= HELD_FRAMES_MAX {
@@ -73,7 +79,7 @@ impl Hold {
     }
 
     /// Takes out the frames of one next hop of which `settled` says that the waiting is over:
-    /// it answered, or was given up. One that has waited for [`WAIT_MAX`] is taken in any case: its
+    /// it answered, or was given up. One that has waited for `WAIT_MAX` is taken in any case: its
     /// entry may have been displaced by others.
     pub fn take(
         &mut self,

@@ -26,6 +26,7 @@ fn decide(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
         Stage::Sourced => gateway::sourced(ctx, frame),
         Stage::Hairpinned => gateway::hairpinned(ctx, frame),
         Stage::Translated => gateway::deliver_held(ctx, frame),
+        Stage::ForHost => gateway::for_host(ctx, frame),
     }
 }
 

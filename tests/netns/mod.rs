@@ -26,6 +26,7 @@ mod ethtool;
 mod frames;
 mod gateway;
 mod host;
+mod life;
 mod nat;
 mod offload;
 mod robust;

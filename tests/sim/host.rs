@@ -43,6 +43,8 @@ pub(super) struct Host {
     pub(super) prefix: u8,
     pub(super) router: Option<Ipv4Addr>,
     pub(super) mtu: usize,
+    /// The longest segment of a stream, headers included.
+    pub(super) segment_mtu: usize,
     pub(super) flavour: Flavour,
     /// It neither asks nor answers ARP or anything else.
     pub(super) mute: bool,
@@ -67,6 +69,7 @@ impl Host {
             prefix: 24,
             router,
             mtu: 1500,
+            segment_mtu: 1500,
             flavour: Flavour::Plain,
             mute: false,
             neighbours: BTreeMap::new(),
@@ -78,8 +81,15 @@ impl Host {
             streams: Vec::new(),
             listening: BTreeMap::new(),
             random: Random::new(seed),
-            next_id: 1,
+            // Apart from the other hosts': behind one address they would be mistaken for each
+            // other's fragments (A5-4).
+            next_id: u16::from(address.octets()[3]).wrapping_mul(4096),
         }
+    }
+
+    pub(super) fn set_mtu(&mut self, mtu: u32) {
+        self.mtu = usize::try_from(mtu).unwrap();
+        self.segment_mtu = self.mtu;
     }
 
     pub(super) fn address(&self) -> Ipv4Addr {
@@ -147,7 +157,7 @@ impl Host {
     }
 
     fn open(&mut self, local: (Ipv4Addr, u16), remote: (Ipv4Addr, u16), data: Vec<u8>) {
-        let segment = self.mtu - 40;
+        let segment = self.segment_mtu - 40;
         let burst = match self.flavour {
             Flavour::Plain | Flavour::Partial => segment,
             Flavour::Gso => segment * (2 + usize::try_from(self.random.below(6)).unwrap()),
@@ -208,7 +218,7 @@ impl Host {
             ..self.header(dst)
         };
         let (packet, mut offload) = ip.tcp(segment.tcp, &segment.payload, self.sum());
-        let mss = self.mtu - 40;
+        let mss = self.segment_mtu - 40;
         if segment.payload.len() > mss {
             offload.gso = Gso::Tcp4 {
                 mss: u16::try_from(mss).unwrap(),

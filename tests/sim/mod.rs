@@ -15,9 +15,14 @@
     reason = "a helper of a test may fail as a test does"
 )]
 
+mod egress;
+mod fuzz;
 mod gateway;
 mod host;
 mod l2;
+mod model;
+mod nat;
 mod packet;
+mod seeded;
 mod stream;
 mod world;

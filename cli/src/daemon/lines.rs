@@ -103,7 +103,11 @@ impl Daemon {
                     || "not held off".to_owned(),
                     |guard| format!("held off ({})", guard.rung()),
                 );
-                format!("  NAT ports {ports}, host's stack {held}")
+                let warning = guard
+                    .as_ref()
+                    .and_then(|guard| guard.warning())
+                    .map_or_else(String::new, |text| format!(" ({text})"));
+                format!("  NAT ports {ports}, host's stack {held}{warning}")
             }
         };
         let own = if self.settings.uplink_address.is_some() {

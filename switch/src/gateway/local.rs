@@ -31,7 +31,8 @@ pub(super) fn echo(frame: &mut Frame<'_>, packet: Packet, way: icmp::Way) -> Ver
 }
 
 /// To an address of the host's: through the host port, untouched, as docker0 does. `None` where it
-/// is none of them, or a NAT port on the address that host and switch share.
+/// is none of them, or a NAT port on the address that host and switch share. A fragment to that
+/// address is left to the NAT, which alone knows the port of all of them.
 pub(super) fn host_address(
     ctx: &mut Context<'_>,
     frame: &mut Frame<'_>,
@@ -46,7 +47,9 @@ pub(super) fn host_address(
                 .is_echo_request(frame)
                 .then(|| echo(frame, packet, way));
         }
-        if destination_port(frame, packet).is_some_and(|port| uplink.nat_ports.contains(&port)) {
+        let nat = ctx.nat.is_some() && ctx.view.live_uplink().is_some();
+        let port = destination_port(frame, packet);
+        if port.is_some_and(|port| uplink.nat_ports.contains(&port)) || (packet.fragment && nat) {
             return None;
         }
     }
@@ -56,7 +59,8 @@ pub(super) fn host_address(
     Some(to_host(ctx, frame, way))
 }
 
-fn to_host(ctx: &mut Context<'_>, frame: &Frame<'_>, way: icmp::Way) -> Verdict {
+/// Through the host port, or refused.
+pub(super) fn to_host(ctx: &mut Context<'_>, frame: &Frame<'_>, way: icmp::Way) -> Verdict {
     match host_port(ctx, frame) {
         Some(port) => Verdict::Forward(port),
         None => {
@@ -66,16 +70,21 @@ fn to_host(ctx: &mut Context<'_>, frame: &Frame<'_>, way: icmp::Way) -> Verdict 
     }
 }
 
+/// Sends on a fragment for the host that waited for the first one.
+pub fn for_host(ctx: &Context<'_>, frame: &Frame<'_>) -> Verdict {
+    host_port(ctx, frame).map_or(Verdict::Drop(DropReason::NoHostPort), Verdict::Forward)
+}
+
 /// The host port, if it is up and the frame does not come from it.
 fn host_port(ctx: &Context<'_>, frame: &Frame<'_>) -> Option<PortIndex> {
     let index = ctx.view.host.port.filter(|index| *index != frame.ingress)?;
     ctx.view.port(index).filter(|port| port.up).map(|_| index)
 }
 
-/// The destination port of a TCP or UDP packet; `None` for a later fragment or another protocol.
+/// The destination port of a TCP or UDP packet; `None` for a fragment or another protocol.
 fn destination_port(frame: &Frame<'_>, packet: Packet) -> Option<u16> {
     use nat::wire::protocol::{TCP, UDP};
-    if packet.later_fragment || !matches!(packet.protocol, TCP | UDP) {
+    if packet.fragment || !matches!(packet.protocol, TCP | UDP) {
         return None;
     }
     let ports = frame.bytes().get(HEADER_BYTES + packet.header_bytes..)?;

@@ -52,9 +52,10 @@ use crate::port::PortIndex;
 use crate::verdict::{DropReason, Verdict};
 
 pub use arp::{announce, overheard};
+pub use local::for_host;
 pub use outside::{deliver_held, hairpinned, outside};
 pub use route::{Hop, ask};
-pub use translate::{released, sourced};
+pub use translate::{Released, released, sourced};
 
 /// Where a frame that the gateway made goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,8 +171,6 @@ struct Packet {
     dont_fragment: bool,
     /// A fragment, first or later.
     fragment: bool,
-    /// A fragment that has no transport header.
-    later_fragment: bool,
 }
 
 impl Packet {
@@ -193,7 +192,6 @@ impl Packet {
             header_bytes: ip.header_len(),
             dont_fragment: ip.dont_fragment(),
             fragment: ip.is_fragment(),
-            later_fragment: ip.fragment_offset() != 0,
         })
     }
 

@@ -131,6 +131,10 @@ pub(super) fn resolve_untold(
     hop: Hop,
 ) -> Result<Mac, Verdict> {
     match ctx.neighbours.lookup(hop.link, hop.address, ctx.now) {
+        // It answered this very moment, at another worker: the frames that wait here go first.
+        Neighbour::Known(_) if ctx.hold.waits_for(hop) && ctx.hold.push(hop, frame, ctx.now) => {
+            Err(Verdict::Hold)
+        }
         Neighbour::Known(mac) => Ok(mac),
         Neighbour::Refresh(mac) => {
             ask(ctx, hop);

@@ -2,7 +2,7 @@
 
 use nat::{Direction, L4Sum, Outcome, Reason, ReleasedPacket};
 
-use crate::config::UplinkView;
+use crate::config::{GatewayView, UplinkView};
 use crate::ethernet::{self, HEADER_BYTES};
 use crate::frame::{Csum, Frame, Offload, OwnedFrame, Stage};
 use crate::mac::Mac;
@@ -10,7 +10,7 @@ use crate::neigh::Link;
 use crate::verdict::{DropReason, Verdict};
 
 use super::route::{self, Hop};
-use super::{Context, Packet, address, icmp, outside, tell};
+use super::{Context, Packet, address, icmp, local, outside, tell};
 
 /// Routes and translates a packet from a member to anywhere beyond the uplink.
 pub(super) fn out(
@@ -43,8 +43,8 @@ pub(super) fn out(
     };
     match outcome {
         Outcome::Translated => send(frame, mac, uplink),
+        // The hop is counted when the packet is delivered: it is one router that turns it round.
         Outcome::Hairpin { owner } => {
-            route::decrement_ttl(frame);
             frame.stage = Stage::Hairpinned;
             if owner == ctx.worker {
                 outside::hairpinned(ctx, frame)
@@ -53,6 +53,9 @@ pub(super) fn out(
             }
         }
         Outcome::Held => Verdict::Hold,
+        Outcome::NotOurs if ctx.view.host.owns(packet.destination) => {
+            local::to_host(ctx, frame, way)
+        }
         // An outbound packet is translated by the engine of its member's worker, always.
         Outcome::Elsewhere { .. } | Outcome::NotOurs => Verdict::Drop(DropReason::NatUnsolicited),
         Outcome::Drop(reason) => {
@@ -126,21 +129,58 @@ pub fn sourced(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
     }
 }
 
-/// A fragment whose fate the NAT now knows, as a frame at the stage it has reached; or the reason
-/// it is dropped for.
-pub fn released(packet: &ReleasedPacket, uplink: &UplinkView) -> Result<OwnedFrame, DropReason> {
-    let stage = match (packet.outcome, packet.direction) {
-        (Outcome::Drop(reason), _) => return Err(drop_reason(reason)),
-        (Outcome::Translated, Direction::Outbound) => Stage::Sourced,
-        (Outcome::Translated, Direction::Inbound | Direction::Hairpin) => Stage::Translated,
-        (Outcome::Hairpin { .. }, _) | (_, Direction::Hairpin) => Stage::Hairpinned,
-        (Outcome::Elsewhere { .. } | Outcome::NotOurs | Outcome::Held, _) => Stage::Arrived,
+/// What becomes of a fragment that waited for the first one of its packet.
+#[derive(Debug)]
+pub enum Released {
+    /// It goes on here, at the stage it has reached.
+    Here(OwnedFrame),
+    /// It goes on at the worker that owns its session. The first one went there too, and the NAT
+    /// here has forgotten it: asked again it would wait again, for ever.
+    Elsewhere(u16, OwnedFrame),
+    /// It is dropped.
+    Dropped(DropReason),
+}
+
+/// Takes up a fragment whose fate the NAT of `worker` now knows.
+#[must_use]
+pub fn released(
+    packet: &ReleasedPacket,
+    uplink: &UplinkView,
+    gateway: Option<GatewayView>,
+    worker: u16,
+) -> Released {
+    use Direction::{Hairpin, Inbound, Outbound};
+    let (stage, owner) = match (packet.outcome, packet.direction) {
+        (Outcome::Drop(reason), _) => return Released::Dropped(drop_reason(reason)),
+        (Outcome::Translated, Outbound) => (Stage::Sourced, worker),
+        (Outcome::Translated, Inbound | Hairpin) => (Stage::Translated, worker),
+        (Outcome::Hairpin { owner }, _) | (Outcome::Elsewhere { owner }, Hairpin) => {
+            (Stage::Hairpinned, owner)
+        }
+        (Outcome::Elsewhere { owner }, Inbound) => (Stage::Arrived, owner),
+        (Outcome::NotOurs, Outbound) => (Stage::ForHost, worker),
+        (Outcome::NotOurs, Inbound | Hairpin) => {
+            return Released::Dropped(DropReason::HostTraffic);
+        }
+        // What is outbound belongs to this worker, and what was released waits no more.
+        (Outcome::Elsewhere { .. }, Outbound) | (Outcome::Held, _) => {
+            return Released::Dropped(DropReason::NatUnsolicited);
+        }
     };
-    let mut bytes = ethernet::header(uplink.mac, uplink.mac, ethernet::IPV4).to_vec();
+    // The host's port has the gateway's address.
+    let mac = match (stage, gateway) {
+        (Stage::ForHost, Some(gateway)) => gateway.mac,
+        _ => uplink.mac,
+    };
+    let mut bytes = ethernet::header(mac, mac, ethernet::IPV4).to_vec();
     bytes.extend_from_slice(&packet.bytes);
     let mut frame = OwnedFrame::new(&bytes, Offload::PLAIN, uplink.port);
     frame.stage = stage;
-    Ok(frame)
+    if owner == worker {
+        Released::Here(frame)
+    } else {
+        Released::Elsewhere(owner, frame)
+    }
 }
 
 /// The frame's IPv4 packet as the NAT takes it.

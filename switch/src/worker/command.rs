@@ -80,12 +80,17 @@ impl Worker {
         {
             nat.set_external(uplink.address);
         }
+        // A port of the same index may come after one that is gone, and is another.
+        for (index, port) in (0..).zip(&view.ports) {
+            if port.is_none() {
+                self.engine.dispatcher.forget(PortIndex(index));
+            }
+        }
         self.view = view;
     }
 
     fn receive(&mut self, port: PortIndex, rx: Rx) {
         self.release(port);
-        self.engine.dispatcher.forget(port);
         self.ports.push(OwnRx {
             port,
             rx,

@@ -6,7 +6,7 @@ use crate::config::View;
 use crate::counters::WorkerCounters;
 use crate::dispatch::{self, Dispatcher};
 use crate::frame::{Batch, OwnedFrame};
-use crate::gateway::{self, Context, Origin};
+use crate::gateway::{self, Context, Origin, Released};
 use crate::hold::Hold;
 use crate::pipeline;
 use crate::port::PortIndex;
@@ -32,13 +32,7 @@ impl Engine {
         dispatch::finish(batch, &mut verdicts);
         for (frame, verdict) in batch.iter().zip(&mut verdicts) {
             if let Verdict::HandOver(worker) = *verdict {
-                let taken = shared
-                    .links
-                    .get(usize::from(worker))
-                    .is_some_and(|link| link.hand_over(frame.to_owned()));
-                if !taken {
-                    *verdict = Verdict::Drop(DropReason::HandoverFull);
-                }
+                *verdict = hand_over(shared, worker, frame.to_owned());
             }
             counters.verdict(*verdict, frame.ingress);
         }
@@ -97,9 +91,14 @@ impl Engine {
                 counters.verdict(Verdict::Drop(DropReason::UplinkDown), PortIndex::default());
                 continue;
             };
-            match gateway::released(&packet, uplink) {
-                Ok(frame) => frames.push(frame),
-                Err(reason) => counters.verdict(Verdict::Drop(reason), uplink.port),
+            match gateway::released(&packet, uplink, view.gateway, self.index) {
+                Released::Here(frame) => frames.push(frame),
+                Released::Elsewhere(worker, frame) => {
+                    counters.verdict(hand_over(shared, worker, frame), uplink.port);
+                }
+                Released::Dropped(reason) => {
+                    counters.verdict(Verdict::Drop(reason), uplink.port);
+                }
             }
         }
         frames
@@ -111,5 +110,15 @@ impl Engine {
             self.dispatcher
                 .originated(view, counters, &mut self.origin.frames);
         }
+    }
+}
+
+/// Hands a frame over, or drops it where the other worker's queue is full.
+fn hand_over(shared: &Shared, worker: u16, frame: OwnedFrame) -> Verdict {
+    let link = shared.links.get(usize::from(worker));
+    if link.is_some_and(|link| link.hand_over(frame)) {
+        Verdict::HandOver(worker)
+    } else {
+        Verdict::Drop(DropReason::HandoverFull)
     }
 }

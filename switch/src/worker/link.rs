@@ -76,9 +76,11 @@ impl Link {
         self.wake.as_ref()
     }
 
-    /// Announces sleep, or its end. See [`rouse`](Self::rouse).
+    /// Announces sleep, or its end. The fence keeps what is read next, queues and generations
+    /// alike, behind the store. See [`rouse`](Self::rouse).
     pub(super) fn set_sleeping(&self, sleeping: bool) {
         self.sleeping.store(sleeping, Ordering::SeqCst);
+        std::sync::atomic::fence(Ordering::SeqCst);
     }
 
     /// Hands a frame over. False if the queue is full.

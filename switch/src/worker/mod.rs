@@ -137,6 +137,8 @@ impl Worker {
 
     /// Visits every ring and the hand-over queue once. Returns the frames handled.
     pub fn poll_once(&mut self, now: Nanos) -> usize {
+        // Before new frames are taken, so that those that waited go first.
+        self.heed_neighbours(now);
         let mut frames = 0;
         for place in 0..self.ports.len() {
             frames += self.poll_port(place, now);
@@ -204,15 +206,24 @@ impl Worker {
     fn after_batch(&mut self, now: Nanos) {
         let mut released = self.engine.released_fragments(&self.shared, &self.view);
         self.run_owned(&mut released, now);
-        let generation = self.shared.neighbours.generation();
-        if generation != self.neighbours_seen {
-            self.neighbours_seen = generation;
-            self.release_held(now);
+        if self.heed_neighbours(now) {
             // Another worker may hold frames for the neighbour that answered here.
             for link in &self.shared.links {
                 link.rouse();
             }
         }
+    }
+
+    /// Releases held frames if a neighbour has answered since the last look, here or at another
+    /// worker. True if one has.
+    fn heed_neighbours(&mut self, now: Nanos) -> bool {
+        let generation = self.shared.neighbours.generation();
+        let is_new = generation != self.neighbours_seen;
+        if is_new {
+            self.neighbours_seen = generation;
+            self.release_held(now);
+        }
+        is_new
     }
 
     /// Runs the frames again whose next hop has answered, or has been given up.

@@ -95,7 +95,9 @@ impl Worker {
             self.ports_changed = false;
         }
         link.set_sleeping(true);
-        if self.inbox.is_empty() {
+        // A neighbour that answers at another worker is news too, to one that holds frames.
+        let has_news = self.shared.neighbours.generation() != self.neighbours_seen;
+        if self.inbox.is_empty() && !has_news {
             self.shared.counters[usize::from(self.index)]
                 .totals
                 .sleeps
