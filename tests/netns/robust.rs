@@ -98,7 +98,14 @@ fn steady(world: &World, host: &vswitch_cli::lab::Host, to: std::net::Ipv4Addr, 
     let mut late = 0;
     let mut rounds = 0;
     while Instant::now() < until {
-        let report = world.ping_perfectly(host, &Ping::to(to));
+        // One identifier: each would hold an external one for a minute.
+        let report = world.ping_perfectly(
+            host,
+            &Ping {
+                id: Some(24),
+                ..Ping::to(to)
+            },
+        );
         late += u32::from(report.rtts.max().unwrap() > Duration::from_millis(90));
         rounds += 1;
         let micros = match random.below(4) {

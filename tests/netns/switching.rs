@@ -424,5 +424,6 @@ fn b_2_ipv6_is_switched() {
     let amount = tcp::Amount::Bytes(8_000_001);
     let report = tcp::bulk(world.c(1), to, &listener, amount, 6).unwrap();
     assert_eq!(report.bytes, 8_000_001);
-    world.finish(&[]);
+    // A kernel that announces itself while the other port is still being opened is heard by none.
+    world.finish(&[("NO_EGRESS", Any)]);
 }
