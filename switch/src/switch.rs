@@ -17,7 +17,7 @@ use crate::limits::{NEIGHBOURS_MAX, PORTS_MAX};
 use crate::neigh::Neighbours;
 use crate::port::{PortError, PortIndex, Rx, Tx, Wake, sys};
 use crate::verdict::DropReason;
-use crate::worker::{Command, Idle, Link, NatReport, Shared, Worker, run};
+use crate::worker::{Command, GiveBack, Idle, Link, NatReport, Shared, Worker, run};
 
 /// How long the owner waits for a worker's answer before it takes it for stuck.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -98,6 +98,8 @@ pub struct Switch {
     threads: Vec<JoinHandle<()>>,
     slots: Vec<Option<Slot>>,
     view: View,
+    /// The views that workers may have, so that none of them has the last copy.
+    views: Vec<Arc<View>>,
 }
 
 impl Switch {
@@ -152,6 +154,7 @@ impl Switch {
             threads: Vec::new(),
             slots: Vec::new(),
             view: View::default(),
+            views: Vec::new(),
         };
         Ok((switch, workers))
     }
@@ -261,13 +264,37 @@ impl Switch {
     /// Gives a port a new receiving half: its interface was deleted and came back.
     pub fn receive(&self, index: PortIndex, rx: Rx) {
         let worker = self.slot(index).and_then(|slot| slot.worker).unwrap_or(0);
-        self.command(worker, Command::Receive(index, Box::new(rx)));
+        self.hand_out(index, [(worker, rx)]);
     }
 
     /// As [`receive`](Self::receive), one half for each worker.
     pub fn receive_all(&self, index: PortIndex, rx: Vec<Rx>) {
-        for (worker, rx) in (0..self.workers()).zip(rx) {
-            self.command(worker, Command::Receive(index, Box::new(rx)));
+        self.hand_out(index, (0..self.workers()).zip(rx));
+    }
+
+    fn hand_out(&self, index: PortIndex, halves: impl IntoIterator<Item = (u16, Rx)>) {
+        self.close_given_back(|give_back| {
+            let command = |rx| Command::Receive(index, Box::new(rx), give_back.clone());
+            let commands = halves.into_iter().map(|(worker, rx)| (worker, command(rx)));
+            commands.collect()
+        });
+    }
+
+    /// Sends commands that are answered with the receiving halves they replace, and closes those.
+    fn close_given_back(&self, commands: impl FnOnce(&GiveBack) -> Vec<(u16, Command)>) {
+        let (give_back, halves) = bounded(usize::from(self.workers()));
+        let sent = commands(&give_back).into_iter();
+        let asked = sent
+            .map(|(worker, command)| self.command(worker, command))
+            .filter(|sent| *sent)
+            .count();
+        for _ in 0..asked {
+            // A worker that does not answer in time closes its half itself.
+            drop(halves.recv_timeout(if self.threads.is_empty() {
+                Duration::ZERO
+            } else {
+                ANSWER_TIMEOUT
+            }));
         }
     }
 
@@ -275,42 +302,25 @@ impl Switch {
     /// receiving halves are closed when this returns. The port stays, and
     /// [`receive`](Self::receive) gives it another half.
     pub fn stop_receiving(&self, index: PortIndex) {
-        if let Some(slot) = self.slot(index) {
-            self.release(index, slot.worker);
-        }
-    }
-
-    /// Closes the halves of a port that belongs to `worker`, or to all of them.
-    fn release(&self, index: PortIndex, worker: Option<u16>) {
-        let workers = match worker {
-            Some(worker) => worker..worker + 1,
-            None => 0..self.workers(),
-        };
-        let (done, wait) = bounded(usize::from(self.workers()));
-        let asked = workers
-            .filter(|worker| self.command(*worker, Command::Release(index, done.clone())))
-            .count();
-        for _ in 0..asked {
-            // A worker that does not answer in time keeps its half; it is empty from now on.
-            let _ = wait.recv_timeout(if self.threads.is_empty() {
-                Duration::ZERO
-            } else {
-                ANSWER_TIMEOUT
-            });
-        }
+        // All of them: when the last has answered, none has an earlier view any more.
+        self.close_given_back(|give_back| {
+            let release = |worker| (worker, Command::Release(index, give_back.clone()));
+            (0..self.workers()).map(release).collect()
+        });
     }
 
     /// Takes a port out: no frame goes there from now on, its receiving halves are closed when
     /// this returns, and its stations are forgotten.
     pub fn remove_port(&mut self, index: PortIndex) {
-        let Some(slot) = self.slots.get_mut(index.index()).and_then(Option::take) else {
+        if (self.slots.get_mut(index.index())).is_none_or(|slot| slot.take().is_none()) {
             return;
-        };
+        }
         if let Some(port) = self.view.ports.get_mut(index.index()) {
             *port = None;
         }
         self.publish();
-        self.release(index, slot.worker);
+        self.stop_receiving(index);
+        self.drop_old_views();
         self.shared.fdb.forget_port(index);
     }
 
@@ -331,11 +341,19 @@ impl Switch {
         &self.view
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
         let view = Arc::new(self.view.clone());
         for worker in 0..self.workers() {
             self.command(worker, Command::View(Arc::clone(&view)));
         }
+        self.drop_old_views();
+        self.views.push(view);
+    }
+
+    /// Drops the views that no worker has any more. Dropping a view may close a TAP, and so must
+    /// not fall to a worker, see [`GiveBack`].
+    fn drop_old_views(&mut self) {
+        self.views.retain(|view| Arc::strong_count(view) > 1);
     }
 
     fn command(&self, worker: u16, command: Command) -> bool {

@@ -16,10 +16,10 @@ use super::{OwnRx, Worker, count_losses};
 pub enum Command {
     /// Decide by this view from now on.
     View(Arc<View>),
-    /// Receive from this port, in place of what it had before.
-    Receive(PortIndex, Box<Rx>),
-    /// Receive no more from this port; the half is closed and the answer sent.
-    Release(PortIndex, Sender<()>),
+    /// Receive from this port, in place of what it had before, which is the answer.
+    Receive(PortIndex, Box<Rx>, GiveBack),
+    /// Receive no more from this port; the answer is what it had.
+    Release(PortIndex, GiveBack),
     /// Tell all stations who the gateway is.
     Announce,
     /// Report the sessions.
@@ -29,6 +29,11 @@ pub enum Command {
     /// Finish.
     Stop,
 }
+
+/// Where a worker gives back a receiving half it no longer needs. Closing one takes the kernel's
+/// RTNL lock, which others may hold for seconds on a host where containers come and go; so whoever
+/// asked closes it, and not the worker.
+pub type GiveBack = Sender<Option<Rx>>;
 
 /// One worker's sessions, as the command line shows them.
 #[derive(Debug, Clone)]
@@ -49,11 +54,13 @@ impl Worker {
         while let Some(command) = self.inbox.next_command() {
             match command {
                 Command::View(view) => self.set_view(view),
-                Command::Receive(port, rx) => self.receive(port, *rx),
-                Command::Release(port, done) => {
-                    self.release(port);
-                    // Nobody waits for the answer any more: nothing is lost.
-                    let _ = done.send(());
+                Command::Receive(port, rx, give_back) => {
+                    let before = self.receive(port, *rx);
+                    // Nobody waits for it any more: then it is closed here after all.
+                    let _ = give_back.send(before);
+                }
+                Command::Release(port, give_back) => {
+                    let _ = give_back.send(self.release(port));
                 }
                 Command::Announce => {
                     let (shared, view) = (&self.shared, &self.view);
@@ -89,26 +96,22 @@ impl Worker {
         self.view = view;
     }
 
-    fn receive(&mut self, port: PortIndex, rx: Rx) {
-        self.release(port);
+    fn receive(&mut self, port: PortIndex, rx: Rx) -> Option<Rx> {
+        let before = self.release(port);
         self.ports.push(OwnRx {
             port,
             rx,
             look: true,
         });
-        self.ports_changed = true;
+        before
     }
 
-    fn release(&mut self, port: PortIndex) {
-        let counters = &self.shared.counters[usize::from(self.index)];
-        self.ports.retain_mut(|own| {
-            let keep = own.port != port;
-            if !keep {
-                count_losses(counters, own);
-            }
-            keep
-        });
+    fn release(&mut self, port: PortIndex) -> Option<Rx> {
         self.ports_changed = true;
+        let place = self.ports.iter().position(|own| own.port == port)?;
+        let mut own = self.ports.remove(place);
+        count_losses(&self.shared.counters[usize::from(self.index)], &mut own);
+        Some(own.rx)
     }
 
     /// The sessions of this worker's slice; empty without an uplink.

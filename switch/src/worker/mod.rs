@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use nat::{Nanos, Nat};
 
-pub use command::{Command, NatReport};
+pub use command::{Command, GiveBack, NatReport};
 pub use link::{Inbox, Link};
 pub use run::{Idle, run};
 
