@@ -43,7 +43,7 @@ impl Bed {
     /// kernel has no namespaces, veths or TAPs for us.
     pub(super) fn new(containers: u8) -> Option<Self> {
         let test = thread::current();
-        let skip = |why: &str| println!("SKIPPED {}: {why}", test.name().unwrap_or("a test"));
+        let skip = |why: &str| eprintln!("SKIPPED {}: {why}", test.name().unwrap_or("a test"));
         if !Path::new("/dev/net/tun").exists() {
             skip("no /dev/net/tun");
             return None;
