@@ -22,7 +22,9 @@ const OWN_ARGS: &str = "--uplink-address 203.0.113.50/24 --uplink-mac 02:00:5e:1
 
 #[test]
 fn a0_2_an_address_of_its_own_on_the_uplink() {
-    let world = world().finished().args(OWN_ARGS).start();
+    let Some(world) = world().finished().args(OWN_ARGS).start() else {
+        return;
+    };
     let seen = tcp_both_ways(world.c(1), world.o(), Topology::OUTSIDE, 6_000_001);
     assert_eq!(seen.ip(), OWN);
     everything(world.c(2), world.o(), Topology::OUTSIDE_SECOND, 1 << 20);
@@ -48,7 +50,9 @@ fn a0_2_an_address_of_its_own_on_the_uplink() {
 
 #[test]
 fn a0_2_ports_are_kept_where_the_address_is_its_own() {
-    let world = world().args(OWN_ARGS).start();
+    let Some(world) = world().args(OWN_ARGS).start() else {
+        return;
+    };
     let sink = udp::bind(world.o(), (Topology::OUTSIDE, 0)).unwrap();
     let inside = udp::bind(world.c(1), (Ipv4Addr::UNSPECIFIED, 5555)).unwrap();
     inside.send_to(b"kept", sink.local_addr().unwrap()).unwrap();
@@ -59,7 +63,7 @@ fn a0_2_ports_are_kept_where_the_address_is_its_own() {
 
 #[test]
 fn no_nat_routes_with_inside_addresses() {
-    let world = world()
+    let Some(world) = world()
         .args("--no-nat")
         .routed()
         .prepare(|net| {
@@ -67,7 +71,10 @@ fn no_nat_routes_with_inside_addresses() {
                 .route("eth0", Ipv4Addr::new(10, 9, 0, 0), 24, Topology::HOST)
                 .unwrap();
         })
-        .start();
+        .start()
+    else {
+        return;
+    };
     let seen = tcp_both_ways(world.c(1), world.o(), Topology::OUTSIDE, 4_000_001);
     assert_eq!(seen.ip(), world.ip(1));
     // From outside too: without translation nothing is hidden.
@@ -81,7 +88,9 @@ fn no_nat_routes_with_inside_addresses() {
 
 #[test]
 fn a0_12_without_a_host_port_the_host_is_out_of_reach_and_that_is_said() {
-    let world = world().args("--no-host-port").start();
+    let Some(world) = world().args("--no-host-port").start() else {
+        return;
+    };
     assert!(world.h().link(super::world::NAME).is_err());
     let listener = tcp::listen(world.h(), ANY).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -97,7 +106,9 @@ fn a0_12_without_a_host_port_the_host_is_out_of_reach_and_that_is_said() {
 
 #[test]
 fn a_plain_switch_has_no_way_out_and_says_so() {
-    let world = world().no_uplink().args("--no-host-port").start();
+    let Some(world) = world().no_uplink().args("--no-host-port").start() else {
+        return;
+    };
     everything(world.c(1), world.c(2), world.ip(2), 4_000_001);
     let report = world.ping(world.c(1), &Ping::to(Topology::OUTSIDE));
     assert_eq!(
@@ -110,7 +121,7 @@ fn a_plain_switch_has_no_way_out_and_says_so() {
 
 #[test]
 fn a_gateway_that_is_given() {
-    let world = world()
+    let Some(world) = world()
         .args("--gateway 10.9.0.200/24")
         .prepare(|net| {
             for c in &net.containers {
@@ -119,7 +130,10 @@ fn a_gateway_that_is_given() {
                     .unwrap();
             }
         })
-        .start();
+        .start()
+    else {
+        return;
+    };
     let gateway = world.json("status")["gateway"].clone();
     assert_eq!(gateway, "10.9.0.200/24");
     everything(world.c(1), world.o(), Topology::OUTSIDE, 1 << 20);
@@ -133,9 +147,12 @@ fn a_gateway_that_is_given() {
 #[test]
 fn a_gateway_that_is_found_on_the_containers() {
     use vswitch_cli::lab::Subnet;
-    let world = world()
+    let Some(world) = world()
         .plan(|plan| plan.subnet = Subnet::HundredNinetyTwo)
-        .start();
+        .start()
+    else {
+        return;
+    };
     assert_eq!(world.json("status")["gateway"], "192.168.2.1/24");
     world.ping_perfectly(world.c(1), &Ping::to(world.net.gateway()).count(3));
     everything(world.c(1), world.o(), Topology::OUTSIDE, 1 << 20);
@@ -144,7 +161,9 @@ fn a_gateway_that_is_found_on_the_containers() {
 
 #[test]
 fn a4_11_a_new_uplink_address_is_used_within_two_seconds() {
-    let world = world().args("--workers 2").start();
+    let Some(world) = world().args("--workers 2").start() else {
+        return;
+    };
     world.ping_perfectly(world.c(1), &Ping::to(Topology::OUTSIDE).count(3));
     let sink = udp::bind(world.o(), (Topology::OUTSIDE, 0)).unwrap();
     let inside = udp::bind(world.c(1), ANY).unwrap();
@@ -191,7 +210,7 @@ fn readdress(world: &super::world::World, new: Ipv4Addr) {
 
 #[test]
 fn a4_11_an_uplink_that_goes_down_and_up_again() {
-    let world = world().start();
+    let Some(world) = world().start() else { return };
     world.ping_perfectly(world.c(1), &Ping::to(Topology::OUTSIDE));
     world.h().set_up(Topology::UPLINK, false).unwrap();
     eventually("the container is told", || {
@@ -232,7 +251,7 @@ fn a4_11_an_uplink_that_goes_down_and_up_again() {
 
 #[test]
 fn an_uplink_whose_mtu_changes_is_followed() {
-    let world = world().start();
+    let Some(world) = world().start() else { return };
     let full = Ping::to(Topology::OUTSIDE).size(1472).dont_fragment();
     world.ping_perfectly(world.c(1), &full);
     world.h().set_mtu(Topology::UPLINK, 1300).unwrap();

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use serde_json::Value;
 use vswitch_cli::lab::traffic::ping::{Ping, PingReport};
 use vswitch_cli::lab::traffic::snmp::Counters;
-use vswitch_cli::lab::{Host, Lab, Plan, Process, Subnet, Topology};
+use vswitch_cli::lab::{Host, Lab, LabError, Plan, Process, Subnet, Topology};
 
 use super::ethtool;
 use super::watch::{Rules, Watch};
@@ -154,9 +155,19 @@ impl Setup {
         self
     }
 
-    /// Builds it and starts the program.
-    pub(super) fn start(self) -> World {
-        let net = Topology::build(Lab::new("e2e"), self.plan).unwrap();
+    /// Builds it and starts the program. `None`, and a word on standard output, where namespaces
+    /// cannot be had; anything else that fails is a failure of the test.
+    pub(super) fn start(self) -> Option<World> {
+        let net = match Topology::build(Lab::new("e2e"), self.plan) {
+            Ok(net) => net,
+            Err(error) => {
+                let missing = [Errno::EPERM, Errno::EACCES, Errno::EROFS, Errno::EOPNOTSUPP];
+                let known = error.errno().is_some_and(|errno| missing.contains(&errno));
+                assert!(known, "{error}");
+                skip(&error);
+                return None;
+            }
+        };
         if !self.ipv6 {
             for host in hosts(&net) {
                 for conf in ["default", "all"] {
@@ -183,7 +194,7 @@ impl Setup {
         assert!(ready.is_some(), "{:#?}", process.stderr());
         let watch = self.uplink.then(|| self.watch(&net));
         let before = counters(&net);
-        World {
+        Some(World {
             net,
             process,
             run_dir,
@@ -191,7 +202,7 @@ impl Setup {
             before,
             answers: self.answers,
             csum_errors: self.csum_errors,
-        }
+        })
     }
 
     fn watch(&self, net: &Topology) -> Watch {
@@ -455,6 +466,17 @@ impl Drop for World {
         let _ = self.process.stop(PATIENCE);
         let _ = std::fs::remove_dir_all(&self.run_dir);
     }
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "a skipped test says so where tests are reported"
+)]
+fn skip(why: &LabError) {
+    println!(
+        "SKIPPED {}: {why}",
+        thread::current().name().unwrap_or("a test")
+    );
 }
 
 fn run_dir() -> PathBuf {
