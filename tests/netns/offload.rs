@@ -1,4 +1,4 @@
-//! Unfinished checksums and large frames, between every kind of port: A0-4, A0-5, traps 1-3, 16, 17.
+//! Unfinished checksums and large frames between every kind of port: A0-4, A0-5, traps 1-3, 16, 17.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
