@@ -43,6 +43,10 @@ impl Bed {
     /// kernel has no namespaces, veths or TAPs for us.
     pub(super) fn new(containers: u8) -> Option<Self> {
         let test = thread::current();
+        #[expect(
+            clippy::print_stdout,
+            reason = "the reason belongs beside the test's name"
+        )]
         let skip = |why: &str| println!("SKIPPED {}: {why}", test.name().unwrap_or("a test"));
         if !Path::new("/dev/net/tun").exists() {
             skip("no /dev/net/tun");
