@@ -1,4 +1,7 @@
 //! Integration tests.
 
 mod cli;
+mod netns;
+mod readme;
 mod sim;
+mod tidy;

@@ -11,6 +11,7 @@ pub mod client;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod demo;
 pub mod dispatch;
 pub mod error;
 pub mod host;

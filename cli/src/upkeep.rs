@@ -1,12 +1,17 @@
 //! `vswitch doctor` and `vswitch clean`: is this machine ready, and is anything left behind?
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::Path;
 
 use serde::Serialize;
 
 use crate::args::{CleanPlan, Common, DoctorPlan};
 use crate::config::PortWord;
 use crate::config::settings::NAT_PORTS_SHARED;
+use crate::control::Instance;
 use crate::daemon::choose_gateway as choose;
 use crate::dispatch::{Outcome, message, print};
 use crate::error::{CliError, Exit};
@@ -112,11 +117,10 @@ pub fn clean(common: &Common, plan: &CleanPlan) -> Outcome {
         CleanPlan::Name(name) => Some(name.as_str()),
         CleanPlan::All => None,
     };
-    let cleaned = journal::clean(&common.run_dir, only).map_err(|error| {
-        let path = common.run_dir.display().to_string();
-        CliError::failed(path, error.to_string(), "sudo vswitch clean")
-    })?;
-    if cleaned.is_empty() {
+    let cleaned = journal::clean(&common.run_dir, only)
+        .map_err(|error| unreadable(&common.run_dir, &error))?;
+    let swept = sweep(&common.run_dir, only)?;
+    if cleaned.is_empty() && swept.is_empty() {
         message(common, "nothing left behind");
     }
     let mut failed = None;
@@ -143,6 +147,9 @@ pub fn clean(common: &Common, plan: &CleanPlan) -> Outcome {
             Cleaned::Error(error) => failed = Some(error.to_string()),
         }
     }
+    for name in swept {
+        message(common, &format!("{name}: removed its socket and lock"));
+    }
     match failed {
         None => Ok(Exit::Done),
         Some(what) => Err(CliError::failed(
@@ -151,4 +158,36 @@ pub fn clean(common: &Common, plan: &CleanPlan) -> Outcome {
             "sudo vswitch clean",
         )),
     }
+}
+
+/// Removes the sockets and locks of dead switches, and gives their names.
+fn sweep(run_dir: &Path, only: Option<&str>) -> Result<Vec<String>, CliError> {
+    let entries = match fs::read_dir(run_dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(run_dir, &error)),
+    };
+    let mut names = BTreeSet::new();
+    for entry in entries {
+        let file = entry.map_err(|error| unreadable(run_dir, &error))?;
+        let file = file.file_name();
+        let Some((name, "lock" | "sock")) = file.to_str().and_then(|f| f.rsplit_once('.')) else {
+            continue;
+        };
+        if only.is_none_or(|only| only == name) {
+            names.insert(name.to_owned());
+        }
+    }
+    let mut swept = Vec::new();
+    for name in names {
+        if Instance::sweep(run_dir, &name)? {
+            swept.push(name);
+        }
+    }
+    Ok(swept)
+}
+
+fn unreadable(run_dir: &Path, error: &io::Error) -> CliError {
+    let path = run_dir.display().to_string();
+    CliError::failed(path, error.to_string(), "sudo vswitch clean")
 }

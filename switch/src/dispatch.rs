@@ -62,6 +62,8 @@ struct Shape {
     tagged: bool,
     routed: bool,
     gso: Gso,
+    /// Nobody but this switch can cut it: its segments are inside a tunnel.
+    tunnel: bool,
 }
 
 impl Dispatcher {
@@ -324,7 +326,8 @@ impl<'b, 'd> Copies<'b, 'd> {
     ) {
         self.count_copy();
         let refuses = self.dispatcher.refuses_offload.get(egress.index());
-        let refuses = refuses.is_some_and(Cell::get) && frame_has_offload(frame);
+        // A tunnel's inner segmentation is nothing the kernel could do after us.
+        let refuses = shape.tunnel || (refuses.is_some_and(Cell::get) && frame_has_offload(frame));
         let slow = &mut self.dispatcher.slow;
         match shape.way(port, refuses) {
             Way::Refused(reason) => self.counters.port(egress).drop_frames(reason, 1),
@@ -397,6 +400,7 @@ impl Shape {
             tagged,
             routed,
             gso: frame.offload.gso,
+            tunnel: gso::is_tunnel(bytes, frame.offload),
         }
     }
 
@@ -453,7 +457,11 @@ fn seal(frame: &mut Frame<'_>) -> Result<(), gso::Refusal> {
     let header_bytes = match frame.offload.gso {
         Gso::None => 0,
         Gso::Tcp4 { .. } | Gso::Tcp6 { .. } | Gso::Udp { .. } => {
-            gso::header_bytes(frame.bytes(), frame.offload)?
+            match gso::header_bytes(frame.bytes(), frame.offload) {
+                // It is never sent as it is, but in the segments that are cut here.
+                Err(_) if gso::is_tunnel(frame.bytes(), frame.offload) => return Ok(()),
+                checked => checked?,
+            }
         }
     };
     frame.seal(header_bytes);

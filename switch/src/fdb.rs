@@ -45,6 +45,8 @@ pub const STATIC_ENTRIES_MAX: usize = PORTS_MAX;
 
 /// How often an operation takes up a race that it lost to another worker.
 const ATTEMPTS: usize = 8;
+/// The same for the operator, who waits for a worker that was stopped between claim and publish.
+const ATTEMPTS_PATIENT: usize = 1024;
 
 const STATIC: u64 = 1 << 16;
 
@@ -300,7 +302,7 @@ impl Fdb {
             return Err(StaticFull);
         }
         let value = u64::from(port.0) | STATIC;
-        for _ in 0..ATTEMPTS {
+        for _ in 0..ATTEMPTS_PATIENT {
             if let Some(mut entry) = self.table.get(key) {
                 let before = Place::of(&entry);
                 if self.table.set_value(&mut entry, value) {
@@ -312,7 +314,7 @@ impl Fdb {
             }
             match self.table.insert(key, value, seconds(now), 0) {
                 Insert::Done => return Ok(()),
-                Insert::Present => {}
+                Insert::Present => std::thread::yield_now(),
                 Insert::Full => {
                     let rival = self.table.rivals(key).find(|e| !Place::of(e).is_static);
                     if let Some(rival) = rival {

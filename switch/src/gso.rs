@@ -19,7 +19,8 @@
 //! the checksum starts at the frame's own transport header, and the segmentation type is that of
 //! its protocol. They disagree for tunnels: over veth, a VXLAN frame of a container arrives as
 //! "TCP, checksum at the *inner* header", which the kernel cannot cut any more when it is sent on.
-//! Such a frame is [`Refusal::Tunnel`], unless it is short: then only a checksum is missing.
+//! If it is short only a checksum is missing. If it is to be cut ([`is_tunnel`]), it must be cut
+//! here, which [`Cut`] does for VXLAN and Geneve; what is in other tunnels is [`Refusal::Tunnel`].
 //!
 //! What is cut, and how:
 //!
@@ -39,6 +40,7 @@ mod crc32c;
 mod cut;
 mod fragment;
 mod layout;
+mod tunnel;
 
 pub use cut::Cut;
 pub use fragment::Fragments;
@@ -52,6 +54,7 @@ use crc32c::Crc32c;
 use layout::{
     IPV6_BYTES, Ip, Layout, SCTP, TCP, TYPE_IPV4, TYPE_IPV6, UDP, ethernet, put, put16, sum,
 };
+use tunnel::Layers;
 
 /// Segments one fill of a buffer makes at most: 64 KiB in pieces of 536 bytes are 123.
 pub const SEGMENTS_MAX: usize = 128;
@@ -269,13 +272,21 @@ pub fn header_bytes(bytes: &[u8], offload: Offload) -> Result<u16, Refusal> {
 pub fn wire_len_max(bytes: &[u8], offload: Offload) -> usize {
     let l2 = ethernet(bytes).map_or(0, |(len, _)| len);
     let whole = bytes.len() - l2;
-    match header_bytes(bytes, offload) {
-        Ok(headers) if headers > 0 => {
-            let segment = usize::from(offload.gso.segment_bytes());
-            whole.min(usize::from(headers) - l2 + segment)
-        }
-        _ => whole,
+    if offload.gso == Gso::None {
+        return whole;
     }
+    let payload = Layers::find(bytes, offload).and_then(|layers| layers.own.payload(bytes));
+    payload.map_or(whole, |payload| {
+        whole.min(payload - l2 + usize::from(offload.gso.segment_bytes()))
+    })
+}
+
+/// True for a frame to be cut whose segments are those of a connection inside a tunnel that
+/// [`Cut`] knows: no kernel will cut it any more, so it must be cut before it is sent.
+#[must_use]
+pub fn is_tunnel(bytes: &[u8], offload: Offload) -> bool {
+    offload.gso != Gso::None
+        && Layers::find(bytes, offload).is_ok_and(|layers| layers.outer.is_some())
 }
 
 /// True if checksum and segmentation state are those of the frame's own transport header, not of
@@ -288,7 +299,11 @@ pub fn offload_is_plain(bytes: &[u8], offload: Offload) -> bool {
 
 /// The layout of a frame whose offload state agrees with it.
 fn check_plain(bytes: &[u8], offload: Offload) -> Result<Layout, Refusal> {
-    let layout = Layout::parse(bytes)?;
+    check_layout(Layout::parse(bytes)?, offload)
+}
+
+/// The layout itself, if it is the one `offload` is about.
+fn check_layout(layout: Layout, offload: Offload) -> Result<Layout, Refusal> {
     if layout.is_fragment {
         return Err(Refusal::Fragment);
     }

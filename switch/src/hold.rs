@@ -79,7 +79,7 @@ impl Hold {
     }
 
     /// Takes out the frames of one next hop of which `settled` says that the waiting is over:
-    /// it answered, or was given up. One that has waited for [`WAIT_MAX`] is taken in any case: its
+    /// it answered, or was given up. One that has waited for `WAIT_MAX` is taken in any case: its
     /// entry may have been displaced by others.
     pub fn take(
         &mut self,

@@ -32,7 +32,7 @@ pub const HANDOVER_FRAMES_MAX: usize = 512;
 /// Forwarding-table entries by default, as Open vSwitch's 8,192.
 pub const FDB_ENTRIES_DEFAULT: usize = 8192;
 
-/// Neighbours of the gateway: a /20 of containers per table of 4,096; Linux's `gc_thresh3` is 1,024.
+/// Neighbours of the gateway: a /20 of containers per table of 4,096 (Linux's `gc_thresh3`: 1,024).
 pub const NEIGHBOURS_MAX: usize = 4096;
 
 /// ICMP errors a worker may originate in a burst, and per second after it

@@ -271,17 +271,18 @@ impl Switch {
         }
     }
 
-    /// Takes a port out: no frame goes there from now on, its receiving halves are closed when
-    /// this returns, and its stations are forgotten.
-    pub fn remove_port(&mut self, index: PortIndex) {
-        let Some(slot) = self.slots.get_mut(index.index()).and_then(Option::take) else {
-            return;
-        };
-        if let Some(port) = self.view.ports.get_mut(index.index()) {
-            *port = None;
+    /// Receives no more from a port, because its interface is gone or is no longer ours: its
+    /// receiving halves are closed when this returns. The port stays, and
+    /// [`receive`](Self::receive) gives it another half.
+    pub fn stop_receiving(&self, index: PortIndex) {
+        if let Some(slot) = self.slot(index) {
+            self.release(index, slot.worker);
         }
-        self.publish();
-        let workers = match slot.worker {
+    }
+
+    /// Closes the halves of a port that belongs to `worker`, or to all of them.
+    fn release(&self, index: PortIndex, worker: Option<u16>) {
+        let workers = match worker {
             Some(worker) => worker..worker + 1,
             None => 0..self.workers(),
         };
@@ -297,7 +298,25 @@ impl Switch {
                 ANSWER_TIMEOUT
             });
         }
+    }
+
+    /// Takes a port out: no frame goes there from now on, its receiving halves are closed when
+    /// this returns, and its stations are forgotten.
+    pub fn remove_port(&mut self, index: PortIndex) {
+        let Some(slot) = self.slots.get_mut(index.index()).and_then(Option::take) else {
+            return;
+        };
+        if let Some(port) = self.view.ports.get_mut(index.index()) {
+            *port = None;
+        }
+        self.publish();
+        self.release(index, slot.worker);
         self.shared.fdb.forget_port(index);
+    }
+
+    /// Tells all stations who the gateway is, by gratuitous ARP.
+    pub fn announce(&self) {
+        self.command(0, Command::Announce);
     }
 
     /// Changes the view and hands it to every worker.

@@ -80,7 +80,8 @@ drop_reasons! {
     /// The kernel had no free ring slot: the worker did not keep up.
     RingFull "RING_FULL" Ingress fix "raise ring= on the port, or --workers";
     /// The ring held less of the frame than was sent (longer than 64 KiB, or no receive memory).
-    Truncated "TRUNCATED" Ingress fix "ip link set DEV gso_max_size 65536 in the sender's namespace";
+    Truncated "TRUNCATED" Ingress
+        fix "ip link set DEV gso_max_size 65536 in the sender's namespace";
     /// The frame came with an offload this switch cannot carry on (a tunnel's segmentation).
     UnknownOffload "UNKNOWN_OFFLOAD" Ingress
         fix "ethtool -K DEV tx-udp_tnl-segmentation off in the sender's namespace";

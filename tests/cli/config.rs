@@ -252,7 +252,10 @@ proptest! {
     /// Goal: any words at all are an invocation or one line of error.
     #[test]
     fn any_words_are_understood_or_refused_in_one_line(
-        words in prop::collection::vec("(run|fdb|port|add|dev|--[a-z-]{1,12}|-[a-z]{1,4}|\\PC{0,8})", 0..6),
+        words in prop::collection::vec(
+            "(run|fdb|port|add|dev|--[a-z-]{1,12}|-[a-z]{1,4}|\\PC{0,8})",
+            0..6,
+        ),
     ) {
         let argv = std::iter::once("vswitch".into()).chain(words.into_iter().map(Into::into));
         if let Err(args::Stop::Error(error)) = args::parse(argv) {

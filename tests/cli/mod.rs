@@ -6,6 +6,7 @@
 
 mod config;
 mod control;
+mod demo;
 mod diff;
 mod notify;
 mod screens;

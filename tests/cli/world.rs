@@ -268,6 +268,22 @@ impl World {
                     })
                 });
             }
+            other @ (Request::FdbAdd { .. }
+            | Request::FdbDel(..)
+            | Request::FdbFlush(..)
+            | Request::NatFlush(_)
+            | Request::NeighFlush(_)
+            | Request::Ports(_)
+            | Request::Fdb(_)
+            | Request::Neighbours(_)
+            | Request::Nat(_)
+            | Request::Drops(_)
+            | Request::Status(_)) => self.change_table(other),
+        }
+    }
+
+    fn change_table(&mut self, request: Request) {
+        match request {
             Request::FdbAdd { mac, port, reply } => {
                 let mut fresh = entry(0, &port, FdbState::Static, None);
                 fresh.mac = mac;
@@ -312,7 +328,9 @@ impl World {
                     fix: String::new(),
                 }));
             }
-            Request::Ports(_)
+            Request::PortAdd(..)
+            | Request::PortDel(..)
+            | Request::Ports(_)
             | Request::Fdb(_)
             | Request::Neighbours(_)
             | Request::Nat(_)

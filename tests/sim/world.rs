@@ -13,6 +13,8 @@ use switch::port::{Egress, PortIndex, Rx, Tx};
 use switch::switch::{Settings, Switch};
 use switch::worker::{Idle, Worker};
 
+mod account;
+
 use super::host::Host;
 use super::packet::{self, ETHERNET, ICMP, TCP, UDP, u16_at};
 
@@ -382,7 +384,7 @@ impl World {
     /// One round: wires to hosts, hosts to wires, workers in seeded order. Returns the frames
     /// that moved.
     pub(super) fn step(&mut self, by: Nanos) -> usize {
-        self.now = self.now + by;
+        self.now += by;
         let mut moved = 0;
         for place in 0..self.wires.len() {
             moved += self.step_wire(place);

@@ -152,12 +152,13 @@ pub fn cpu_list(cpus: &[u16]) -> String {
     runs.iter().map(text).collect::<Vec<_>>().join(",")
 }
 
-/// The changes that turn `old` into `new`: ports to close, ports to open, stations, then values.
+/// The changes that turn `old` into `new`: ports to close, stations to let go, ports to open,
+/// stations to fix, then values.
 /// Empty where the two are equal.
 #[must_use]
 pub fn diff(old: &Settings, new: &Settings) -> Vec<Change> {
     let mut changes = Vec::new();
-    let (mut opened, mut stations) = (Vec::new(), Vec::new());
+    let (mut opened, mut freed, mut fixed) = (Vec::new(), Vec::new(), Vec::new());
     let stays = |port: &PortSpec, others: &[PortSpec]| {
         let same = |other: &&PortSpec| {
             let layout = |p: &PortSpec| (p.word.clone(), p.ring_bytes, p.worker);
@@ -173,11 +174,13 @@ pub fn diff(old: &Settings, new: &Settings) -> Vec<Change> {
     for port in &new.ports {
         match stays(port, &old.ports) {
             None => opened.push(Change::AddPort(port.clone())),
-            Some(before) => port_changes(&before, port, &mut stations),
+            Some(before) => port_changes(&before, port, &mut freed, &mut fixed),
         }
     }
+    // A station may move from one port to another: it is let go before it is fixed again.
+    changes.append(&mut freed);
     changes.append(&mut opened);
-    changes.append(&mut stations);
+    changes.append(&mut fixed);
     for key in Key::ALL {
         let (old, new) = (key.value(old), key.value(new));
         if old != new {
@@ -191,15 +194,15 @@ pub fn diff(old: &Settings, new: &Settings) -> Vec<Change> {
     changes
 }
 
-fn port_changes(old: &PortSpec, new: &PortSpec, changes: &mut Vec<Change>) {
+fn port_changes(old: &PortSpec, new: &PortSpec, freed: &mut Vec<Change>, fixed: &mut Vec<Change>) {
     let word = || new.word.clone();
     for mac in old.macs.iter().filter(|mac| !new.macs.contains(mac)) {
-        changes.push(Change::RemoveStation(word(), *mac));
+        freed.push(Change::RemoveStation(word(), *mac));
     }
     for mac in new.macs.iter().filter(|mac| !old.macs.contains(mac)) {
-        changes.push(Change::AddStation(word(), *mac));
+        fixed.push(Change::AddStation(word(), *mac));
     }
     if old.fdb_max != new.fdb_max {
-        changes.push(Change::PortFdbMax(word(), new.fdb_max));
+        fixed.push(Change::PortFdbMax(word(), new.fdb_max));
     }
 }

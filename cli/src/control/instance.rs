@@ -51,6 +51,25 @@ impl Instance {
         })
     }
 
+    /// Removes the socket and the lock file that a killed vswitch left; true if there were any. A
+    /// running one keeps its own.
+    ///
+    /// # Errors
+    /// The directory cannot be written to.
+    pub fn sweep(run_dir: &Path, name: &str) -> Result<bool, CliError> {
+        let lock_path = run_dir.join(format!("{name}.lock"));
+        if is_held(&lock_path) {
+            return Ok(false);
+        }
+        if !lock_path.exists() && !run_dir.join(format!("{name}.sock")).exists() {
+            return Ok(false);
+        }
+        let mut instance = Self::claim(run_dir, name)?;
+        // It is not, but the one that was has left its socket: this removes it.
+        instance.listening = true;
+        Ok(true)
+    }
+
     /// The name claimed.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -134,6 +153,11 @@ fn lock_file(path: &Path, name: &str) -> Result<Flock<File>, CliError> {
         why,
         "vswitch --name OTHER",
     ))
+}
+
+fn is_held(path: &Path) -> bool {
+    let lock = |file| Flock::lock(file, FlockArg::LockSharedNonblock);
+    File::open(path).is_ok_and(|file| matches!(lock(file), Err((_, Errno::EWOULDBLOCK))))
 }
 
 fn is_at(file: &File, path: &Path) -> bool {

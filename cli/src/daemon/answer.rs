@@ -18,6 +18,7 @@ use crate::control::{Refusal, Request};
 
 use super::Daemon;
 use super::lines::peer_words;
+use super::ports::state_of;
 
 type Answer<T> = Result<T, Refusal>;
 
@@ -103,7 +104,7 @@ impl Daemon {
             peer: Some(format!("host {}", self.gateway.address)),
             ..self.detail(port.index, Role::Host)
         };
-        Some(self.port_answer(&port.link, &port.link.name, OperState::Up, detail))
+        Some(self.port_answer(&port.link, &port.link.name, state_of(&port.link), detail))
     }
 
     fn detail(&self, index: PortIndex, role: Role) -> api::PortDetail {
@@ -296,11 +297,8 @@ impl Daemon {
     }
 
     fn drops_answer(&self) -> Vec<api::Drop> {
-        let rate = |port: PortIndex, reason: DropReason| {
-            let rates = &self.rates.now;
-            let known = rates.iter().find(|(p, r, _)| *p == port.0 && *r == reason);
-            known.map(|(_, _, rate)| *rate)
-        };
+        let rate =
+            |port: PortIndex, reason: DropReason| self.rates.now.get(&(port.0, reason)).copied();
         let mut drops: Vec<api::Drop> = self
             .all_ports()
             .flat_map(|(index, name)| {
@@ -353,21 +351,11 @@ impl Daemon {
                 fix: format!("vswitch port del {device}"),
             });
         }
-        let mut wanted = self.settings.clone();
-        wanted.ports = vec![spec.clone()];
-        wanted.gateway = Some(crate::config::Cidr {
-            address: self.gateway.address,
-            prefix: self.gateway.prefix,
-        });
-        // The checks of a start, for this port; what concerns the uplink is settled already.
-        wanted.uplink = None;
-        super::check::host(&wanted)
-            .and_then(|_| self.open_port(spec))
-            .map_err(|error| Refusal::Failed {
-                what: error.what,
-                why: error.why,
-                fix: error.fix,
-            })?;
+        self.add_checked(spec).map_err(|error| Refusal::Failed {
+            what: error.what,
+            why: error.why,
+            fix: error.fix,
+        })?;
         self.settings.ports.push(spec.clone());
         Ok(done(format!("{} added", spec.word), 1))
     }
@@ -473,9 +461,9 @@ fn stats(totals: &PortTotals) -> api::Stats64 {
                 | DropReason::EgressRefused
         );
         if error {
-            side.errors += count
+            side.errors += count;
         } else {
-            side.dropped += count
+            side.dropped += count;
         }
     }
     api::Stats64 { rx, tx }

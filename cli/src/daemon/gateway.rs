@@ -7,13 +7,14 @@ use switch::mac::Mac;
 use switch::port::{Egress, PortIndex, Rx, TapDevice};
 
 use crate::config::Cidr;
+use crate::control::api::OperState;
 use crate::error::CliError;
 use crate::host::link::Link;
 use crate::host::peer::{Gateway, GatewaySource, Peer, default_gateway};
 use crate::host::sysctl;
 
 use super::Daemon;
-use super::ports::{TAP_QUEUE_FRAMES, from_port, unusable};
+use super::ports::{TAP_QUEUE_FRAMES, from_port, state_of, unusable};
 
 /// The host port as its owner knows it.
 pub(super) struct HostPort {
@@ -55,6 +56,14 @@ impl Daemon {
         stable_mac(&self.settings.name, what)
     }
 
+    /// The gateway's address with its subnet.
+    pub(super) const fn gateway_cidr(&self) -> Cidr {
+        Cidr {
+            address: self.gateway.address,
+            prefix: self.gateway.prefix,
+        }
+    }
+
     /// Makes the host port: a TAP named after the switch, with the gateway's addresses. It vanishes
     /// with the process, however that ends.
     pub(super) fn open_host_port(&mut self) -> Result<(), CliError> {
@@ -62,25 +71,13 @@ impl Daemon {
         let index = self.switch.free_index().map_err(|error| {
             CliError::failed(&name, error.to_string(), "start with --no-host-port")
         })?;
-        let tap = TapDevice::open(&name).map_err(|error| from_port(&error))?;
-        if !tap.created() {
-            let why = "an interface of that name exists already";
-            return Err(CliError::failed(
-                name,
-                why,
-                "vswitch --name OTHER, or --no-host-port",
-            ));
-        }
-        let link = self.link(&name)?;
-        let link = self
-            .configure_host_port(&link)
-            .map_err(|error| unusable(&name, &error))?;
+        let (tap, link) = self.make_host_port(&name)?;
         let port = PortView {
             network: NetworkIndex(0),
             role: Role::Host,
             egress: Egress::Tap(tap.egress()),
             mtu: link.mtu,
-            up: true,
+            up: state_of(&link) == OperState::Up,
         };
         let worker = self.switch.idlest_worker();
         self.switch
@@ -88,6 +85,57 @@ impl Daemon {
         self.switch.update(|view| view.host.port = Some(index));
         self.host_port = Some(HostPort { index, link });
         Ok(())
+    }
+
+    fn make_host_port(&mut self, name: &str) -> Result<(TapDevice, Link), CliError> {
+        let tap = TapDevice::open(name).map_err(|error| from_port(&error))?;
+        if !tap.created() {
+            let why = "an interface of that name exists already";
+            let fix = "vswitch --name OTHER, or --no-host-port";
+            return Err(CliError::failed(name, why, fix));
+        }
+        let link = self.link(name)?;
+        let link = self
+            .configure_host_port(&link)
+            .map_err(|error| unusable(name, &error))?;
+        Ok((tap, link))
+    }
+
+    /// Follows the host port, which somebody may take down, or delete: then it is made anew.
+    pub(super) fn follow_host_port(&mut self, links: &[Link]) {
+        let Some(HostPort { index, link }) = &mut self.host_port else {
+            return;
+        };
+        let index = *index;
+        if let Some(found) = links.iter().find(|found| found.index == link.index) {
+            let changed = state_of(found) != state_of(link) || found.mtu != link.mtu;
+            *link = found.clone();
+            let (up, mtu) = (state_of(link) == OperState::Up, link.mtu);
+            if changed {
+                self.set_port_up(index, up, Some(mtu));
+            }
+        } else if self.tap_is_gone(index) {
+            self.remake_host_port(index);
+        }
+    }
+
+    fn remake_host_port(&mut self, index: PortIndex) {
+        let name = device_name(&self.settings.name);
+        let (tap, link) = match self.make_host_port(&name) {
+            Ok(made) => made,
+            // An event comes when its name is free again.
+            Err(error) => return self.say(&format!("warning: {error}")),
+        };
+        let (egress, mtu, up) = (tap.egress(), link.mtu, state_of(&link) == OperState::Up);
+        self.switch.receive(index, Rx::Tap(tap.into_rx(index)));
+        self.switch.update(|view| {
+            if let Some(Some(port)) = view.ports.get_mut(index.index()) {
+                port.egress = Egress::Tap(egress);
+                (port.mtu, port.up) = (mtu, up);
+            }
+        });
+        self.host_port = Some(HostPort { index, link });
+        self.say(&format!("{name}  was deleted; made anew"));
     }
 
     fn configure_host_port(&mut self, link: &Link) -> std::io::Result<Link> {

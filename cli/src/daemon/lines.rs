@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use switch::port::PortIndex;
 
+use crate::control::api::OperState;
 use crate::dispatch::message;
 use crate::host::peer::GatewaySource;
 use crate::show::units;
@@ -102,7 +103,11 @@ impl Daemon {
                     || "not held off".to_owned(),
                     |guard| format!("held off ({})", guard.rung()),
                 );
-                format!("  NAT ports {ports}, host's stack {held}")
+                let warning = guard
+                    .as_ref()
+                    .and_then(|guard| guard.warning())
+                    .map_or_else(String::new, |text| format!(" ({text})"));
+                format!("  NAT ports {ports}, host's stack {held}{warning}")
             }
         };
         let own = if self.settings.uplink_address.is_some() {
@@ -143,8 +148,8 @@ fn port_line(port: &Port) -> String {
         format!("  host held off ({}){notes}", guard.rung())
     });
     let state = match port.state {
-        crate::control::api::OperState::Up => String::new(),
-        state => format!("  {state}"),
+        OperState::Up => String::new(),
+        state @ (OperState::Down | OperState::NotPresent) => format!("  {state}"),
     };
     let peer = peer_words(port).map_or_else(String::new, |peer| format!("  peer {peer}"));
     format!(

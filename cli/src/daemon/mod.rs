@@ -5,17 +5,17 @@
 //! One thread owns all state, so nothing here is locked. It waits for four things:
 //!
 //! ```text
-//! requests   from the control server's thread     answered from tables and counters (answer)
-//! events     from the netlink thread               everything is read again, the view rebuilt (refresh)
-//! signals    from the signal thread                SIGHUP: reload; SIGINT, SIGTERM: stop
-//! ticks      twice a second                        watchdog, drop rates
+//! requests   from the control server's thread   answered from tables and counters (answer)
+//! events     from the netlink thread            all is read again, the view rebuilt (refresh)
+//! signals    from the signal thread             SIGHUP: reload; SIGINT, SIGTERM: stop
+//! ticks      twice a second                     watchdog, drop rates, what failed before
 //! ```
 //!
 //! An event is only a hint that something changed: the daemon always reads the links, addresses and
 //! routes as they are now. So no order of events can lead it astray, and a burst costs one reading.
 //!
 //! Whatever it changes on the host is in the journal first ([`crate::host::journal`]) and undone by
-//! [`Daemon::stop`]; what a SIGKILL leaves is undone by the next start or `vswitch clean`.
+//! `Daemon::stop`; what a SIGKILL leaves is undone by the next start or `vswitch clean`.
 
 mod answer;
 mod check;
@@ -27,6 +27,7 @@ mod reload;
 mod start;
 mod uplink;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,9 @@ const REQUESTS_MAX: usize = 64;
 
 /// From one look at the watchdog and the rates to the next.
 const TICK: Duration = Duration::from_millis(500);
+
+/// From one look at the workers' ticks to the next: twice as long as an idle worker sleeps.
+const BEAT: Nanos = Nanos(1_000_000_000);
 
 /// After the first event of a burst: time for the rest to come, so that one reading serves all.
 const BURST: Duration = Duration::from_millis(20);
@@ -99,14 +103,18 @@ struct Daemon {
     gateway: GatewayView,
     gateway_source: Option<GatewaySource>,
     rates: Rates,
+    /// Something could not be read or opened: the next tick tries again.
+    look_again: bool,
+    /// When the workers' ticks were last compared.
+    beat_at: Nanos,
 }
 
 /// Drops per second, from one tick to the next.
 #[derive(Default)]
 struct Rates {
     at: Nanos,
-    before: Vec<(u16, DropReason, u64)>,
-    now: Vec<(u16, DropReason, f64)>,
+    before: HashMap<(u16, DropReason), u64>,
+    now: HashMap<(u16, DropReason), f64>,
 }
 
 /// Runs a switch until it is told to stop.
@@ -120,8 +128,9 @@ pub fn run(common: &Common, settings: Settings, source: &Source) -> Outcome {
     let monitor = Monitor::open().map_err(|error| no_netlink(&error))?;
     let mut daemon = Daemon::start(common, settings, source)?;
     let served = daemon.serve(&mut instance, monitor, &signals);
-    daemon.stop();
-    served.map(|()| Exit::Done)
+    let restored = daemon.stop();
+    served?;
+    Ok(if restored { Exit::Done } else { Exit::Failed })
 }
 
 impl Daemon {
@@ -158,13 +167,19 @@ impl Daemon {
         notifier: &mut Notifier,
     ) {
         let ticks = crossbeam_channel::tick(TICK);
+        let mut events = events.clone();
+        let mut deaf = false;
         loop {
             select! {
                 recv(requests) -> request => match request {
                     Ok(request) => self.answer(request),
                     Err(_) => return,
                 },
-                recv(events) -> event => if event.is_ok() {
+                recv(events) -> event => {
+                    if event.is_err() {
+                        self.say("warning: no more news from netlink: looking twice a second");
+                        (events, deaf) = (crossbeam_channel::never(), true);
+                    }
                     // Waits for the burst to be over; what comes meanwhile is part of it.
                     let _ = crossbeam_channel::after(BURST).recv();
                     events.try_iter().for_each(drop);
@@ -174,16 +189,30 @@ impl Daemon {
                     Ok(Signal::SIGHUP) => self.reload(),
                     Ok(_) | Err(_) => return,
                 },
-                recv(ticks) -> _ => self.tick(notifier),
+                recv(ticks) -> _ => {
+                    if self.look_again || deaf || self.lost_a_tap() {
+                        self.refresh();
+                    }
+                    self.tick(notifier);
+                }
             }
         }
     }
 
     fn tick(&mut self, notifier: &mut Notifier) {
         self.measure_drops();
+        let now = self.clock.now();
         let ticks: Vec<u64> = self.switch.ticks().map(|tick| tick.0).collect();
-        // The service manager's socket is outside of our care: the next tick tries again.
-        let _ = notifier.watchdog(&ticks);
+        if now.saturating_sub(self.beat_at) >= BEAT {
+            self.beat_at = now;
+            // The service manager's socket is outside of our care: the next beat tries again.
+            let stuck = notifier.watchdog(&ticks).unwrap_or_default();
+            if let Some(worker) = stuck {
+                self.say(&format!(
+                    "warning: worker {worker} has not moved for a second"
+                ));
+            }
+        }
         self.notify(|text| notifier.status(text));
     }
 
@@ -200,38 +229,31 @@ impl Daemon {
     fn measure_drops(&mut self) {
         let now = self.clock.now();
         let seconds = Duration::from_nanos(now.saturating_sub(self.rates.at).0).as_secs_f64();
-        let counts: Vec<(u16, DropReason, u64)> = self
+        let counts: HashMap<(u16, DropReason), u64> = self
             .all_ports()
             .flat_map(|(index, _)| {
-                let totals = self.switch.port_totals(index);
-                totals
-                    .drops
+                let drops = self.switch.port_totals(index).drops;
+                drops
                     .into_iter()
-                    .map(move |(reason, count)| (index.0, reason, count))
+                    .map(move |(reason, count)| ((index.0, reason), count))
             })
             .collect();
-        let before = |port, reason| {
-            let known = self
-                .rates
-                .before
-                .iter()
-                .find(|(p, r, _)| *p == port && *r == reason);
-            known.map_or(0, |(_, _, count)| *count)
-        };
         #[expect(clippy::cast_precision_loss, reason = "a rate for people to read")]
-        let rate = |port, reason, count: u64| {
-            count.saturating_sub(before(port, reason)) as f64 / seconds.max(0.001)
+        let rate = |(key, count): (&(u16, DropReason), &u64)| {
+            let before = self.rates.before.get(key).copied().unwrap_or(0);
+            (
+                *key,
+                count.saturating_sub(before) as f64 / seconds.max(0.001),
+            )
         };
-        let rates = counts
-            .iter()
-            .map(|(port, reason, count)| (*port, *reason, rate(*port, *reason, *count)));
-        self.rates.now = rates.collect();
+        self.rates.now = counts.iter().map(rate).collect();
         self.rates.before = counts;
         self.rates.at = now;
     }
 
-    /// Puts the host back as it was. What could not be undone is said and stays in the journal.
-    fn stop(self) {
+    /// Puts the host back as it was, and says whether it is. What could not be undone is named and
+    /// stays in the journal.
+    fn stop(self) -> bool {
         let Self {
             common,
             switch,
@@ -244,18 +266,27 @@ impl Daemon {
         } = self;
         let totals = switch.stop();
         drop((ports, uplink, host_port, guard));
-        for undone in journal.finish().iter().filter(|undone| undone.failed()) {
+        let undone = journal.finish();
+        let mut stuck = undone.iter().filter(|undone| undone.failed()).peekable();
+        let restored = stuck.peek().is_none();
+        for undone in stuck {
             message(&common, &format!("warning: not restored: {undone}"));
         }
+        let host = if restored {
+            "the host is as it was"
+        } else {
+            "for what was not restored: vswitch clean"
+        };
         message(
             &common,
             &format!(
-                "stopped: {} frames in, {} out, {} dropped; the host is as it was",
+                "stopped: {} frames in, {} out, {} dropped; {host}",
                 totals.received,
                 totals.sent,
                 totals.dropped_ingress + totals.dropped_egress
             ),
         );
+        restored
     }
 }
 

@@ -11,7 +11,7 @@ use crate::config::{PortSpec, PortWord};
 use crate::control::api::OperState;
 use crate::error::CliError;
 use crate::host::guard::PortGuard;
-use crate::host::journal::{Change, Interface};
+use crate::host::journal::{Change, Interface, Ticket, Undone};
 use crate::host::link::Link;
 use crate::host::peer::Peer;
 
@@ -27,6 +27,21 @@ pub(super) struct Port {
     pub(super) peer: Option<Peer>,
     /// What keeps the host's stack off it; `None` on a TAP, whose host end is the container's.
     pub(super) guard: Option<PortGuard>,
+    /// The journal's note that it was down before.
+    brought_up: Option<Ticket>,
+    /// Why it could not be opened again the last time, so that it is said once.
+    trouble: Option<String>,
+}
+
+/// A device just opened, before it is a port.
+struct Opened {
+    rx: Rx,
+    egress: Egress,
+    link: Link,
+    ring_bytes: u64,
+    peer: Option<Peer>,
+    guard: Option<PortGuard>,
+    brought_up: Option<Ticket>,
 }
 
 impl Port {
@@ -58,25 +73,45 @@ impl Daemon {
                 "vswitch port del NAME",
             )
         })?;
-        let (rx, egress, port) = match &spec.word {
-            PortWord::Iface(device) => self.open_interface(index, spec, device)?,
-            PortWord::Tap(device) => self.open_tap(index, spec, device)?,
-        };
+        let opened = self.open_device(index, spec)?;
+        let state = state_of(&opened.link);
         let view = PortView {
             network: NetworkIndex(0),
             role: Role::Member,
-            egress,
-            mtu: port.link.mtu,
-            up: port.state == OperState::Up,
+            egress: opened.egress,
+            mtu: opened.link.mtu,
+            up: state == OperState::Up,
         };
         let worker = spec.worker.unwrap_or_else(|| self.switch.idlest_worker());
         self.switch.fdb().set_port_limit(index, spec.fdb_max);
-        self.switch.add_port(index, view, rx, worker);
-        for mac in &spec.macs {
-            self.fix_station(*mac, index, &port.spec.word)?;
+        self.switch.add_port(index, view, opened.rx, worker);
+        self.ports.push(Port {
+            index,
+            spec: spec.clone(),
+            link: opened.link,
+            state,
+            ring_bytes: opened.ring_bytes,
+            peer: opened.peer,
+            guard: opened.guard,
+            brought_up: opened.brought_up,
+            trouble: None,
+        });
+        let fixed =
+            (spec.macs.iter()).try_for_each(|mac| self.fix_station(*mac, index, &spec.word));
+        if fixed.is_err() {
+            self.close_port(self.ports.len() - 1);
         }
-        self.ports.push(port);
-        Ok(())
+        fixed
+    }
+
+    fn open_device(&mut self, index: PortIndex, spec: &PortSpec) -> Result<Opened, CliError> {
+        match &spec.word {
+            PortWord::Iface(device) => {
+                let link = self.link(device)?;
+                self.open_interface(index, spec, link)
+            }
+            PortWord::Tap(device) => self.open_tap(index, device),
+        }
     }
 
     /// Fixes a station to a port.
@@ -96,66 +131,51 @@ impl Daemon {
         &mut self,
         index: PortIndex,
         spec: &PortSpec,
-        device: &str,
-    ) -> Result<(Rx, Egress, Port), CliError> {
-        let link = self.link(device)?;
+        link: Link,
+    ) -> Result<Opened, CliError> {
         // Silenced first: a link that comes up talks by itself.
         let guard = self.guard_port(&link)?;
-        let link = self.bring_up(link)?;
-        let rx = open_ring(index, spec, &link)?;
-        let ring_bytes = ring_bytes(rx.geometry());
-        let egress = Egress::Packet {
-            ifindex: link.index,
+        let (link, brought_up) = self.bring_up(link)?;
+        let rx = match open_ring(index, spec, &link) {
+            Ok(rx) => rx,
+            Err(error) => {
+                self.take_down(brought_up, Some(guard));
+                return Err(error);
+            }
         };
-        let peer = self.netlink.peer_of(&link).unwrap_or_default();
-        let port = Port {
-            index,
-            spec: spec.clone(),
-            state: state_of(&link),
+        Ok(Opened {
+            ring_bytes: ring_bytes(rx.geometry()),
+            egress: Egress::Packet {
+                ifindex: link.index,
+            },
+            rx: Rx::Packet(rx),
+            peer: self.netlink.peer_of(&link).unwrap_or_default(),
             link,
-            ring_bytes,
-            peer,
             guard: Some(guard),
-        };
-        Ok((Rx::Packet(rx), egress, port))
+            brought_up,
+        })
     }
 
-    fn open_tap(
-        &mut self,
-        index: PortIndex,
-        spec: &PortSpec,
-        device: &str,
-    ) -> Result<(Rx, Egress, Port), CliError> {
+    fn open_tap(&mut self, index: PortIndex, device: &str) -> Result<Opened, CliError> {
         let tap = TapDevice::open(device).map_err(|error| from_port(&error))?;
-        let created = tap.created();
         let mut link = self.link(device)?;
-        if created {
+        let mut brought_up = None;
+        if tap.created() {
             // pasta's 0.24 Gbit/s at MTU 1500 came of the default of 1,000: a TAP drops silently.
             self.netlink
                 .set_tx_queue_len(link.index, TAP_QUEUE_FRAMES)
                 .map_err(|error| unusable(device, &error))?;
+            (link, brought_up) = self.bring_up(link)?;
         }
-        let guard = None;
-        if created {
-            link = self.bring_up(link)?;
-        }
-        let egress = Egress::Tap(tap.egress());
-        let rx = Rx::Tap(tap.into_rx(index));
-        let state = state_of(&link);
-        let spec = spec.clone();
-        Ok((
-            rx,
-            egress,
-            Port {
-                index,
-                spec,
-                state,
-                link,
-                ring_bytes: 0,
-                peer: None,
-                guard,
-            },
-        ))
+        Ok(Opened {
+            egress: Egress::Tap(tap.egress()),
+            rx: Rx::Tap(tap.into_rx(index)),
+            link,
+            ring_bytes: 0,
+            peer: None,
+            guard: None,
+            brought_up,
+        })
     }
 
     pub(super) fn link(&mut self, device: &str) -> Result<Link, CliError> {
@@ -171,41 +191,117 @@ impl Daemon {
     }
 
     /// Brings a link up that is down, and remembers it to be taken down again.
-    fn bring_up(&mut self, link: Link) -> Result<Link, CliError> {
+    fn bring_up(&mut self, link: Link) -> Result<(Link, Option<Ticket>), CliError> {
         if link.up {
-            return Ok(link);
+            return Ok((link, None));
         }
         let interface = Interface {
             index: link.index,
             name: link.name.clone(),
         };
-        self.journal
+        let ticket = self
+            .journal
             .make(Change::LinkUp { interface }, || {
                 self.netlink.set_up(link.index, true)
             })
             .map_err(|error| unusable(&link.name, &error))?;
-        self.link(&link.name)
+        Ok((self.link(&link.name)?, Some(ticket)))
+    }
+
+    /// Gives a device back to the host as it was.
+    fn take_down(&self, brought_up: Option<Ticket>, guard: Option<PortGuard>) {
+        // The last change first: what is down says nothing any more when its guard goes.
+        let mut undone: Vec<Undone> = brought_up
+            .and_then(|ticket| self.journal.undo(ticket))
+            .into_iter()
+            .collect();
+        undone.extend(guard.map(PortGuard::remove).unwrap_or_default());
+        for undone in undone.iter().filter(|undone| undone.failed()) {
+            self.say(&format!("warning: not restored: {undone}"));
+        }
     }
 
     /// Follows the device of the port at `place`: it went down or up, was deleted, or came back
-    /// under its name as another device.
+    /// under its name, as another device or as the same.
     pub(super) fn follow(&mut self, place: usize, links: &[Link]) {
         let Some(port) = self.ports.get(place) else {
             return;
         };
-        let found = links.iter().find(|link| link.is_called(port.device()));
-        match found {
-            // A TAP that moved into a container is not to be seen here and works all the same.
-            None if port.is_tap() => {}
+        let mut named = links.iter().filter(|link| link.is_called(port.device()));
+        if port.is_tap() {
+            let ours = named.find(|link| link.index == port.link.index);
+            return self.follow_tap(place, ours.cloned());
+        }
+        match named.next() {
             None => self.lose_port(place),
-            Some(link) if link.index != port.link.index && !port.is_tap() => {
-                self.reopen_port(place, link.clone());
-            }
-            Some(link) if *link != port.link || port.state != state_of(link) => {
+            Some(link) if link.index == port.link.index && port.state != OperState::NotPresent => {
                 self.update_port(place, link.clone());
             }
-            Some(_) => {}
+            // Another device under the name, or the same one, which has been away: the kernel
+            // closed our ring when it left for another namespace, and we did when it was renamed.
+            Some(link) => {
+                let link = link.clone();
+                self.lose_port(place);
+                self.reopen_port(place, |daemon, index, spec| {
+                    super::check::interface(&link.name, daemon.gateway_cidr())?;
+                    daemon.open_interface(index, spec, link)
+                });
+            }
         }
+    }
+
+    /// A TAP that moved into a container is not to be seen here and works all the same, by the
+    /// descriptor. One that was deleted, with its container or by hand, is made anew.
+    fn follow_tap(&mut self, place: usize, link: Option<Link>) {
+        let Some(port) = self.ports.get(place) else {
+            return;
+        };
+        match link {
+            Some(link) if port.state != OperState::NotPresent => self.update_port(place, link),
+            _ if !self.tap_is_gone(port.index) => {
+                // Up or down is the container's business now, and a TAP that is down refuses
+                // frames by itself.
+                self.say_moved(place);
+            }
+            _ => {
+                self.lose_port(place);
+                self.reopen_port(place, |daemon, index, spec| {
+                    daemon.open_tap(index, spec.word.device())
+                });
+            }
+        }
+    }
+
+    /// Whether the TAP behind a port was deleted.
+    pub(super) fn tap_is_gone(&self, index: PortIndex) -> bool {
+        let port = self.switch.view().ports.get(index.index());
+        match port.and_then(Option::as_ref).map(|port| &port.egress) {
+            Some(Egress::Tap(tap)) => tap.is_gone(),
+            Some(_) | None => false,
+        }
+    }
+
+    /// Whether a TAP that moved to another namespace was deleted there, of which no news comes.
+    pub(super) fn lost_a_tap(&self) -> bool {
+        let mut away = (self.ports.iter()).filter(|port| port.is_tap() && port.link.index == 0);
+        away.any(|port| self.tap_is_gone(port.index))
+    }
+
+    fn say_moved(&mut self, place: usize) {
+        let Some(port) = self.ports.get_mut(place) else {
+            return;
+        };
+        let (index, before) = (port.index, port.state);
+        port.state = OperState::Up;
+        // No link of this namespace is the one that left, even if it gets its index.
+        if std::mem::take(&mut port.link.index) == 0 {
+            return;
+        }
+        let text = format!("{}  moved to another namespace", port.device());
+        if before != OperState::Up {
+            self.set_port_up(index, true, None);
+        }
+        self.say(&text);
     }
 
     fn lose_port(&mut self, place: usize) {
@@ -216,54 +312,76 @@ impl Daemon {
             return;
         }
         port.state = OperState::NotPresent;
-        // Its guard went with the device.
-        port.guard = None;
         port.peer = None;
-        let (index, text) = (
-            port.index,
-            format!("{}  gone; waiting for it", port.device()),
-        );
+        let (index, guard, brought_up) = (port.index, port.guard.take(), port.brought_up.take());
+        let text = format!("{}  gone; waiting for it", port.device());
         self.set_port_up(index, false, None);
-        self.switch.fdb().flush(Flush::Port(index));
+        self.switch.stop_receiving(index);
+        self.forget_stations(index);
+        // Under another name, or in the host's hands again, it is to be as it was.
+        self.take_down(brought_up, guard);
         self.say(&text);
     }
 
-    fn reopen_port(&mut self, place: usize, link: Link) {
-        if let Err(error) = self.try_reopen(place, link) {
-            // It may be half set up by whoever makes it; its next event tries again.
-            self.say(&format!("warning: {error}"));
+    /// Forgets who is behind a port: whoever comes back may have other addresses.
+    fn forget_stations(&self, index: PortIndex) {
+        let (fdb, neighbours) = (self.switch.fdb(), self.switch.neighbours());
+        let now = self.clock.now();
+        for entry in neighbours.entries(now) {
+            let there = |mac| fdb.lookup(NETWORK, mac, now) == Some(index);
+            if entry.link == self.gateway.link() && entry.mac.is_some_and(there) {
+                neighbours.remove(entry.link, entry.address);
+            }
         }
+        fdb.flush(Flush::Port(index));
     }
 
-    fn try_reopen(&mut self, place: usize, link: Link) -> Result<(), CliError> {
+    /// Opens the device that came back. Should that fail, because it is half set up by whoever
+    /// makes it, the next tick tries again.
+    fn reopen_port(
+        &mut self,
+        place: usize,
+        open: impl FnOnce(&mut Self, PortIndex, &PortSpec) -> Result<Opened, CliError>,
+    ) {
         let Some(port) = self.ports.get(place) else {
-            return Ok(());
+            return;
         };
         let (index, spec) = (port.index, port.spec.clone());
-        let guard = self.guard_port(&link)?;
-        let link = self.bring_up(link)?;
-        let rx = open_ring(index, &spec, &link)?;
-        let peer = self.netlink.peer_of(&link).unwrap_or_default();
-        let (ifindex, mtu, state) = (link.index, link.mtu, state_of(&link));
-        let text = format!("{}  back", link.name);
-        if let Some(port) = self.ports.get_mut(place) {
-            port.ring_bytes = ring_bytes(rx.geometry());
-            port.guard = Some(guard);
-            port.peer = peer;
-            port.link = link;
-            port.state = state;
-        }
-        self.switch.fdb().flush(Flush::Port(index));
-        self.switch.receive(index, Rx::Packet(rx));
+        let opened = match open(self, index, &spec) {
+            Ok(opened) => opened,
+            Err(error) => return self.keep_trying(place, &error),
+        };
+        let Some(port) = self.ports.get_mut(place) else {
+            return;
+        };
+        let (mtu, state) = (opened.link.mtu, state_of(&opened.link));
+        port.ring_bytes = opened.ring_bytes;
+        port.guard = opened.guard;
+        port.brought_up = opened.brought_up;
+        port.peer = opened.peer;
+        port.link = opened.link;
+        port.state = state;
+        port.trouble = None;
+        self.switch.receive(index, opened.rx);
         self.switch.update(|view| {
             if let Some(Some(port)) = view.ports.get_mut(index.index()) {
-                port.egress = Egress::Packet { ifindex };
+                port.egress = opened.egress;
                 port.mtu = mtu;
                 port.up = state == OperState::Up;
             }
         });
-        self.say(&text);
-        Ok(())
+        self.say(&format!("{}  back", spec.word.device()));
+    }
+
+    fn keep_trying(&mut self, place: usize, error: &CliError) {
+        self.look_again = true;
+        let text = error.to_string();
+        if let Some(port) = self.ports.get_mut(place)
+            && port.trouble.as_ref() != Some(&text)
+        {
+            port.trouble = Some(text.clone());
+            self.say(&format!("warning: {text}"));
+        }
     }
 
     fn update_port(&mut self, place: usize, link: Link) {
@@ -301,13 +419,12 @@ impl Daemon {
                 self.switch.fdb().remove(entry.network, entry.mac);
             }
         }
-        if let Some(guard) = port.guard {
-            for undone in guard.remove().iter().filter(|undone| undone.failed()) {
-                self.say(&format!("warning: not restored: {undone}"));
-            }
-        }
+        self.take_down(port.brought_up, port.guard);
     }
 }
+
+/// The one network of this version.
+const NETWORK: u16 = 0;
 
 /// Frames a TAP queues for us: 10,000 of 1.5 KB are 15 MB at the worst.
 pub(super) const TAP_QUEUE_FRAMES: u32 = 10_000;

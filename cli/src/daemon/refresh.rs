@@ -1,5 +1,6 @@
 //! Following the host: everything is read as it is now, and the switch's view made to match.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::host::addr::Address;
@@ -9,14 +10,15 @@ use super::Daemon;
 impl Daemon {
     /// Reads links, addresses and routes, and follows what changed.
     pub(super) fn refresh(&mut self) {
+        self.look_again = false;
         let links = match self.netlink.links() {
             Ok(links) => links,
-            // The next event, or the next tick's, tries again; the switch goes on as it is.
-            Err(error) => return self.say(&format!("warning: reading the links: {error}")),
+            Err(error) => return self.unread("links", &error),
         };
         for place in 0..self.ports.len() {
             self.follow(place, &links);
         }
+        self.follow_host_port(&links);
         self.follow_uplink(&links);
         self.follow_addresses();
     }
@@ -25,11 +27,17 @@ impl Daemon {
     pub(super) fn follow_addresses(&mut self) {
         let addresses = match self.netlink.addresses() {
             Ok(addresses) => host_addresses(&addresses),
-            Err(error) => return self.say(&format!("warning: reading the addresses: {error}")),
+            Err(error) => return self.unread("addresses", &error),
         };
         if self.switch.view().host.addresses != addresses {
             self.switch.update(|view| view.host.addresses = addresses);
         }
+    }
+
+    /// The switch goes on as it is, and the next tick reads again.
+    fn unread(&mut self, what: &str, error: &io::Error) {
+        self.look_again = true;
+        self.say(&format!("warning: reading the {what}: {error}"));
     }
 }
 

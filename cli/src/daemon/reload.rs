@@ -1,6 +1,7 @@
 //! SIGHUP: the file is read again and only what differs is done.
 
-use crate::config::{Applies, Change, Key, PortWord, diff};
+use crate::config::{Applies, Change, Key, PortSpec, PortWord, Settings, diff};
+use crate::error::CliError;
 
 use super::Daemon;
 
@@ -8,62 +9,115 @@ impl Daemon {
     /// Reads the settings again and applies the difference. A file that is wrong changes nothing;
     /// ports that did not change are not touched and lose no frame.
     pub(super) fn reload(&mut self) {
+        if self.source.file.is_none() {
+            return self.say("reload: no file to read: it was started without --config");
+        }
         let new = match self.source.load() {
             Ok(new) => new,
-            Err(error) => return self.say(&format!("{error}\nreload: nothing changed")),
+            Err(error) => {
+                self.say_error(&error);
+                return self.say("reload: nothing changed");
+            }
         };
         let changes = diff(&self.settings, &new);
         if changes.is_empty() {
             return self.say("reload: nothing differs");
         }
-        let mut applied = self.settings.clone();
         for change in &changes {
             if change.applies() == Applies::Restart {
                 self.say(&format!("reload: {change}"));
                 continue;
             }
-            match self.apply(change) {
+            match self.apply(change, &new) {
                 Ok(()) => self.say(&format!("reload: {change}")),
-                Err(error) => self.say(&format!("{error}\nreload: not done: {change}")),
+                Err(error) => {
+                    self.say_error(&error);
+                    self.say(&format!("reload: not done: {change}"));
+                }
             }
         }
-        // What needs a restart stays as it is, and is found to differ again next time.
-        applied.ports = new.ports;
-        applied.ageing_secs = new.ageing_secs;
-        self.settings = applied;
+        // What was not done, or needs a restart, is found to differ again next time.
+        self.settings.ports = self.ports.iter().map(|port| port.spec.clone()).collect();
     }
 
-    fn apply(&mut self, change: &Change) -> Result<(), crate::error::CliError> {
+    fn say_error(&self, error: &CliError) {
+        for line in error.to_string().lines() {
+            self.say(line);
+        }
+    }
+
+    /// Opens a port of a running switch, if it passes the checks that it would at the start.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn add_checked(&mut self, spec: &PortSpec) -> Result<(), CliError> {
+        super::check::worker_of(spec, self.switch.workers())?;
+        if let PortWord::Iface(device) = &spec.word {
+            super::check::interface(device, self.gateway_cidr())?;
+            // By another of its names, it may be one already.
+            let index = self.link(device)?.index;
+            let ports = self
+                .ports
+                .iter()
+                .map(|port| (port.link.index, port.device()));
+            let uplink = self
+                .uplink
+                .iter()
+                .map(|u| (u.link.index, u.device.as_str()));
+            if let Some((_, name)) = ports.chain(uplink).find(|(other, _)| *other == index) {
+                let why = format!("is the same interface as {name}, which is a port already");
+                return Err(CliError::failed(
+                    device,
+                    why,
+                    format!("vswitch port del {name}"),
+                ));
+            }
+        }
+        self.open_port(spec)
+    }
+
+    fn spec_of(&mut self, word: &PortWord) -> Option<&mut PortSpec> {
+        let place = self.place_of(word)?;
+        self.ports.get_mut(place).map(|port| &mut port.spec)
+    }
+
+    fn apply(&mut self, change: &Change, new: &Settings) -> Result<(), CliError> {
         match change {
             Change::RemovePort(word) => {
                 if let Some(place) = self.place_of(word) {
                     self.close_port(place);
                 }
             }
-            Change::AddPort(spec) => self.open_port(spec)?,
-            Change::RemoveStation(_, mac) => {
+            Change::AddPort(spec) => self.add_checked(spec)?,
+            Change::RemoveStation(word, mac) => {
                 self.switch.fdb().remove(0, *mac);
+                if let Some(spec) = self.spec_of(word) {
+                    spec.macs.retain(|fixed| fixed != mac);
+                }
             }
             Change::AddStation(word, mac) => {
                 if let Some(port) = self.place_of(word).and_then(|place| self.ports.get(place)) {
                     self.fix_station(*mac, port.index, word)?;
+                }
+                if let Some(spec) = self.spec_of(word) {
+                    spec.macs.push(*mac);
                 }
             }
             Change::PortFdbMax(word, max) => {
                 if let Some(port) = self.place_of(word).and_then(|place| self.ports.get(place)) {
                     self.switch.fdb().set_port_limit(port.index, *max);
                 }
+                if let Some(spec) = self.spec_of(word) {
+                    spec.fdb_max = *max;
+                }
             }
             Change::Set {
-                key: Key::Ageing,
-                new,
-                ..
+                key: Key::Ageing, ..
             } => {
-                if let Ok(secs) = new.parse() {
-                    self.switch.fdb().set_ageing_secs(secs).map_err(|error| {
-                        crate::error::CliError::failed("ageing", error.to_string(), "")
-                    })?;
-                }
+                let secs = new.ageing_secs;
+                let set = self.switch.fdb().set_ageing_secs(secs);
+                set.map_err(|error| CliError::failed("ageing", error.to_string(), ""))?;
+                self.settings.ageing_secs = secs;
             }
             Change::Set { .. } => {}
         }

@@ -10,6 +10,7 @@ use switch::worker::Idle;
 
 use crate::args::Common;
 use crate::config::{NatFilter, NatProfile, Settings, Source};
+use crate::dispatch::message;
 use crate::error::CliError;
 use crate::host::guard::Guard;
 use crate::host::journal::{Journal, JournalError, Undone};
@@ -18,7 +19,7 @@ use crate::host::netlink::Netlink;
 use super::{Clock, Daemon, Rates, gateway, no_netlink};
 
 /// Workers where nothing else is asked for: one on two cores, measured; half the cores beyond.
-fn default_workers() -> u16 {
+pub(super) fn default_workers() -> u16 {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     u16::try_from(cores / 2).unwrap_or(u16::MAX).clamp(1, 64)
 }
@@ -57,6 +58,8 @@ impl Daemon {
             gateway: gateway::view(cidr, mac),
             gateway_source,
             rates: Rates::default(),
+            look_again: false,
+            beat_at: Nanos::ZERO,
             settings,
         };
         daemon.say_leftovers(&left);
@@ -85,12 +88,14 @@ impl Daemon {
             self.open_host_port()?;
         }
         self.follow_addresses();
+        self.switch.announce();
         Ok(())
     }
 
     /// Undoes a start that failed.
     fn give_up(self) {
         let Self {
+            common,
             journal,
             guard,
             ports,
@@ -101,8 +106,10 @@ impl Daemon {
         } = self;
         drop(switch);
         drop((ports, uplink, host_port, guard));
-        // What could not be undone stays in the journal, for `vswitch clean` to try and to name.
-        drop(journal.finish());
+        // It stays in the journal, for `vswitch clean` to try again.
+        for undone in journal.finish().iter().filter(|undone| undone.failed()) {
+            message(&common, &format!("warning: not restored: {undone}"));
+        }
     }
 
     fn say_leftovers(&self, left: &[Undone]) {

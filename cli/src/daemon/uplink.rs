@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use nat::owner_of;
 use switch::config::{NetworkIndex, PortView, Role, Route, UplinkView};
 use switch::mac::Mac;
+use switch::neigh::Link as NeighLink;
 use switch::port::{Egress, Fanout, PacketOptions, PacketRx, PortIndex, Rx, steer};
 
 use crate::config::Cidr;
@@ -28,6 +29,8 @@ pub(super) struct Uplink {
     /// The external address with its subnet, if there is one now.
     pub(super) address: Option<Cidr>,
     pub(super) guard: Option<UplinkGuard>,
+    /// Why it could not be followed the last time, so that it is said once.
+    trouble: Option<String>,
 }
 
 /// What the kernel has configured on the uplink, and what was asked for.
@@ -57,6 +60,7 @@ impl Daemon {
             address: wanted.address,
             guard,
             link,
+            trouble: None,
         };
         let port = PortView {
             network: NetworkIndex(0),
@@ -207,15 +211,26 @@ impl Daemon {
             return;
         };
         let link = link.clone();
-        let wanted = match self.wanted(&link) {
-            Ok(wanted) => wanted,
-            Err(error) => return self.say(&format!("warning: {error}")),
+        let followed = self.wanted(&link).and_then(|wanted| {
+            let updated = self.update_uplink(link, &wanted, before);
+            self.show_uplink(index, wanted);
+            updated
+        });
+        self.uplink_trouble(followed.err().map(|error| error.to_string()));
+    }
+
+    /// Says what is wrong, once, and sees to it that it is tried again.
+    fn uplink_trouble(&mut self, trouble: Option<String>) {
+        let Some(uplink) = &mut self.uplink else {
+            return;
         };
-        let returned = link.index != before;
-        if let Err(error) = self.update_uplink(link, &wanted, returned) {
-            self.say(&format!("warning: {error}"));
+        self.look_again |= trouble.is_some();
+        if uplink.trouble != trouble {
+            uplink.trouble.clone_from(&trouble);
+            if let Some(text) = trouble {
+                self.say(&format!("warning: {text}"));
+            }
         }
-        self.show_uplink(index, wanted);
     }
 
     fn lose_uplink(&mut self, index: PortIndex) {
@@ -228,21 +243,20 @@ impl Daemon {
         uplink.state = OperState::NotPresent;
         uplink.guard = None;
         let text = format!("{}  gone; waiting for it", uplink.device);
-        // An index of no device: the one that comes back has another.
+        // An index of no device: whatever comes back, our rings on it are closed.
         uplink.link.index = 0;
         self.set_port_up(index, false, None);
+        self.switch.stop_receiving(index);
+        // Another cable, other neighbours.
+        self.switch.neighbours().flush(Some(NeighLink::Uplink));
         self.say(&text);
     }
 
-    fn update_uplink(
-        &mut self,
-        link: Link,
-        wanted: &Wanted,
-        returned: bool,
-    ) -> Result<(), CliError> {
+    fn update_uplink(&mut self, link: Link, wanted: &Wanted, before: u32) -> Result<(), CliError> {
         let Some(uplink) = &self.uplink else {
             return Ok(());
         };
+        let returned = link.index != before;
         let index = uplink.index;
         let readdressed = uplink.address != wanted.address;
         let state = state_of(&link);

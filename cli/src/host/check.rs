@@ -9,6 +9,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::link::Link;
+use super::peer::Peer;
 use super::route::Route;
 use super::view::{HostSocket, HostView, Transport};
 use crate::config::settings::Cidr;
@@ -293,20 +294,12 @@ pub fn gateway(view: &HostView, wanted: &Wanted) -> Vec<Problem> {
         let fix = format!("--gateway {first}/{}", gateway.prefix);
         problems.push(Problem::error(&what, why, fix));
     }
+    problems.extend(gateway_taken(view, gateway));
     let mut inside = 0;
     let mut outside = None;
     for peer in &view.peers {
         for (ip, prefix) in &peer.addresses {
             let IpAddr::V4(addr) = *ip else { continue };
-            if addr == gateway.address {
-                let place = peer
-                    .netns
-                    .as_deref()
-                    .map_or(String::new(), |ns| format!(" in {ns}"));
-                let why = format!("is taken by {}{place} behind {}", peer.ifname, peer.port);
-                let fix = "--gateway with another address of the subnet";
-                problems.push(Problem::error(&what, why, fix));
-            }
             if holds(gateway, addr) {
                 inside += 1;
             } else {
@@ -342,6 +335,25 @@ pub fn gateway(view: &HostView, wanted: &Wanted) -> Vec<Problem> {
         problems.push(Problem::error(&what, why, fix));
     }
     problems
+}
+
+/// Nobody behind a port may have the gateway's address.
+#[must_use]
+pub fn gateway_taken(view: &HostView, gateway: Cidr) -> Vec<Problem> {
+    let has_it = |peer: &&Peer| {
+        let mut addresses = peer.addresses.iter();
+        addresses.any(|(ip, _)| *ip == IpAddr::V4(gateway.address))
+    };
+    let taken = view.peers.iter().filter(has_it).map(|peer| {
+        let place = peer
+            .netns
+            .as_deref()
+            .map_or(String::new(), |ns| format!(" in {ns}"));
+        let why = format!("is taken by {}{place} behind {}", peer.ifname, peer.port);
+        let fix = "--gateway with another address of the subnet";
+        Problem::error(format!("--gateway {gateway}"), why, fix)
+    });
+    taken.collect()
 }
 
 /// The containers' subnet must be nobody else's (RFC 4787 REQ-7).

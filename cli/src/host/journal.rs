@@ -32,13 +32,17 @@ use serde::{Deserialize, Serialize};
 use super::netns::{self, Netns, NetnsId};
 
 mod change;
+mod leftovers;
 #[cfg(test)]
 mod tests;
 
 pub use change::{Change, Interface};
+pub use leftovers::{Cleaned, Found, clean, list};
 
 /// Version of the file format.
 const VERSION: u32 = 1;
+/// Undone changes a file may hold; at about 300 bytes each, journal and undoing together.
+const CLOSED_MAX: u32 = 128;
 const BOOT_ID: &str = "kernel/random/boot_id";
 
 /// First line of a journal.
@@ -180,6 +184,8 @@ struct Inner {
     next: u64,
     /// Made and not undone.
     open: BTreeMap<u64, Change>,
+    /// Changes in the file that were undone since it was last shortened.
+    closed: u32,
 }
 
 impl Journal {
@@ -216,7 +222,9 @@ impl Journal {
             file,
             next: 1,
             open: BTreeMap::new(),
+            closed: 0,
         };
+        let _ = fs::remove_file(fresh_path(&path));
         let head = Head::of_this_process(name).map_err(at)?;
         inner.start(&head).map_err(at)?;
         for left in undone.iter().filter(|undone| undone.failed()) {
@@ -323,8 +331,54 @@ impl Inner {
     fn close(&mut self, seq: u64) -> io::Result<()> {
         self.append(&Line::Undone { undone: seq })?;
         self.open.remove(&seq);
+        self.closed += 1;
+        if self.closed >= CLOSED_MAX {
+            self.closed = 0;
+            // The long file is as good as a short one; the next time comes.
+            let _ = self.shorten();
+        }
         Ok(())
     }
+
+    /// Leaves out of the file what was made and undone, so that ports that come and go for months
+    /// do not fill `/run`. The short file is locked before it takes the long one's place.
+    fn shorten(&mut self) -> io::Result<()> {
+        let head = Head::of_this_process(&self.name())?;
+        let fresh = fresh_path(&self.path);
+        let _ = fs::remove_file(&fresh);
+        let file = File::options()
+            .read(true)
+            .append(true)
+            .create_new(true)
+            .open(&fresh)?;
+        let file = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            .map_err(|(_, errno)| io::Error::from(errno))?;
+        let mut short = Self {
+            path: self.path.clone(),
+            file,
+            next: self.next,
+            open: BTreeMap::new(),
+            closed: 0,
+        };
+        short.append(&head)?;
+        for (seq, change) in &self.open {
+            let change = change.clone();
+            short.append(&Line::Change { seq: *seq, change })?;
+        }
+        fs::rename(&fresh, &self.path)?;
+        self.file = short.file;
+        Ok(())
+    }
+
+    fn name(&self) -> String {
+        let stem = self.path.file_stem().unwrap_or_default();
+        stem.to_string_lossy().into_owned()
+    }
+}
+
+/// Where a shortened journal is written before it takes the place of the long one.
+fn fresh_path(journal: &Path) -> PathBuf {
+    journal.with_extension("journal.new")
 }
 
 fn journal_path(dir: &Path, name: &str) -> PathBuf {
@@ -470,111 +524,4 @@ fn parse_changes(text: &str) -> Vec<Change> {
         }
     }
     open.into_values().collect()
-}
-
-/// What `vswitch clean` did about one journal.
-#[derive(Debug)]
-pub enum Cleaned {
-    /// A dead instance's changes were undone; the file is gone unless something failed.
-    Undone {
-        /// Name of the instance.
-        name: String,
-        /// Every change and what became of it.
-        undone: Vec<Undone>,
-    },
-    /// The instance lives; nothing was touched.
-    Live {
-        /// Name of the instance.
-        name: String,
-        /// Its process.
-        pid: u32,
-    },
-    /// The file could not be read.
-    Error(JournalError),
-}
-
-/// Undoes what dead instances left, all of them or the one called `only`.
-///
-/// # Errors
-/// Whatever reading the directory says; a missing directory is nothing to do.
-pub fn clean(dir: &Path, only: Option<&str>) -> io::Result<Vec<Cleaned>> {
-    let names = names(dir)?;
-    let wanted = names
-        .into_iter()
-        .filter(|name| only.is_none_or(|only| only == name));
-    Ok(wanted.map(|name| clean_one(dir, name)).collect())
-}
-
-fn clean_one(dir: &Path, name: String) -> Cleaned {
-    let path = journal_path(dir, &name);
-    match lock(&path, false) {
-        Err(JournalError::Running { name, pid }) => Cleaned::Live { name, pid },
-        Err(err) => Cleaned::Error(err),
-        Ok((_file, leftover)) => {
-            let undone = match leftover.map(Leftover::undo).transpose() {
-                Ok(undone) => undone.unwrap_or_default(),
-                Err(source) => return Cleaned::Error(JournalError::Io { path, source }),
-            };
-            if !undone.iter().any(Undone::failed)
-                && let Err(source) = fs::remove_file(&path)
-            {
-                return Cleaned::Error(JournalError::Io { path, source });
-            }
-            Cleaned::Undone { name, undone }
-        }
-    }
-}
-
-/// A journal on disk, for `vswitch doctor`.
-#[derive(Debug)]
-pub struct Found {
-    /// Name of the instance.
-    pub name: String,
-    /// Process that owns or owned it.
-    pub pid: u32,
-    /// The owner still runs.
-    pub live: bool,
-    /// Changes that are made and not undone.
-    pub changes: Vec<Change>,
-}
-
-/// Every readable journal in `dir`, without touching anything.
-///
-/// # Errors
-/// Whatever reading the directory says; a missing directory is an empty list.
-pub fn list(dir: &Path) -> io::Result<Vec<Found>> {
-    let mut found = Vec::new();
-    for name in names(dir)? {
-        let Ok(text) = fs::read_to_string(journal_path(dir, &name)) else {
-            continue;
-        };
-        let Some(head) = parse_head(&text) else {
-            continue;
-        };
-        let live = head.owner_runs();
-        found.push(Found {
-            name,
-            pid: head.pid,
-            live,
-            changes: parse_changes(&text),
-        });
-    }
-    Ok(found)
-}
-
-fn names(dir: &Path) -> io::Result<Vec<String>> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(err) => return Err(err),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let file = entry?.file_name();
-        if let Some(name) = file.to_str().and_then(|file| file.strip_suffix(".journal")) {
-            names.push(name.to_owned());
-        }
-    }
-    names.sort();
-    Ok(names)
 }

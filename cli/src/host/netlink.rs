@@ -12,7 +12,7 @@
 //! `NETLINK_NETFILTER` (nftables batches), because the framing is the same.
 //!
 //! Requests are built with `netlink-packet-route`; replies are read attribute by attribute with
-//! [`Attrs`], so that one attribute of a newer kernel that the crate cannot decode does not hide
+//! `Attrs`, so that one attribute of a newer kernel that the crate cannot decode does not hide
 //! the interface that carries it.
 //!
 //! Source: `net/netlink/af_netlink.c`, `include/uapi/linux/netlink.h`.

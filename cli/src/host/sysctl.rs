@@ -209,7 +209,7 @@ pub fn not_yet_reserved(wanted: &PortSet) -> io::Result<PortSet> {
 /// Adds ports to the reserved ones.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn reserve_ports(added: &PortSet) -> io::Result<()> {
     write(RESERVED_PORTS, &reserved_ports()?.union(added).to_string())
 }
@@ -217,7 +217,7 @@ pub fn reserve_ports(added: &PortSet) -> io::Result<()> {
 /// Takes ports out of the reserved ones; others stay, whoever added them and whenever.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn release_ports(added: &PortSet) -> io::Result<()> {
     write(
         RESERVED_PORTS,

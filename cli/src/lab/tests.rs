@@ -15,6 +15,7 @@ use super::traffic::craft::{
 use super::traffic::frames::{Direction, Wire};
 use super::traffic::ping::Ping;
 use super::traffic::snmp::Counters;
+use super::traffic::tagged::TaggedWire;
 use super::traffic::{tcp, udp};
 use super::{Host, Lab, Plan, Topology};
 use crate::host::netns;
@@ -298,4 +299,30 @@ fn frames_are_injected_and_observed() {
     );
     let gone = Wire::open(c1, "eth9").unwrap_err();
     assert_eq!(gone.errno(), Some(Errno::ENODEV));
+}
+
+#[test]
+fn tags_are_seen_as_they_were_on_the_wire() {
+    let Some(topology) = bridged("tags", Plan::default()) else {
+        return;
+    };
+    let mut observer = match TaggedWire::open(topology.c(2), "eth0") {
+        Ok(observer) => observer,
+        Err(err) => return println!("SKIPPED tags: {err}"),
+    };
+    let wire = Wire::open(topology.c(1), "eth0").unwrap();
+    let plain = ethernet(craft::BROADCAST, topology.mac(1), 0x88b5, &[0x5a; 46]);
+    let double = tagged(&tagged(&plain, 0x8100, 5), 0x88a8, 7);
+    for sent in [
+        plain.clone(),
+        tagged(&plain, 0x8100, 5),
+        double,
+        tagged(&plain, 0x8100, 0),
+        tagged(&plain, 0x8100, 3 << 13),
+    ] {
+        wire.send(&sent).unwrap();
+        let from_c1 = |frame: &[u8]| frame.get(6..12) == Some(&topology.mac(1)[..]);
+        let seen = observer.recv_matching(SECOND, from_c1).unwrap();
+        assert_eq!(seen, Some(sent));
+    }
 }

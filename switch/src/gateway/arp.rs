@@ -7,7 +7,8 @@ use crate::mac::Mac;
 use crate::neigh::{Confirmed, Link};
 use crate::verdict::{DropReason, Verdict};
 
-use super::Context;
+use super::route::NOWHERE;
+use super::{Context, To};
 
 /// An ARP packet sent to the gateway's own Ethernet address: an answer to a request of ours or of
 /// the host's, or a unicast probe.
@@ -70,6 +71,21 @@ pub fn overheard(
     }
     answer(frame, arp, gateway.mac);
     Some(Verdict::Answer)
+}
+
+/// Tells all stations who the gateway is (RFC 5227 2.3): those that knew another one, a bridge's
+/// or that of a switch that ran before, follow at once. On the uplink too, where the address there
+/// is the switch's own.
+pub fn announce(ctx: &mut Context<'_>) {
+    if let Some(gateway) = ctx.view.gateway {
+        let claim = Arp::request(gateway.mac, gateway.address, gateway.address, None);
+        ctx.origin
+            .push(To::Network(gateway.network), &claim, NOWHERE);
+    }
+    if let Some(uplink) = ctx.view.uplink.as_ref().filter(|uplink| uplink.own) {
+        let claim = Arp::request(uplink.mac, uplink.address, uplink.address, None);
+        ctx.origin.push(To::Port(uplink.port), &claim, NOWHERE);
+    }
 }
 
 /// An ARP packet from the uplink.

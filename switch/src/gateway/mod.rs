@@ -51,7 +51,7 @@ use crate::neigh::Neighbours;
 use crate::port::PortIndex;
 use crate::verdict::{DropReason, Verdict};
 
-pub use arp::overheard;
+pub use arp::{announce, overheard};
 pub use local::for_host;
 pub use outside::{deliver_held, hairpinned, outside};
 pub use route::{Hop, ask};

@@ -74,6 +74,7 @@ fn translate_in(
     way: icmp::Way,
 ) -> Verdict {
     let quote = quote(ctx, frame, packet);
+    let uplink_is_own = ctx.view.uplink.as_ref().is_some_and(|uplink| uplink.own);
     let outcome = match &mut ctx.nat {
         Some(nat) => nat.inbound(&mut translate::ip(frame, packet), ctx.now),
         // Without NAT the uplink's routers know the network: packets for its members come as they
@@ -81,6 +82,10 @@ fn translate_in(
         None if packet.destination == way.source => Outcome::NotOurs,
         None => Outcome::Translated,
     };
+    if uplink_is_own && outcome == Outcome::NotOurs {
+        // Nobody else has this address: what is not the NAT's is nobody's.
+        return Verdict::Drop(DropReason::NatUnsolicited);
+    }
     untranslated(outcome).unwrap_or_else(|| deliver(ctx, frame, way, &quote))
 }
 

@@ -98,7 +98,7 @@ pub(super) fn icmp_mtu(mtu: u32) -> u16 {
 }
 
 /// The ingress of a frame that came from no port.
-const NOWHERE: PortIndex = PortIndex(u16::MAX);
+pub(super) const NOWHERE: PortIndex = PortIndex(u16::MAX);
 
 /// A next hop: an address on a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use nat::checksum;
 use super::layout::{
     Ip, Layout, TCP, UDP, fill_ipv4_checksum, get8, get16, get32, put, put16, sum,
 };
-use super::{Refusal, SegmentBuffer, check_plain};
+use super::tunnel::{Layers, finish_outer};
+use super::{Refusal, SegmentBuffer};
 use crate::frame::{Csum, Gso, Offload};
 
 /// The smallest TCP segment the kernel makes, in payload bytes: 48 less 40 of options
@@ -28,6 +29,8 @@ const CWR: u8 = 0x80;
 #[derive(Debug)]
 pub struct Cut<'f> {
     frame: &'f [u8],
+    /// The packet around, where the segments are those of a connection inside a tunnel.
+    outer: Option<Layout>,
     layout: Layout,
     payload: usize,
     /// Payload bytes of a segment.
@@ -49,9 +52,11 @@ impl<'f> Cut<'f> {
     /// # Errors
     /// The [`Refusal`] where the bytes do not bear out `offload`, or a datagram exceeds `mtu`.
     pub fn new(frame: &'f [u8], offload: Offload, mtu: usize) -> Result<Self, Refusal> {
-        let layout = check_plain(frame, offload)?;
+        let layers = Layers::find(frame, offload)?;
+        let layout = layers.own;
         let payload = layout.payload(frame)?;
-        let room = mtu.checked_sub(payload - layout.l3).ok_or(Refusal::Mtu)?;
+        let headers = payload - layers.wire();
+        let room = mtu.checked_sub(headers).ok_or(Refusal::Mtu)?;
         let asked = usize::from(offload.gso.segment_bytes());
         let payload_bytes = layout.end - payload;
         let size = match offload.gso {
@@ -74,6 +79,7 @@ impl<'f> Cut<'f> {
         let field = get16(frame, layout.l4 + UDP_CHECKSUM).unwrap_or(0);
         Ok(Self {
             frame,
+            outer: layers.outer,
             layout,
             payload,
             size,
@@ -124,6 +130,9 @@ impl<'f> Cut<'f> {
             self.finish_udp(segment);
         } else {
             self.finish_tcp(segment, from + len >= layout.end);
+        }
+        if let Some(outer) = &self.outer {
+            finish_outer(outer, self.frame, segment, self.count);
         }
     }
 

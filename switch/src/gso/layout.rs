@@ -64,6 +64,16 @@ impl Layout {
         }
     }
 
+    /// The same layout of a frame that begins at byte `at` of another.
+    pub(super) fn moved(self, at: usize) -> Self {
+        Self {
+            l3: self.l3 + at,
+            l4: self.l4 + at,
+            end: self.end + at,
+            ..self
+        }
+    }
+
     /// Where the payload of the TCP segment or UDP datagram begins.
     pub(super) fn payload(&self, bytes: &[u8]) -> Result<usize, Refusal> {
         let (header, header_min) = match self.protocol {

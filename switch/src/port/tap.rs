@@ -172,6 +172,12 @@ pub struct TapEgress {
 }
 
 impl TapEgress {
+    /// Whether the device was deleted. One that was moved into another namespace is not.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        !ioctl::is_attached(&self.device)
+    }
+
     /// Writes one frame with its header; the error number where the driver refuses it.
     pub(super) fn write(&self, sealed: &[u8]) -> Result<(), i32> {
         match (&*self.device).write(sealed) {

@@ -6,6 +6,7 @@ use crossbeam_channel::Sender;
 use nat::{Nanos, Protocol, SessionView};
 
 use crate::config::View;
+use crate::gateway;
 use crate::port::{PortIndex, Rx};
 
 use super::{OwnRx, Worker, count_losses};
@@ -19,6 +20,8 @@ pub enum Command {
     Receive(PortIndex, Box<Rx>),
     /// Receive no more from this port; the half is closed and the answer sent.
     Release(PortIndex, Sender<()>),
+    /// Tell all stations who the gateway is.
+    Announce,
     /// Report the sessions.
     NatReport(Sender<NatReport>),
     /// Forget all sessions; the answer is how many there were.
@@ -51,6 +54,11 @@ impl Worker {
                     self.release(port);
                     // Nobody waits for the answer any more: nothing is lost.
                     let _ = done.send(());
+                }
+                Command::Announce => {
+                    let (shared, view) = (&self.shared, &self.view);
+                    self.engine
+                        .with_context(shared, view, now, gateway::announce);
                 }
                 Command::NatReport(answer) => {
                     let _ = answer.send(self.nat_report(now));

@@ -362,6 +362,10 @@ impl Hold {
     }
 
     fn replace(&mut self, rule: Rule) -> io::Result<()> {
+        if let Rule::Ports { lo, hi, .. } = rule {
+            // The address may have come only now.
+            self.reserve(&PortSet::range(lo, hi));
+        }
         match &self.mechanism {
             Mechanism::Tcx(tcx) => tcx.replace(rule, "vswitch")?,
             Mechanism::Nft(table) => table.replace(&self.interface.name, rule)?,
@@ -431,7 +435,7 @@ impl std::ops::Deref for UplinkGuard {
 }
 
 impl UplinkGuard {
-    /// Follows a new address: swaps the rule without a gap. Reserved ports stay as they are.
+    /// Follows a new address: swaps the rule without a gap. Ports are reserved if they are not yet.
     ///
     /// # Errors
     /// What the rung said; the old rule is still in force then.

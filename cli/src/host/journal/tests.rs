@@ -307,6 +307,29 @@ fn links_addresses_and_promiscuity_are_undone() {
 }
 
 #[test]
+fn a_journal_stays_short_and_names_what_is_still_made() {
+    let dir = Dir::new("journal-short");
+    let (journal, _) = Journal::open(&dir.0, "x").unwrap();
+    let path = journal_path(&dir.0, "x");
+    let kept = forwarding("0", "kept");
+    journal.record(kept.clone()).unwrap();
+    for _ in 0..10 * CLOSED_MAX {
+        let failed = journal.make(forwarding("0", "1"), || Err(io::Error::other("no")));
+        assert!(failed.is_err());
+        assert!(fs::metadata(&path).unwrap().len() < 64 << 10);
+    }
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(parse_changes(&text), [kept]);
+    assert!(parse_head(&text).unwrap().owner_runs());
+    // The short file is locked as the long one was, and nothing lies beside it.
+    assert!(matches!(
+        Journal::open(&dir.0, "x"),
+        Err(JournalError::Running { .. })
+    ));
+    assert!(!fresh_path(&path).exists());
+}
+
+#[test]
 fn a_torn_last_line_is_a_change_that_was_never_made() {
     let line = |seq: u64| {
         serde_json::to_string(&Line::Change {

@@ -8,7 +8,8 @@
 //!
 //! Without the vnet header a frame is seen as it lies in memory: a locally sent one may have an
 //! unfinished checksum and up to 64 KiB. The outermost VLAN tag travels beside the frame in the
-//! kernel and is not part of the bytes received; a tag *sent* as part of the bytes is one.
+//! kernel and is not part of the bytes received (see [`super::tagged`]); a tag *sent* as part of
+//! the bytes is one.
 //!
 //! Source: packet(7), `net/packet/af_packet.c`.
 #![expect(
@@ -28,10 +29,16 @@ use nix::sys::socket::{
     AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recvfrom, send,
     setsockopt, socket, sockopt,
 };
+use socket2::{SockFilter, SockRef};
 
 use crate::lab::error::Result;
 use crate::lab::network::Host;
 
+/// Instructions of classic BPF (`include/uapi/linux/bpf_common.h`): load a word at a fixed place,
+/// compare with a constant, return a constant.
+const LOAD: u16 = 0x20;
+const EQUAL: u16 = 0x15;
+const RETURN: u16 = 0x06;
 /// Room for the largest GSO frame and its Ethernet header.
 const LARGEST_FRAME: usize = 65_536 + 18;
 /// Socket buffer, so that an observer does not lose frames while a bulk transfer shares its core.
@@ -96,6 +103,30 @@ impl Wire {
             opened: Instant::now(),
             buffer: vec![0; LARGEST_FRAME],
         })
+    }
+
+    /// Sees only frames that came with this outermost VLAN tag from now on; what was seen before
+    /// is forgotten. This is how the tag, which is not part of the bytes, is observed.
+    ///
+    /// # Errors
+    /// Whatever `setsockopt(2)` says.
+    pub fn only_tagged(&mut self, tpid: u16, tci: u16) -> io::Result<()> {
+        let ancillary = |field: i32| (libc::SKF_AD_OFF + field).cast_unsigned();
+        let load = |field| SockFilter::new(LOAD, 0, 0, ancillary(field));
+        // Each comparison that fails jumps to the last instruction.
+        let program = [
+            load(libc::SKF_AD_VLAN_TAG_PRESENT),
+            SockFilter::new(EQUAL, 0, 5, 1),
+            load(libc::SKF_AD_VLAN_TAG),
+            SockFilter::new(EQUAL, 0, 3, tci.into()),
+            load(libc::SKF_AD_VLAN_TPID),
+            SockFilter::new(EQUAL, 0, 1, tpid.into()),
+            SockFilter::new(RETURN, 0, 0, u32::MAX),
+            SockFilter::new(RETURN, 0, 0, 0),
+        ];
+        SockRef::from(&self.socket).attach_filter(&program)?;
+        while self.try_recv()?.is_some() {}
+        Ok(())
     }
 
     /// Sends a frame, Ethernet header included, as if the host's stack had.
@@ -183,7 +214,8 @@ fn link_address(name: &str) -> io::Result<LinkAddr> {
     found.ok_or_else(|| Errno::ENODEV.into())
 }
 
-fn wait_readable(socket: &OwnedFd, timeout: Duration) -> io::Result<()> {
+/// Waits at most `timeout` until there is something to read, or a signal.
+pub(super) fn wait_readable(socket: impl AsFd, timeout: Duration) -> io::Result<()> {
     let limit = PollTimeout::try_from(timeout + Duration::from_millis(1));
     let limit = limit.unwrap_or(PollTimeout::MAX);
     let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];

@@ -9,6 +9,7 @@ pub mod craft;
 pub mod frames;
 pub mod ping;
 pub mod snmp;
+pub mod tagged;
 pub mod tcp;
 pub mod udp;
 

@@ -30,8 +30,10 @@ use crate::lab::network::Host;
 const BLOCK_LEN: usize = 1_048_573;
 /// Bytes handed to the kernel or taken from it at once.
 const CHUNK: usize = 256 << 10;
-/// How long one read or write, or the connection's setting up, may take.
+/// How long one read or write may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a connection's setting up may take: one lost SYN is sent again after 1 s.
+const SET_UP: Duration = Duration::from_secs(2);
 
 /// An endless stream of bytes that depends only on its seed.
 #[derive(Debug, Clone)]
@@ -121,12 +123,12 @@ pub fn listen(host: &Host, address: impl Into<SocketAddr>) -> Result<TcpListener
     host.attempt(what, || TcpListener::bind(address))
 }
 
-/// Connects from `host`, within 5 s.
+/// Connects from `host`, within 2 s.
 ///
 /// # Errors
 /// `ECONNREFUSED` after a reset, `TimedOut` after silence, `EHOSTUNREACH` or `ENETUNREACH`.
 pub fn connect(host: &Host, to: impl Into<SocketAddr>) -> Result<TcpStream> {
-    connect_within(host, to, PATIENCE)
+    connect_within(host, to, SET_UP)
 }
 
 /// Connects from `host` within `timeout`.
@@ -183,7 +185,7 @@ pub fn bulk(
     let pattern = Pattern::new(seed);
     thread::scope(|scope| {
         let receiver = scope.spawn(|| -> io::Result<BulkReport> {
-            let (stream, seen_from) = accept(listener, PATIENCE)?;
+            let (stream, seen_from) = accept(listener, SET_UP)?;
             receive(stream, &pattern, seen_from)
         });
         let sent = connect(client, to).and_then(|stream| {
@@ -287,7 +289,7 @@ pub fn round_trips(
     let what = || format!("round trips from {} to TCP {to}", client.label());
     thread::scope(|scope| {
         let server = scope.spawn(|| -> io::Result<()> {
-            let (mut stream, _) = accept(listener, PATIENCE)?;
+            let (mut stream, _) = accept(listener, SET_UP)?;
             stream.set_nodelay(true)?;
             let mut buffer = vec![0; size.max(1)];
             for _ in 0..count {

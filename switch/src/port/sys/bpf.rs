@@ -12,6 +12,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 const PROG_LOAD: libc::c_int = 5;
 const PROG_TEST_RUN: libc::c_int = 10;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const PROG_QUERY: libc::c_int = 16;
 const LINK_CREATE: libc::c_int = 28;
 const LINK_UPDATE: libc::c_int = 29;
 
@@ -84,6 +85,22 @@ struct LinkUpdate {
     new_prog_fd: u32,
     flags: u32,
     old_prog_fd: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ProgQuery {
+    target_ifindex: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    count: u32,
+    pad: u32,
+    prog_attach_flags: u64,
+    link_ids: u64,
+    link_attach_flags: u64,
+    revision: u64,
 }
 
 #[repr(C)]
@@ -181,6 +198,24 @@ pub fn try_classifier(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<i32> 
     // data_size_in bytes, and data_out is null with size 0.
     unsafe { bpf(PROG_TEST_RUN, &mut attr) }?;
     Ok(attr.retval.cast_signed())
+}
+
+/// How many programs TCX runs at the ingress of an interface of the calling thread's network
+/// namespace, whoever attached them.
+///
+/// # Errors
+/// `EINVAL` on kernels before 6.6, `ENODEV` when the interface is gone, `EPERM` without
+/// CAP_NET_ADMIN.
+pub fn tcx_ingress_programs(ifindex: u32) -> io::Result<u32> {
+    let mut attr = ProgQuery {
+        target_ifindex: ifindex,
+        attach_type: ATTACH_TCX_INGRESS,
+        ..ProgQuery::default()
+    };
+    // SAFETY: ProgQuery is the head of the PROG_QUERY attribute; all its addresses are null, which
+    // asks for the count alone.
+    unsafe { bpf(PROG_QUERY, &mut attr) }?;
+    Ok(attr.count)
 }
 
 /// Attaches a classifier at the very front of an interface's ingress; it stays attached as long as
@@ -286,6 +321,8 @@ mod tests {
         // A program is not a link, and an interface that does not exist has no ingress.
         assert!(attached_to(program.as_fd()).is_err());
         let err = attach_tcx_ingress(program.as_fd(), 0x7fff_fff0).unwrap_err();
+        assert_eq!(err.raw_os_error(), Some(libc::ENODEV));
+        let err = tcx_ingress_programs(0x7fff_fff0).unwrap_err();
         assert_eq!(err.raw_os_error(), Some(libc::ENODEV));
     }
 }

@@ -1,4 +1,4 @@
-//! What a world counted, and the sums that must hold.
+//! What a world counted, and what must hold of it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,12 +9,12 @@ use switch::port::sim::Impairment;
 use switch::verdict::DropReason;
 use switch::worker::Worker;
 
-use super::world::World;
+use super::World;
 
 impl World {
     /// Does something, runs, and says what that changed of all counters, in words: `received=1
     /// flooded=1 copies=2 sent=2`. What is not named did not happen.
-    pub(super) fn counted(&mut self, action: impl FnOnce(&mut Self)) -> String {
+    pub(in crate::sim) fn counted(&mut self, action: impl FnOnce(&mut Self)) -> String {
         let before = self.counters();
         action(self);
         self.run();
@@ -53,7 +53,7 @@ impl World {
     }
 
     /// Drops of all ports by word.
-    pub(super) fn drops(&self) -> BTreeMap<&'static str, u64> {
+    pub(in crate::sim) fn drops(&self) -> BTreeMap<&'static str, u64> {
         let mut drops = BTreeMap::new();
         for wire in &self.wires {
             for (reason, count) in self.switch.port_totals(wire.index).drops {
@@ -64,7 +64,7 @@ impl World {
     }
 
     /// What must hold after any run: no frame unaccounted for, no NAT port with two owners.
-    pub(super) fn check(&self) {
+    pub(in crate::sim) fn check(&self) {
         let seed = self.setup.seed;
         let totals = self.switch.totals();
         assert!(
@@ -113,7 +113,7 @@ impl World {
     }
 
     /// Every external port belongs to one inside endpoint, and to the worker whose slice it is in.
-    pub(super) fn check_nat(&self) {
+    pub(in crate::sim) fn check_nat(&self) {
         let (ports, count) = (&self.setup.nat_ports, self.setup.workers);
         let mut owners = BTreeMap::new();
         for (index, worker) in (0..).zip(&self.workers) {

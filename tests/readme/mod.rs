@@ -1,0 +1,248 @@
+//! The README does what it says: its commands are run, its outputs compared, its words looked up.
+//!
+//! With `VSWITCH_BLESS=1` in the environment the outputs are written into it instead.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a helper of a test may fail as a test does"
+)]
+
+mod console;
+mod normal;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use console::Step;
+
+/// Plays the host and the internet, in namespaces nobody else sees; then runs the steps. What a
+/// user does in two terminals is done by one: `vswitch --ports` goes to the background until `^C`.
+const STAGE: &str = include_str!("stage.sh");
+
+/// The pages that are looked through.
+const PAGES: [&str; 4] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "BENCHMARKS.md",
+];
+
+/// Names in capitals that are no reasons for a drop: the kernel's, the environment's.
+const OTHER_NAMES: [&str; 8] = [
+    "AF_", "CAP_", "NO_COLOR", "PACKET_", "RUST", "TP_", "TUN_", "VSWITCH_",
+];
+
+/// Where the README's tutorial begins.
+const TUTORIAL: &str = "<!-- tutorial";
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(path(name)).unwrap()
+}
+
+fn help(words: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vswitch"));
+    let output = command.args(words).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_tutorial_prints_what_the_readme_says() {
+    let readme = read("README.md");
+    let tutorial = readme.find(TUTORIAL).unwrap();
+    let steps = console::steps(&readme[tutorial..]);
+    assert!(steps.len() > 20, "the README has a tutorial");
+    let Some(outputs) = perform(&steps) else {
+        return;
+    };
+    if std::env::var_os("VSWITCH_BLESS").is_some() {
+        let blessed = console::bless(&readme[tutorial..], &outputs);
+        fs::write(path("README.md"), readme[..tutorial].to_owned() + &blessed).unwrap();
+        return;
+    }
+    for (step, output) in steps.iter().zip(&outputs) {
+        let Some(output) = output else {
+            println!("SKIPPED `{}`: a program of it is not here", step.command);
+            continue;
+        };
+        assert_eq!(
+            normal::lines(&step.command, output),
+            normal::lines(&step.command, &step.output),
+            "`{}` printed:\n{output}\nIf it is meant: VSWITCH_BLESS=1 cargo test readme",
+            step.command
+        );
+    }
+}
+
+/// Goal: what the README shows of the demo comes in this order; it leaves out the rest.
+#[test]
+fn the_demo_prints_what_the_readme_says() {
+    let readme = read("README.md");
+    let shown = console::steps(&readme[..readme.find(TUTORIAL).unwrap()]);
+    let shown = shown.iter().find(|step| step.command.ends_with(" demo"));
+    let lines = normal::lines("demo", &shown.unwrap().output);
+    let run_dir = std::env::temp_dir().join(format!("vswtest-readme-{}", std::process::id()));
+    let printed = help(&["demo", "--run-dir", run_dir.to_str().unwrap()]);
+    if !printed.contains("Every step worked") {
+        // The demo's own test says whether that is as it should be.
+        println!("SKIPPED the README's demo: not every step can be done here");
+        return;
+    }
+    let printed = normal::lines("demo", &printed);
+    let mut rest = printed.iter();
+    for line in lines.iter().filter(|line| !line.is_empty() && *line != "…") {
+        let found = rest.any(|printed| printed == line);
+        assert!(found, "not printed, or not here: {line}\n{printed:#?}");
+    }
+    assert!(lines.len() > 10, "the README shows the demo");
+}
+
+/// Runs the steps and returns what each printed, `None` for one whose program is absent; or says
+/// why they cannot be run here.
+fn perform(steps: &[Step]) -> Option<Vec<Option<String>>> {
+    let bin = Path::new(env!("CARGO_BIN_EXE_vswitch")).parent().unwrap();
+    let mut script = STAGE.to_owned();
+    for step in steps {
+        script += &format!("step {}\n", console::quoted(&step.command));
+    }
+    let mut unshare = Command::new("unshare");
+    if !nix::unistd::geteuid().is_root() {
+        // In a user namespace of its own every user is root.
+        unshare.arg("--map-root-user");
+    }
+    let child = unshare
+        .args(["--net", "--mount", "bash", "-c", &script])
+        .env("VSWITCH_BIN", bin)
+        .stdin(Stdio::null())
+        .output();
+    let output = match child {
+        Ok(output) => output,
+        Err(err) => {
+            println!("SKIPPED the README's tutorial: unshare: {err}");
+            return None;
+        }
+    };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let Some((_, text)) = text.split_once("stage is set\n") else {
+        let why = String::from_utf8_lossy(&output.stderr).into_owned();
+        println!("SKIPPED the README's tutorial: {} {text}", why.trim());
+        return None;
+    };
+    let outputs: Vec<_> = text.split("\u{1e}\n").skip(1).collect();
+    assert_eq!(outputs.len(), steps.len(), "{text}");
+    let absent = |output: &str| (output != "absent\n").then(|| output.to_owned());
+    Some(outputs.into_iter().map(absent).collect())
+}
+
+#[test]
+fn every_command_flag_and_reason_exists() {
+    let top = help(&["--help"]);
+    let (_, rest) = top.split_once("Commands:").unwrap();
+    let commands: Vec<&str> = rest.lines().skip(1).map_while(first_word).collect();
+    assert!(commands.contains(&"fdb") && commands.contains(&"man"));
+    let mut known = help(&["drops", "--why"]) + &help(&["--help"]);
+    for command in &commands {
+        known += &help(&[command, "--help"]);
+    }
+    let known: BTreeSet<&str> = words(&known).collect();
+    for file in PAGES {
+        for code in console::code(&read(file)) {
+            let own = code.split_once("vswitch ").map_or(&*code, |(_, own)| own);
+            if own.len() < code.len() || code.starts_with("--") {
+                let mut flags = words(own).filter(|word| word.starts_with("--"));
+                let flag = flags.find(|flag| flag.len() > 2 && !known.contains(flag));
+                assert_eq!(flag, None, "{file}: `{code}`: not in --help");
+            }
+            let is_reason =
+                code.contains('_') && code.chars().all(|c| c == '_' || c.is_uppercase());
+            let is_other = OTHER_NAMES.iter().any(|name| code.starts_with(name));
+            assert!(
+                !is_reason || is_other || known.contains(&*code),
+                "{file}: {code}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_command_in_the_readme_exists() {
+    let top = help(&["--help"]);
+    for code in console::code(&read("README.md")) {
+        let code = code.trim_start_matches("sudo ");
+        let word = code
+            .strip_prefix("vswitch ")
+            .and_then(|rest| rest.split(' ').find(|word| !word.starts_with('-')));
+        let is_command = word.is_none_or(|word| top.contains(&format!("\n  {word} ")));
+        assert!(
+            is_command || code.contains("--name") || code.starts_with("vswitch --"),
+            "{code}"
+        );
+    }
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    for file in PAGES {
+        let text = read(file);
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            if let Some(anchor) = link.strip_prefix('#') {
+                let title = anchor.replace('-', " ");
+                let is_title =
+                    |line: &str| line.starts_with('#') && line.to_lowercase().ends_with(&title);
+                assert!(text.lines().any(is_title), "{file}: no section {link}");
+            } else if !link.starts_with("https://") {
+                assert!(path(link).exists(), "{file}: no file {link}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_dependency_has_its_reason_in_the_readme() {
+    let readme = read("README.md");
+    for manifest in ["switch/Cargo.toml", "cli/Cargo.toml"] {
+        let manifest: toml::Table = read(manifest).parse().unwrap();
+        for name in manifest["dependencies"].as_table().unwrap().keys() {
+            let ours = ["nat", "switch"].contains(&name.as_str());
+            assert!(ours || readme.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+}
+
+/// Every configuration file shown is one.
+#[test]
+fn every_configuration_shown_is_valid() {
+    let readme = read("README.md");
+    let files = readme
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap());
+    for (number, text) in files.enumerate() {
+        let name = format!("vswtest-readme-{}-{number}.toml", std::process::id());
+        let file = std::env::temp_dir().join(name);
+        fs::write(&file, text).unwrap();
+        let shown = help(&["config", "check", file.to_str().unwrap()]);
+        fs::remove_file(&file).unwrap();
+        assert!(shown.contains("ports ="), "{text}");
+    }
+    assert!(readme.contains("```toml"));
+}
+
+fn first_word(line: &str) -> Option<&str> {
+    line.split_whitespace().next()
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let in_word = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+    text.split(move |c| !in_word(c))
+        .filter(|word| !word.is_empty())
+}
