@@ -130,7 +130,9 @@ impl Run {
                 self.connect(place, target);
             }
             4 => {
-                let bytes: Vec<u8> = (0..60).map(|_| self.random.next_u64().to_le_bytes()[0]).collect();
+                let bytes: Vec<u8> = (0..60)
+                    .map(|_| self.random.next_u64().to_le_bytes()[0])
+                    .collect();
                 self.world.send(place, &bytes, Offload::PLAIN);
             }
             _ => self.ordered(place, target),
