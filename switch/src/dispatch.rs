@@ -487,3 +487,6 @@ fn settle(counters: &WorkerCounters, egress: PortIndex, sealed_bytes: usize, out
     };
     port.drop_frames(reason, 1);
 }
+
+#[cfg(test)]
+mod tests;

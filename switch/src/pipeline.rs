@@ -132,3 +132,6 @@ fn forward(
     }
     Verdict::Flood
 }
+
+#[cfg(test)]
+mod tests;

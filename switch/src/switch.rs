@@ -524,3 +524,6 @@ fn make_nat(nat: &NatSettings, settings: &Settings, slice: u16) -> Result<Nat, S
         settings.seed.wrapping_add(u64::from(slice)),
     ))
 }
+
+#[cfg(test)]
+mod tests;

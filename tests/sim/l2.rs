@@ -92,8 +92,9 @@ fn a0_7_one_broadcast_gives_one_copy_at_each_other_port() {
     let bytes = ethernet(Mac::BROADCAST, member_mac(0), 0x0806, &packet);
     sent(&mut world, 0, &bytes);
     assert_eq!(world.frames(0), Vec::<Vec<u8>>::new());
-    assert_eq!(world.frames(1), std::slice::from_ref(&bytes));
-    assert_eq!(world.frames(2), [bytes]);
+    for place in [1, 2] {
+        assert_eq!(world.frames(place), std::slice::from_ref(&bytes));
+    }
 }
 
 #[test]

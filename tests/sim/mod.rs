@@ -15,7 +15,6 @@
     reason = "a helper of a test may fail as a test does"
 )]
 
-mod account;
 mod egress;
 mod fuzz;
 mod gateway;

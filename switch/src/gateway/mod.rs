@@ -264,3 +264,26 @@ fn tell_about(
 fn address(frame: &mut Frame<'_>, destination: crate::mac::Mac, source: crate::mac::Mac) {
     ethernet::set_addresses(frame.bytes_mut(), destination, source);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d_6_source_routes_are_found_among_options_of_any_shape() {
+        for (options, found) in [
+            (&[][..], false),
+            (&[1, 1, 131, 3, 4], true),
+            (&[68, 4, 0, 0, 137, 7], true),
+            // Behind the end of the list nothing counts.
+            (&[0, 131, 3, 4], false),
+            // Lengths that lead nowhere, or beyond.
+            (&[7, 0, 131, 3], false),
+            (&[7, 1, 131, 3], false),
+            (&[7, 200, 131, 3], false),
+            (&[7], false),
+        ] {
+            assert_eq!(has_source_route(options), found, "{options:?}");
+        }
+    }
+}
