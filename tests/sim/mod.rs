@@ -15,6 +15,7 @@
     reason = "a helper of a test may fail as a test does"
 )]
 
+mod account;
 mod egress;
 mod fuzz;
 mod gateway;
