@@ -41,7 +41,7 @@
 //! ```
 //!
 //! # Requirements and their tests
-//! IDs are those of the behaviour checklist; a test's name begins with its ID in lower case.
+//! A requirement has a short ID of its own; a test's name begins with its ID in lower case.
 //!
 //! | ID | requirement | tests in |
 //! |---|---|---|

@@ -59,7 +59,7 @@ pub enum StartError {
     #[error(transparent)]
     Ageing(#[from] BadAgeing),
     /// The NAT's settings contradict each other.
-    #[error("{0}; fix: vswitch --nat-ports 40000-60999")]
+    #[error("{0}; fix: vswitch --nat-ports 61000-65535")]
     Nat(#[from] nat::ConfigError),
 }
 

@@ -61,7 +61,7 @@ pub struct RunArgs {
     /// The most stations known, up to 1000000 [default: 8192]
     #[arg(long, value_name = "N", value_parser = fdb_max)]
     pub fdb_max: Option<u32>,
-    /// Worker threads, 1 to 64 [default: as many as the processors and ports allow]
+    /// Worker threads, 1 to 64 [default: one for every two processors]
     #[arg(long, value_name = "N", value_parser = workers)]
     pub workers: Option<u16>,
     /// Processors for the workers, such as 0-1,3

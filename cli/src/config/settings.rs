@@ -67,7 +67,7 @@ pub struct Settings {
     pub ageing_secs: u32,
     /// The most entries of the forwarding table.
     pub fdb_max: u32,
-    /// Worker threads; `None`: one for each processor the ports can use.
+    /// Worker threads; `None`: one for every two processors.
     pub workers: Option<u16>,
     /// Processors to run them on, worker `i` on `cpus[i % len]`; empty: wherever.
     pub cpus: Vec<u16>,

@@ -15,7 +15,7 @@
 //! A frame from the uplink ([`outside`]) is never bridged. It is for the external address, and
 //! translated back to a member, or it is the host's own and left alone.
 //!
-//! Example, with the host's 192.0.2.10 shared, network 10.77.0.0/24 and NAT ports 40000-60999:
+//! Example, with the host's 192.0.2.10 shared, network 10.77.0.0/24 and NAT ports 40000-65535:
 //!
 //! ```text
 //! veth1 > 10.77.0.11:40122 > 1.1.1.1:443  ttl 64
