@@ -23,6 +23,9 @@
 //! instant but never below zero, and limits hold strictly.
 
 mod evict;
+mod words;
+
+pub use words::{BadAgeing, FdbCounters, FdbEntry, Flush, Learned, StaticFull};
 
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -48,87 +51,17 @@ const ATTEMPTS: usize = 8;
 /// The same for the operator, who waits for a worker that was stopped between claim and publish.
 const ATTEMPTS_PATIENT: usize = 1024;
 
+/// Moves of one station followed within a second. A container that moves does so once; a loop
+/// between two ports moves a station with every frame.
+pub const MOVES_PER_SECOND: u16 = 64;
+
 const STATIC: u64 = 1 << 16;
-
-/// What [`Fdb::learn`] did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Learned {
-    /// The station was unknown, or its entry had aged.
-    New,
-    /// It is where it was.
-    Refreshed,
-    /// It was on another port.
-    Moved {
-        /// The port it was on.
-        from: PortIndex,
-    },
-    /// It has a static entry on another port; nothing changed.
-    Locked {
-        /// The port of the static entry.
-        at: PortIndex,
-    },
-    /// No entry could be replaced for it; nothing changed.
-    Full,
-}
-
-/// What [`Fdb::flush`] removes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flush {
-    /// Every entry, static ones too.
-    All,
-    /// Every dynamic entry.
-    Dynamic,
-    /// The dynamic entries of one port.
-    Port(PortIndex),
-}
-
-/// One entry, as the command line shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FdbEntry {
-    /// The network.
-    pub network: u16,
-    /// The station's address.
-    pub mac: Mac,
-    /// The port it is on.
-    pub port: PortIndex,
-    /// Seconds since the station was last heard, or since a static entry was made.
-    pub age_secs: u32,
-    /// Set by hand: does not age or move.
-    pub is_static: bool,
-}
-
-/// How many entries came and went since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct FdbCounters {
-    /// Stations entered.
-    pub learned: u64,
-    /// Stations heard on another port than before.
-    pub moved: u64,
-    /// Entries replaced because the table or a port's share was full.
-    pub evicted: u64,
-    /// Stations not entered because nothing could be replaced.
-    pub refused: u64,
-    /// Entries removed because the station was silent for the ageing time.
-    pub aged: u64,
-}
-
-/// A static entry that the table does not take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "no room for another static entry ({STATIC_ENTRIES_MAX} at most); \
-     remove one with: vswitch fdb del MAC"
-)]
-pub struct StaticFull;
-
-/// An ageing time out of range.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("ageing time {0} s is not within {AGEING_SECS_MIN}..={AGEING_SECS_MAX} s (IEEE 802.1D)")]
-pub struct BadAgeing(pub u32);
 
 #[derive(Debug, Default)]
 struct Totals {
     learned: AtomicU64,
     moved: AtomicU64,
+    damped: AtomicU64,
     evicted: AtomicU64,
     refused: AtomicU64,
     aged: AtomicU64,
@@ -431,6 +364,7 @@ impl Fdb {
         FdbCounters {
             learned: totals.learned.load(Relaxed),
             moved: totals.moved.load(Relaxed),
+            damped: totals.damped.load(Relaxed),
             evicted: totals.evicted.load(Relaxed),
             refused: totals.refused.load(Relaxed),
             aged: totals.aged.load(Relaxed),
@@ -490,7 +424,17 @@ impl Fdb {
             });
         }
         let was_aged = self.is_aged(&entry, now_secs);
+        // A dynamic entry's tag counts its moves in the second of its stamp.
+        let moves = if entry.stamp == now_secs {
+            entry.tag
+        } else {
+            0
+        };
         if from.port != port {
+            if moves >= MOVES_PER_SECOND {
+                self.totals.0.damped.fetch_add(1, Relaxed);
+                return Step::Done(Learned::Damped { at: from.port });
+            }
             if self.reserve(port, false).is_err() {
                 return Step::again_if(self.evict_from(port));
             }
@@ -504,7 +448,9 @@ impl Fdb {
                 return Step::Again;
             }
         }
-        self.table.set_meta(&mut entry, now_secs, 0);
+        let moved = from.port != port && !was_aged;
+        self.table
+            .set_meta(&mut entry, now_secs, if moved { moves + 1 } else { 0 });
         let totals = &self.totals.0;
         Step::Done(if was_aged {
             totals.aged.fetch_add(1, Relaxed);

@@ -102,7 +102,11 @@ fn admit(
         .learn(port.network.0, ethernet.source, frame.ingress, ctx.now)
     {
         Learned::Locked { .. } => Err(DropReason::SourceLocked),
-        Learned::New | Learned::Refreshed | Learned::Moved { .. } | Learned::Full => Ok(()),
+        Learned::New
+        | Learned::Refreshed
+        | Learned::Moved { .. }
+        | Learned::Damped { .. }
+        | Learned::Full => Ok(()),
     }
 }
 

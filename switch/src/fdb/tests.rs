@@ -508,3 +508,34 @@ fn workers_share_it_and_limits_and_counts_hold() {
     assert!(fdb.port_entries(P3) <= 8);
     assert!(fdb.dynamic_entries() <= 64);
 }
+
+#[test]
+fn b_4_a_station_that_flaps_is_followed_so_often_and_then_stays_for_the_second() {
+    let fdb = Fdb::new(64, 1);
+    let (near, far) = (PortIndex(1), PortIndex(2));
+    let ports = [near, far];
+    let station = mac(7);
+    assert_eq!(fdb.learn(0, station, near, at(10)), Learned::New);
+    let mut from = near;
+    for to in ports
+        .iter()
+        .rev()
+        .cycle()
+        .take(usize::from(MOVES_PER_SECOND))
+    {
+        assert_eq!(fdb.learn(0, station, *to, at(10)), Learned::Moved { from });
+        from = *to;
+    }
+    let other = if from == near { far } else { near };
+    let stays = Learned::Damped { at: from };
+    assert_eq!(fdb.learn(0, station, other, at(10)), stays);
+    assert_eq!(fdb.lookup(0, station, at(10)), Some(from));
+    assert_eq!(fdb.learn(0, station, from, at(10)), Learned::Refreshed);
+    assert_eq!(fdb.learn(0, station, other, at(10)), stays);
+    assert_eq!(
+        fdb.learn(0, station, other, at(11)),
+        Learned::Moved { from }
+    );
+    let counters = fdb.counters();
+    assert_eq!((counters.moved, counters.damped), (65, 2));
+}
