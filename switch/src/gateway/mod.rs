@@ -108,6 +108,8 @@ pub struct Context<'c> {
     pub origin: &'c mut Origin,
     /// The index of this worker, and of its slice of NAT ports.
     pub worker: u16,
+    /// The smallest MTU of any port but the uplink, in bytes: [`View::member_mtu_min`].
+    pub member_mtu_min: u32,
     /// The time, read once for the batch.
     pub now: Nanos,
 }

@@ -173,7 +173,7 @@ fn deliver(ctx: &mut Context<'_>, frame: &mut Frame<'_>, way: icmp::Way, quote: 
 /// The head of a packet as it is before translation; empty where no error can come of it.
 fn quote(ctx: &Context<'_>, frame: &Frame<'_>, packet: Packet) -> ArrayVec<u8, QUOTE_BYTES> {
     let mut quote = ArrayVec::new();
-    let safe = packet.ttl > 1 && route::fits(frame, packet, ctx.view.member_mtu_min());
+    let safe = packet.ttl > 1 && route::fits(frame, packet, ctx.member_mtu_min);
     if !safe {
         let bytes = frame.bytes().get(HEADER_BYTES..).unwrap_or_default();
         quote.extend(bytes.iter().copied().take(QUOTE_BYTES));

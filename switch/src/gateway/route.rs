@@ -54,7 +54,7 @@ pub(super) fn into_network(
 pub(super) fn egress_mtu(ctx: &Context<'_>, egress: Option<PortIndex>) -> u32 {
     match egress.and_then(|port| ctx.view.port(port)) {
         Some(port) => port.mtu,
-        None => ctx.view.member_mtu_min(),
+        None => ctx.member_mtu_min,
     }
 }
 

@@ -90,6 +90,7 @@ impl Bench {
             hold: &mut self.hold,
             origin: &mut self.origin,
             worker: 0,
+            member_mtu_min: self.view.member_mtu_min(),
             now: Nanos::from_secs(1),
         };
         let mut frame = frame.borrow();

@@ -93,6 +93,7 @@ impl Worker {
                 self.engine.dispatcher.forget(PortIndex(index));
             }
         }
+        self.engine.member_mtu_min = view.member_mtu_min();
         self.view = view;
     }
 

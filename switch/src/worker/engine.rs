@@ -21,6 +21,8 @@ pub(super) struct Engine {
     pub(super) nat: Option<Nat>,
     pub(super) hold: Hold,
     pub(super) origin: Origin,
+    /// Of the view in force; kept here because finding it looks at every port.
+    pub(super) member_mtu_min: u32,
 }
 
 impl Engine {
@@ -73,6 +75,7 @@ impl Engine {
             hold: &mut self.hold,
             origin: &mut self.origin,
             worker: self.index,
+            member_mtu_min: self.member_mtu_min,
             now,
         };
         work(&mut ctx)

@@ -112,6 +112,7 @@ impl Worker {
                 nat,
                 hold: Hold::default(),
                 origin: Origin::new(now),
+                member_mtu_min: View::default().member_mtu_min(),
             },
             neighbours_seen: 0,
             stopping: false,
