@@ -5,7 +5,7 @@ use crate::port::PortIndex;
 
 use super::{AGEING_SECS_MAX, AGEING_SECS_MIN, STATIC_ENTRIES_MAX};
 
-/// What [`Fdb::learn`] did.
+/// What [`Fdb::learn`](super::Fdb::learn) did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Learned {
     /// The station was unknown, or its entry had aged.
@@ -17,7 +17,7 @@ pub enum Learned {
         /// The port it was on.
         from: PortIndex,
     },
-    /// It has been heard on too many ports within this second ([`MOVES_PER_SECOND`]): a loop, or
+    /// It has been heard on too many ports within this second ([`MOVES_PER_SECOND`](super::MOVES_PER_SECOND)): a loop, or
     /// two stations of one address. It stays where it was.
     Damped {
         /// The port it stays on.
@@ -32,7 +32,7 @@ pub enum Learned {
     Full,
 }
 
-/// What [`Fdb::flush`] removes.
+/// What [`Fdb::flush`](super::Fdb::flush) removes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flush {
     /// Every entry, static ones too.
