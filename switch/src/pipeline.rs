@@ -9,6 +9,8 @@ use crate::fdb::Learned;
 use crate::frame::{Batch, Frame, Stage};
 use crate::gateway::{self, Context};
 use crate::limits::BATCH_FRAMES_MAX;
+use crate::mac::Mac;
+use crate::port::PortIndex;
 use crate::verdict::{DropReason, Verdict};
 
 /// The verdicts of a batch, in the order of its frames.
@@ -16,13 +18,43 @@ pub type Verdicts = ArrayVec<Verdict, BATCH_FRAMES_MAX>;
 
 /// Decides every frame of `batch`.
 pub fn process(ctx: &mut Context<'_>, batch: &mut Batch<'_>) -> Verdicts {
-    batch.iter_mut().map(|frame| decide(ctx, frame)).collect()
+    if ctx.fdb.outgrows_cache() {
+        announce(ctx, batch);
+    }
+    let mut memo = Memo::default();
+    let decided = batch.iter_mut().map(|frame| decide(ctx, frame, &mut memo));
+    decided.collect()
+}
+
+/// What the forwarding table said of the last frame of the batch. Frames come in trains from one
+/// station to another, and within a batch the time stands still: for a source heard on the same
+/// port a moment ago there is nothing to learn, and its destination is where it was, unless
+/// something was learned since. (Another worker may have learned something; then this batch and
+/// that one crossed, as they may.)
+#[derive(Default)]
+struct Memo {
+    source: Option<(PortIndex, Mac)>,
+    egress: Option<(NetworkIndex, Mac, PortIndex)>,
+}
+
+/// Has the table's entries of all frames fetched before the first is looked up.
+fn announce(ctx: &Context<'_>, batch: &Batch<'_>) {
+    const ADDRESSES: usize = 2 * BATCH_FRAMES_MAX;
+    let stations = batch.iter().flat_map(|frame| {
+        let port = ctx.view.port(frame.ingress);
+        let network = port.map_or(0, |port| port.network.0);
+        let ethernet = ethernet::parse(frame.bytes());
+        ethernet
+            .into_iter()
+            .flat_map(move |it| [(network, it.source), (network, it.destination)])
+    });
+    ctx.fdb.announce::<ADDRESSES>(stations);
 }
 
 /// Decides one frame. A frame the gateway takes up is rewritten in place.
-fn decide(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
+fn decide(ctx: &mut Context<'_>, frame: &mut Frame<'_>, memo: &mut Memo) -> Verdict {
     match frame.stage {
-        Stage::Arrived => arrived(ctx, frame),
+        Stage::Arrived => arrived(ctx, frame, memo),
         Stage::Sourced => gateway::sourced(ctx, frame),
         Stage::Hairpinned => gateway::hairpinned(ctx, frame),
         Stage::Translated => gateway::deliver_held(ctx, frame),
@@ -30,7 +62,7 @@ fn decide(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
     }
 }
 
-fn arrived(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
+fn arrived(ctx: &mut Context<'_>, frame: &mut Frame<'_>, memo: &mut Memo) -> Verdict {
     let Some(ethernet) = ethernet::parse(frame.bytes()) else {
         return Verdict::Drop(DropReason::FrameTooShort);
     };
@@ -41,7 +73,7 @@ fn arrived(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
     };
     match port.role {
         Role::Uplink => gateway::outside(ctx, frame, ethernet),
-        Role::Member | Role::Host => member(ctx, frame, ethernet, port),
+        Role::Member | Role::Host => member(ctx, frame, ethernet, port, memo),
     }
 }
 
@@ -50,8 +82,9 @@ fn member(
     frame: &mut Frame<'_>,
     ethernet: Ethernet,
     port: &PortView,
+    memo: &mut Memo,
 ) -> Verdict {
-    if let Err(reason) = admit(ctx, frame, ethernet, port) {
+    if let Err(reason) = admit(ctx, frame, ethernet, port, memo) {
         return Verdict::Drop(reason);
     }
     if let Some(gateway) = ctx
@@ -68,7 +101,7 @@ fn member(
             return verdict;
         }
     }
-    forward(ctx, frame, ethernet, port.network)
+    forward(ctx, frame, ethernet, port.network, memo)
 }
 
 /// Refuses what no bridge takes, and learns the source's place (IEEE 802.1D 7.8).
@@ -77,6 +110,7 @@ fn admit(
     frame: &Frame<'_>,
     ethernet: Ethernet,
     port: &PortView,
+    memo: &mut Memo,
 ) -> Result<(), DropReason> {
     if ethernet.destination.is_link_local() {
         return Err(DropReason::ReservedAddress);
@@ -97,16 +131,21 @@ fn admit(
             Err(DropReason::SourceIsGateway)
         };
     }
+    let source = Some((frame.ingress, ethernet.source));
+    if memo.source == source {
+        return Ok(());
+    }
+    *memo = Memo::default();
     match ctx
         .fdb
         .learn(port.network.0, ethernet.source, frame.ingress, ctx.now)
     {
         Learned::Locked { .. } => Err(DropReason::SourceLocked),
-        Learned::New
-        | Learned::Refreshed
-        | Learned::Moved { .. }
-        | Learned::Damped { .. }
-        | Learned::Full => Ok(()),
+        Learned::Refreshed => {
+            memo.source = source;
+            Ok(())
+        }
+        Learned::New | Learned::Moved { .. } | Learned::Damped { .. } | Learned::Full => Ok(()),
     }
 }
 
@@ -116,10 +155,9 @@ fn forward(
     frame: &Frame<'_>,
     ethernet: Ethernet,
     network: NetworkIndex,
+    memo: &mut Memo,
 ) -> Verdict {
-    if !ethernet.destination.is_group()
-        && let Some(egress) = ctx.fdb.lookup(network.0, ethernet.destination, ctx.now)
-    {
+    if let Some(egress) = egress_of(ctx, ethernet.destination, network, memo) {
         return if egress == frame.ingress {
             Verdict::Drop(DropReason::SamePort)
         } else {
@@ -135,6 +173,27 @@ fn forward(
         return Verdict::Drop(DropReason::NoEgress);
     }
     Verdict::Flood
+}
+
+/// The port of `destination`; `None` if it is a group or unknown.
+#[inline]
+fn egress_of(
+    ctx: &Context<'_>,
+    destination: Mac,
+    network: NetworkIndex,
+    memo: &mut Memo,
+) -> Option<PortIndex> {
+    if destination.is_group() {
+        return None;
+    }
+    if let Some((of, mac, egress)) = memo.egress
+        && (of, mac) == (network, destination)
+    {
+        return Some(egress);
+    }
+    let egress = ctx.fdb.lookup(network.0, destination, ctx.now)?;
+    memo.egress = Some((network, destination, egress));
+    Some(egress)
 }
 
 #[cfg(test)]

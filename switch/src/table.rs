@@ -6,8 +6,9 @@
 //! a new key goes to the emptier one. With two choices and a load of at most a half, both buckets
 //! are practically never full (Mitzenmacher, "The Power of Two Choices", 2001), and when they are,
 //! [`Insert::Full`] says so: nothing grows, moves or chains, there are no tombstones, and every
-//! operation reads at most four cache lines. The hash is SipHash-1-3 under a secret seed, because
-//! stations choose their own addresses and must not be able to choose their buckets.
+//! operation reads at most four cache lines; most lookups read two, as the first bucket is preferred
+//! while it has room. The hash is keyed by a secret of this boot ([`mix`]), because stations choose
+//! their own addresses and must not be able to choose their buckets.
 //!
 //! A slot is three words:
 //!
@@ -57,6 +58,9 @@ use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
+use crate::port::sys::huge::prefer_huge_pages;
+use crate::port::sys::prefetch::prefetch;
+
 use Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
 /// Slots of a bucket: eight keys fill one cache line. (Loom tries every interleaving: two do.)
@@ -74,14 +78,32 @@ pub const VALUE_MAX: u64 = VALUE_MASK - 1;
 /// How often [`Table::remove`] takes up a race it lost before it gives up.
 const REMOVE_ATTEMPTS: usize = 64;
 
-/// Keys, values and metas on a cache line each: lookups read the first two, and the store of a
-/// stamp, once a second and entry, does not take the line of the keys from other cores.
+/// A key goes to its first bucket while that has more free slots than this, and to the emptier one
+/// after: so most lookups end in the first, and both fill up alike.
+const FIRST_CHOICE_FREE: usize = BUCKET_SLOTS * 3 / 8;
+
+/// The keys on one cache line, then value and meta of four entries on a line each: a lookup that
+/// finds its key in the first bucket reads two lines, and the store of a stamp, once a second and
+/// entry, does not take the line of the keys from other cores.
 #[repr(align(64))]
 #[derive(Debug, Default)]
 struct Bucket {
     keys: [AtomicU64; BUCKET_SLOTS],
-    values: [AtomicU64; BUCKET_SLOTS],
-    metas: [AtomicU64; BUCKET_SLOTS],
+    cells: [Cell; BUCKET_SLOTS],
+}
+
+/// What a key leads to.
+#[derive(Debug, Default)]
+struct Cell {
+    value: AtomicU64,
+    meta: AtomicU64,
+}
+
+/// A key and its two buckets: to be worked out once where a key is needed more than once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    key: u64,
+    homes: [usize; 2],
 }
 
 /// One entry as it was when read; changes to it take hold only if it is still the same.
@@ -131,7 +153,7 @@ pub(crate) struct Apart<T>(pub(crate) T);
 #[derive(Debug)]
 pub struct Table {
     buckets: Box<[Bucket]>,
-    seed: [u64; 2],
+    secret: Secret,
     live: Apart<AtomicUsize>,
 }
 
@@ -140,10 +162,13 @@ impl Table {
     /// entry, all of it now.
     #[must_use]
     pub fn new(entries_max: usize, seed: u64) -> Self {
-        let buckets = entries_max.div_ceil(BUCKET_SLOTS / 2).max(2);
+        let count = entries_max.div_ceil(BUCKET_SLOTS / 2).max(2);
+        let mut buckets = Vec::with_capacity(count);
+        prefer_huge_pages(buckets.spare_capacity_mut());
+        buckets.resize_with(count, Bucket::default);
         Self {
-            buckets: (0..buckets).map(|_| Bucket::default()).collect(),
-            seed: [seed, siphash([seed, !seed], seed)],
+            buckets: buckets.into_boxed_slice(),
+            secret: Secret::new(seed),
             live: Apart::default(),
         }
     }
@@ -167,27 +192,67 @@ impl Table {
         self.buckets.len() * BUCKET_SLOTS
     }
 
+    /// Where `key` is, if it is there.
+    #[must_use]
+    #[inline]
+    pub fn probe(&self, key: u64) -> Probe {
+        Probe {
+            key,
+            homes: self.homes(key),
+        }
+    }
+
     /// The entry of `key`.
     #[must_use]
     #[inline]
     pub fn get(&self, key: u64) -> Option<Entry> {
+        self.get_at(self.probe(key))
+    }
+
+    /// The entry of a key whose buckets are known.
+    #[must_use]
+    #[inline]
+    pub fn get_at(&self, probe: Probe) -> Option<Entry> {
+        let Probe { key, homes } = probe;
         if key == FREE {
             return None;
         }
-        for home in self.homes(key) {
-            let Some(bucket) = self.buckets.get(home) else {
-                continue;
-            };
-            for (index, word) in bucket.keys.iter().enumerate() {
-                // Relaxed: a first filter; `read` looks at the key again, in order.
-                if word.load(Relaxed) == key
-                    && let Some(entry) = read(bucket, home, index, key)
-                {
+        homes.into_iter().find_map(|home| {
+            let bucket = self.buckets.get(home)?;
+            let mut hits = bucket.hits(key);
+            while hits != 0 {
+                let index = hits.trailing_zeros() as usize;
+                if let Some(entry) = read(bucket, home, index, key) {
                     return Some(entry);
                 }
+                hits &= hits - 1;
             }
+            None
+        })
+    }
+
+    /// Has the processor fetch the keys among which that of `probe` most probably is. Look-ups of
+    /// many keys in a table larger than the cache cost a fraction if all are announced so before
+    /// the first is made, then [`prefetch_cell`](Self::prefetch_cell), then the look-ups: the
+    /// fetches overlap.
+    #[inline]
+    pub fn prefetch_keys(&self, probe: Probe) {
+        if let Some(bucket) = self.buckets.get(probe.homes[0]) {
+            prefetch(&bucket.keys);
         }
-        None
+    }
+
+    /// The second step: the value behind the key, or the keys of the second bucket.
+    #[inline]
+    pub fn prefetch_cell(&self, probe: Probe) {
+        let [first, second] = probe.homes.map(|home| self.buckets.get(home));
+        let hits = first.map_or(0, |bucket| bucket.hits(probe.key));
+        let cell = first.and_then(|bucket| bucket.cells.get(hits.trailing_zeros() as usize));
+        if let Some(cell) = cell {
+            prefetch(cell);
+        } else if let Some(second) = second {
+            prefetch(&second.keys);
+        }
     }
 
     /// The entry in one slot; see [`slots`](Self::slots).
@@ -236,7 +301,7 @@ impl Table {
                 }
             }
         }
-        if free[1] > free[0] {
+        if free[0] <= FIRST_CHOICE_FREE && free[1] > free[0] {
             homes.swap(0, 1);
         }
         for home in homes {
@@ -274,11 +339,7 @@ impl Table {
                 (other, at) != (home, index) && word.load(Relaxed) == key
             })
         });
-        let (Some(key_word), Some(value_word), Some(meta_word)) = (
-            bucket.keys.get(index),
-            bucket.values.get(index),
-            bucket.metas.get(index),
-        ) else {
+        let (Some(key_word), Some(cell)) = (bucket.keys.get(index), bucket.cells.get(index)) else {
             return Insert::Full;
         };
         if elsewhere {
@@ -287,14 +348,14 @@ impl Table {
             return Insert::Present;
         }
         // Relaxed: nobody else writes a slot without a value; see the Acquire of the claim.
-        let generation = generation_of(value_word.load(Relaxed));
+        let generation = generation_of(cell.value.load(Relaxed));
         // Before the value, so that a remove that follows at once does not count below zero.
         self.live.0.fetch_add(1, Relaxed);
         // Relaxed: published by the store of the value. A store would do, as the exchange of a late
         // `set_meta` must come before it or fail, but loom knows that of exchanges only.
-        meta_word.swap(pack_meta(stamp, generation, tag), Relaxed);
+        cell.meta.swap(pack_meta(stamp, generation, tag), Relaxed);
         // Release: pairs with the Acquire of the first load in `read`.
-        value_word.store(pack_value(generation, value), Release);
+        cell.value.store(pack_value(generation, value), Release);
         Insert::Done
     }
 
@@ -303,12 +364,14 @@ impl Table {
         let Some((bucket, index)) = self.place(entry.slot) else {
             return false;
         };
-        let Some(word) = bucket.values.get(index).filter(|_| value <= VALUE_MAX) else {
+        let Some(cell) = bucket.cells.get(index).filter(|_| value <= VALUE_MAX) else {
             return false;
         };
         let new = pack_value(entry.generation, value);
         // AcqRel: stays in the release sequence of the publish and passes it on to readers.
-        let done = word.compare_exchange(entry.word(), new, AcqRel, Relaxed);
+        let done = cell
+            .value
+            .compare_exchange(entry.word(), new, AcqRel, Relaxed);
         if done.is_ok() {
             entry.value = value;
         }
@@ -325,12 +388,14 @@ impl Table {
         let Some((bucket, index)) = self.place(entry.slot) else {
             return false;
         };
-        let Some(word) = bucket.metas.get(index) else {
+        let Some(cell) = bucket.cells.get(index) else {
             return false;
         };
         let new = pack_meta(stamp, entry.generation, tag);
         // Relaxed: the word carries all it says, its generation included, and guards no other.
-        let done = word.compare_exchange(entry.meta(), new, Relaxed, Relaxed);
+        let done = cell
+            .meta
+            .compare_exchange(entry.meta(), new, Relaxed, Relaxed);
         if done.is_ok() {
             (entry.stamp, entry.tag) = (stamp, tag);
         }
@@ -343,13 +408,14 @@ impl Table {
         let Some((bucket, index)) = self.place(entry.slot) else {
             return false;
         };
-        let (Some(key), Some(value)) = (bucket.keys.get(index), bucket.values.get(index)) else {
+        let (Some(key), Some(cell)) = (bucket.keys.get(index), bucket.cells.get(index)) else {
             return false;
         };
         let none = pack_none(entry.generation.wrapping_add(1));
         // AcqRel: whoever sees the key store below must see this one too, and the winner of this
         // exchange owns the slot.
-        if value
+        if cell
+            .value
             .compare_exchange(entry.word(), none, AcqRel, Relaxed)
             .is_err()
         {
@@ -379,7 +445,7 @@ impl Table {
 
     /// The two buckets of a key; always two different ones.
     fn homes(&self, key: u64) -> [usize; 2] {
-        let hash = siphash(self.seed, key);
+        let hash = mix(self.secret, key);
         let first = reduce(hash & 0xffff_ffff, self.buckets.len());
         let second = reduce(hash >> 32, self.buckets.len());
         if first != second {
@@ -401,23 +467,36 @@ impl Table {
     }
 }
 
+impl Bucket {
+    /// A bit for each slot that holds `key`. All eight are looked at: a loop that ends at the first
+    /// hit costs a branch that is predicted wrong for most keys.
+    #[inline]
+    fn hits(&self, key: u64) -> u32 {
+        let slots = self.keys.iter().enumerate();
+        slots.fold(0, |hits, (index, word)| {
+            // Relaxed: a first filter; `read` looks at the key again, in order.
+            hits | u32::from(word.load(Relaxed) == key) << index
+        })
+    }
+}
+
 /// Reads the entry of `key` from a slot whose key was seen to be `key`; `None` if it has changed.
 #[inline]
 fn read(bucket: &Bucket, home: usize, index: usize, key: u64) -> Option<Entry> {
-    let value_word = bucket.values.get(index)?;
+    let cell = bucket.cells.get(index)?;
     // Acquire: pairs with the Release of `publish`, so that key and meta are those of its
     // generation or later ones, never earlier ones.
-    let word = value_word.load(Acquire);
+    let word = cell.value.load(Acquire);
     let value = value_of(word)?;
     // Acquire: pairs with the Release of `remove_entry`: a later key shows the later generation.
     if bucket.keys.get(index)?.load(Acquire) != key {
         return None;
     }
     // Relaxed: it names its generation itself.
-    let meta = bucket.metas.get(index)?.load(Relaxed);
+    let meta = cell.meta.load(Relaxed);
     let (stamp, generation, tag) = unpack_meta(meta);
     // Relaxed: kept behind the key load by that one's Acquire.
-    let again = generation_of(value_word.load(Relaxed));
+    let again = generation_of(cell.value.load(Relaxed));
     let same = generation == generation_of(word) && again == generation;
     same.then_some(Entry {
         key,
@@ -464,41 +543,42 @@ fn reduce(bits: u64, count: usize) -> usize {
     ((u128::from(bits) * count as u128) >> 32) as usize
 }
 
-/// SipHash-1-3 of one word (Aumasson and Bernstein, 2012; the hash of Rust's own `HashMap`).
-fn siphash(seed: [u64; 2], word: u64) -> u64 {
-    /// The length of the message, eight bytes, ends it (SipHash 2.2).
-    const LENGTH: u64 = 8 << 56;
-    let mut v = [
-        seed[0] ^ 0x736f_6d65_7073_6575,
-        seed[1] ^ 0x646f_7261_6e64_6f6d,
-        seed[0] ^ 0x6c79_6765_6e65_7261,
-        seed[1] ^ 0x7465_6462_7974_6573,
-    ];
-    for block in [word, LENGTH] {
-        v[3] ^= block;
-        v = sip_round(v);
-        v[0] ^= block;
+/// The key of the hash.
+#[derive(Debug, Clone, Copy)]
+struct Secret([u64; 4]);
+
+impl Secret {
+    /// Spreads a seed over the words (SplitMix64: Steele, Lea and Flood, 2014).
+    fn new(seed: u64) -> Self {
+        let mut state = seed;
+        Self([(); 4].map(|()| {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            // Odd, so that no multiplication by it loses a bit.
+            (z ^ (z >> 31)) | 1
+        }))
     }
-    v[2] ^= 0xff;
-    for _ in 0..3 {
-        v = sip_round(v);
-    }
-    v[0] ^ v[1] ^ v[2] ^ v[3]
 }
 
+/// A keyed hash of one word: twice a full multiplication by secret words, both halves folded (as in
+/// wyhash and foldhash). Six instructions where SipHash-1-3 takes eighty, twice a frame. It is no
+/// cryptographic function, but a station sees none of its output; and who found addresses of one
+/// bucket all the same could replace the sixteen stations there and no others, each of which is
+/// then flooded to until it speaks again.
 #[inline]
-fn sip_round([mut a, mut b, mut c, mut d]: [u64; 4]) -> [u64; 4] {
-    a = a.wrapping_add(b);
-    b = b.rotate_left(13) ^ a;
-    a = a.rotate_left(32);
-    c = c.wrapping_add(d);
-    d = d.rotate_left(16) ^ c;
-    a = a.wrapping_add(d);
-    d = d.rotate_left(21) ^ a;
-    c = c.wrapping_add(b);
-    b = b.rotate_left(17) ^ c;
-    c = c.rotate_left(32);
-    [a, b, c, d]
+fn mix(secret: Secret, word: u64) -> u64 {
+    let Secret([a, b, c, d]) = secret;
+    fold(fold(word ^ a, b) ^ c, d)
+}
+
+/// The product's upper half on its lower half.
+#[inline]
+const fn fold(a: u64, b: u64) -> u64 {
+    let product = (a as u128).wrapping_mul(b as u128);
+    #[expect(clippy::cast_possible_truncation, reason = "each half by itself")]
+    let halves = (product as u64, (product >> 64) as u64);
+    halves.0 ^ halves.1
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@
 //! Nothing here knows of sockets. The tests run the cursor over heap memory, with a second actor
 //! in the kernel's role, from every start index.
 
+use super::prefetch::prefetch;
 use super::tpacket::STATUS_USER;
 use std::ptr::NonNull;
 use std::slice;
@@ -28,6 +29,10 @@ pub(in crate::port) const STATUS_BYTES: usize = size_of::<u32>();
 
 /// Slots start at multiples of this (`TPACKET_ALIGNMENT`).
 pub(in crate::port) const SLOT_ALIGNMENT: usize = 16;
+
+/// How far ahead of the slot being lent another one is fetched: at some 20 ns a slot, as long as a
+/// line takes to come from another core.
+const PREFETCH_SLOTS: u32 = 4;
 
 /// Memory that holds the slots of a ring.
 ///
@@ -174,6 +179,20 @@ impl<M: SlotMemory> RxCursor<M> {
         (status & STATUS_USER != 0).then_some(status)
     }
 
+    /// Has the head of a slot fetched that will be lent soon. The kernel wrote it on another
+    /// processor, whose cache it must come from: status and header in the first line, the frame's
+    /// own headers in the two behind it.
+    #[inline]
+    fn prefetch_ahead(&self) {
+        let ahead = self.lent + PREFETCH_SLOTS;
+        if ahead < self.slot_count {
+            let slot = self.slot(self.index(ahead)).as_ptr();
+            for line in 0..3 {
+                prefetch(slot.wrapping_add(line * 64));
+            }
+        }
+    }
+
     /// Starts lending slots. Those lent before and not released yet stay lent.
     #[inline]
     pub(in crate::port) fn lend(&mut self) -> Lending<'_, M> {
@@ -213,6 +232,7 @@ impl<'a, M: SlotMemory> Lending<'a, M> {
             return None;
         }
         let start = self.cursor.slot(self.cursor.index(self.cursor.lent));
+        self.cursor.prefetch_ahead();
         self.cursor.lent += 1;
         // SAFETY: STATUS_BYTES is less than the size of a slot, which lies within the memory.
         let start = unsafe { start.add(STATUS_BYTES) };

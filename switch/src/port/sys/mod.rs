@@ -8,8 +8,10 @@
 pub mod affinity;
 pub mod bpf;
 pub(in crate::port) mod cursor;
+pub(crate) mod huge;
 pub(in crate::port) mod mmap;
 pub mod poll;
+pub(crate) mod prefetch;
 pub(in crate::port) mod send;
 pub(in crate::port) mod socket;
 pub(in crate::port) mod tap;
