@@ -9,7 +9,9 @@
 
 mod cables;
 mod process;
+mod ring;
 mod tables;
+mod world;
 
 use criterion::{criterion_group, criterion_main};
 
@@ -19,6 +21,7 @@ criterion_group!(
     tables::nat,
     tables::fdb,
     tables::sums,
+    ring::benches,
     cables::benches
 );
 criterion_main!(benches);

@@ -16,6 +16,9 @@
 )]
 
 mod account;
+mod allocations;
+#[path = "../../benches/micro/world.rs"]
+mod bench_world;
 mod egress;
 mod fuzz;
 mod gateway;

@@ -24,6 +24,8 @@ mod tx;
 pub use error::PortError;
 pub use hot::HotBuffers;
 pub use packet::{Fanout, FanoutGroup, PacketOptions, PacketRx, RingGeometry};
+#[doc(hidden)]
+pub use sys::cursor::rehearsal::Rehearsal;
 pub use sys::poll::{Readiness, Waiter};
 pub use sys::wake::Wake;
 pub use tap::{TapDevice, TapEgress, TapRx};

@@ -18,6 +18,8 @@
 //! Nothing here knows of sockets. The tests run the cursor over heap memory, with a second actor
 //! in the kernel's role, from every start index.
 
+pub(in crate::port) mod rehearsal;
+
 use super::prefetch::prefetch;
 use super::tpacket::STATUS_USER;
 use std::ptr::NonNull;
