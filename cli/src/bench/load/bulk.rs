@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::cpu::Reading;
-use super::{Load, LoadError, between};
+use super::{Load, LoadError, between, broken};
 use crate::bench::path::Path;
 use crate::bench::sample::{Cpu, Sample};
 use crate::lab::traffic::tcp;
@@ -138,15 +138,15 @@ fn transfer(
         let found = measure(path, time, &shared);
         shared.stop.store(true, Ordering::Release);
         connections.iter().for_each(abort);
-        let mut broken = None;
+        let mut first = None;
         for thread in threads {
             let ended = thread
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            broken = broken.or(ended.err());
+            first = first.or(ended.err());
         }
-        match broken {
-            Some(err) => Err(LoadError::path(what(), err)),
+        match first {
+            Some(err) => Err(LoadError::path(what(), broken(&err))),
             None => found,
         }
     })

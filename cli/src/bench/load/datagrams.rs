@@ -105,6 +105,10 @@ pub(super) fn run_by(
     drop(sink);
     // Whatever else arrived (an ARP request, say) is not ours.
     let frames = after.saturating_sub(before).min(sent.frames);
+    if sent.frames == 0 {
+        let why = "not one was due in the time, or the sender did not get its processor";
+        return Err(LoadError::machine(format!("send {kind}"), why));
+    }
     if frames == 0 {
         let what = between(kind, path);
         let why = format!("none of {} arrived", sent.frames);

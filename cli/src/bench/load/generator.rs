@@ -9,11 +9,19 @@
 //! `tx-udp-segmentation` switched off: the kernel cuts it in `validate_xmit_skb`, and what leaves
 //! the station are 64 ordinary frames in one go, like those that any program sends one by one.
 //!
-//! Delivered over a bare cable on two shared processors of a 6.18 kernel, in Mpps, interleaved
-//! pairs: see the figures at [`Way`].
+//! Over a bare cable (Linux 6.18, two processors shared with other work, nine interleaved pairs of
+//! 0.7 s, all that was offered was delivered), medians, in processor time of sending and receiving
+//! together, which the other work disturbs less than it does the rate:
 //!
-//! A real UDP checksum is left to the device as for any program in a namespace; a bed that wants it
-//! finished switches `tx-checksum-ip-generic` off, and then the kernel finishes it while cutting.
+//! | frames | one by one | cut by the kernel | ratio in a pair |
+//! |---|---|---|---|
+//! | 64 bytes | 2,080 ns, 0.18 Mpps | 900 ns, 0.51 Mpps | 2.4 (2.1 to 2.9) |
+//! | 1,400 bytes of payload | 2,080 ns, 0.15 Mpps | 930 ns, 0.44 Mpps | 2.2 (2.0 to 2.6) |
+//!
+//! So UDP is cut. Broadcast frames are no UDP and go one by one.
+//!
+//! The UDP checksum of a cut frame is left to the device, as that of any program in a namespace is;
+//! where a bed has switched `tx-checksum-ip-generic` off, the kernel completes it while cutting.
 #![expect(
     clippy::disallowed_methods,
     reason = "a load outside the switch: it times and paces what it sends"

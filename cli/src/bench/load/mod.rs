@@ -31,6 +31,7 @@ mod times;
 pub mod transactions;
 
 use std::fmt::Display;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -168,6 +169,14 @@ pub fn curve(
 /// As [`run`].
 pub fn ceiling(path: &Path<'_>, time: Duration) -> Result<Sample, LoadError> {
     run(Test::Udp64, path, &Load::full(time))
+}
+
+/// Why a connection broke, in words for the time limit of the lab's connections too.
+fn broken(err: &io::Error) -> String {
+    match err.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "nothing moved for 5 s".to_owned(),
+        _ => err.to_string(),
+    }
 }
 
 /// "TCP from c1 to 10.9.0.3:5201", for errors.

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub const BATCH_MAX: u32 = 64;
 /// A batch is what is due in this time: at 100,000 frames a second 5 of them.
 const BATCH_TIME: Duration = Duration::from_micros(50);
-/// What may be made up for.
+/// What may be made up for, beside the batch that is due.
 const DEBT_TIME: Duration = Duration::from_millis(1);
 
 /// A token bucket that is asked with the time, and never reads a clock.
@@ -46,7 +46,7 @@ impl Pace {
     pub fn take(&mut self, elapsed: Duration) -> bool {
         let due = self.per_second * elapsed.as_secs_f64();
         let batch = f64::from(self.batch);
-        let debt = (self.per_second * DEBT_TIME.as_secs_f64()).max(batch);
+        let debt = self.per_second * DEBT_TIME.as_secs_f64() + batch;
         self.spent = self.spent.max(due - debt);
         let is_due = self.per_second > 0.0 && due - self.spent >= batch;
         if is_due {
@@ -109,11 +109,11 @@ mod tests {
         while pace.take(SECOND) {
             batches += 1;
         }
-        assert_eq!(batches * pace.batch(), 1000);
+        assert_eq!(batches * pace.batch(), 1000 + pace.batch());
         assert_eq!(pace.wait(SECOND), Duration::from_micros(50));
         assert!(!pace.take(SECOND + Duration::from_micros(49)));
         assert!(pace.take(SECOND + Duration::from_micros(51)));
-        // At a frame in two seconds a debt of 1 ms is less than one frame, which still leaves.
+        // At a frame in two seconds 1 ms is far less than one frame, which still leaves.
         let mut slow = Pace::new(5e-7);
         assert!(!slow.take(SECOND) && slow.take(2 * SECOND) && !slow.take(2 * SECOND));
     }

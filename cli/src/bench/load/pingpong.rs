@@ -13,7 +13,7 @@ use socket2::SockRef;
 
 use super::cpu::Reading;
 use super::times::Times;
-use super::{Load, LoadError, between};
+use super::{Load, LoadError, between, broken};
 use crate::bench::path::Path;
 use crate::bench::sample::Sample;
 use crate::lab::traffic::tcp;
@@ -33,22 +33,22 @@ pub fn run(path: &Path<'_>, load: &Load) -> Result<Sample, LoadError> {
     let to = listener
         .local_addr()
         .map_err(|err| LoadError::machine("listen", err))?;
-    let broken = |err: &dyn std::fmt::Display| {
+    let failed = |err: &dyn std::fmt::Display| {
         let what = between("round trips over TCP", path, to);
         LoadError::path(what, err)
     };
-    let near = tcp::connect_within(path.client.host, to, SET_UP).map_err(|err| broken(&err))?;
-    let (far, _) = tcp::accept(&listener, SET_UP).map_err(|err| broken(&err))?;
+    let near = tcp::connect_within(path.client.host, to, SET_UP).map_err(|err| failed(&err))?;
+    let (far, _) = tcp::accept(&listener, SET_UP).map_err(|err| failed(&err))?;
     for end in [&near, &far] {
         let prepared = end
             .set_nodelay(true)
             .and_then(|()| SockRef::from(end).set_linger(Some(Duration::ZERO)));
-        prepared.map_err(|err| broken(&err))?;
+        prepared.map_err(|err| failed(&err))?;
     }
     let mut times = Times::new()?;
     thread::scope(|scope| {
         let echo = scope.spawn(|| echo(&far));
-        let measured = measure(path, load.time, &near, &mut times, &broken);
+        let measured = measure(path, load.time, &near, &mut times, &failed);
         // Ends the echo too. The connection may be gone, and then it has ended already.
         let _ = near.shutdown(Shutdown::Both);
         let _ = far.shutdown(Shutdown::Both);
@@ -63,13 +63,14 @@ fn measure(
     time: Duration,
     stream: &TcpStream,
     times: &mut Times,
-    broken: &dyn Fn(&dyn std::fmt::Display) -> LoadError,
+    failed: &dyn Fn(&dyn std::fmt::Display) -> LoadError,
 ) -> Result<Sample, LoadError> {
-    exchange(stream, time / WARM_UP_PART, |_| {}).map_err(|err| broken(&err))?;
+    exchange(stream, time / WARM_UP_PART, |_| {}).map_err(|err| failed(&broken(&err)))?;
     let cpu = Reading::now(&path.processes)?;
-    let elapsed = exchange(stream, time, |took| times.record(took)).map_err(|err| broken(&err))?;
+    let elapsed =
+        exchange(stream, time, |took| times.record(took)).map_err(|err| failed(&broken(&err)))?;
     let cpu = cpu.until_now(&path.processes)?;
-    let latency = times.latency().ok_or_else(|| broken(&"no round trip"))?;
+    let latency = times.latency().ok_or_else(|| failed(&"no round trip"))?;
     Ok(Sample {
         value: latency.p50.as_secs_f64() * 1e6,
         elapsed,

@@ -3,15 +3,17 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::datagrams::{Kind, run_by};
+use super::datagrams::{DISCARD, Kind, SOURCE, run_by};
 use super::generator::Way;
 use super::{Load, LoadError, ceiling, curve, iperf3, run};
 use crate::bench::path::{Path, Station};
 use crate::bench::sample::Sample;
 use crate::bench::words::Test;
-use crate::lab::{Cable, End, Host, Lab, Plan, Topology};
+use crate::lab::traffic::craft::Seen;
+use crate::lab::traffic::frames::Wire;
+use crate::lab::{Cable, End, Host, Lab, Plan, Topology, offload};
 
-const TIME: Duration = Duration::from_millis(250);
+const TIME: Duration = Duration::from_millis(200);
 const A: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 1);
 const B: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 2);
 const MAC_A: [u8; 6] = [2, 0x77, 10, 8, 0, 1];
@@ -103,7 +105,6 @@ fn every_load_runs_over_a_bare_cable_twice() {
         let sample = run(test, &path, &Load::full(TIME)).unwrap();
         assert_sane(test, &sample);
         assert!(!sample.cpu.forwarder.is_zero(), "{test} {sample:?}");
-        println!("{test}: {sample:?}");
     }
     let sample = ceiling(&path, TIME).unwrap();
     assert_sane(Test::Udp64, &sample);
@@ -114,6 +115,8 @@ fn both_ways_of_sending_deliver_frames_of_the_same_length() {
     let Some(bare) = Bare::lay("generator") else {
         return;
     };
+    // So that the sending kernel completes the checksums, and they can be checked.
+    bare.a.switch_off("eth0", offload::CHECKSUM).unwrap();
     let path = bare.path();
     for (kind, way, len) in [
         (Kind::Udp64, Way::Each, 60),
@@ -122,7 +125,7 @@ fn both_ways_of_sending_deliver_frames_of_the_same_length() {
         (Kind::Udp1400, Way::Cut, 1442),
         (Kind::Broadcast, Way::Each, 60),
     ] {
-        let mut wire = crate::lab::traffic::frames::Wire::open(&bare.b, "eth0").unwrap();
+        let mut wire = Wire::open(&bare.b, "eth0").unwrap();
         let load = Load {
             time: Duration::from_millis(20),
             offered: Some(0.2),
@@ -130,7 +133,16 @@ fn both_ways_of_sending_deliver_frames_of_the_same_length() {
         let sample = run_by(&path, &load, kind, way).unwrap();
         let mut seen = 0_u64;
         while let Some(frame) = wire.recv(Duration::from_millis(20)).unwrap() {
-            seen += u64::from(frame.bytes.len() == len);
+            if frame.bytes.len() != len {
+                continue;
+            }
+            seen += 1;
+            if kind != Kind::Broadcast {
+                let packet = Seen::in_frame(&frame.bytes).unwrap();
+                assert_eq!(packet.ports(), Some((SOURCE, DISCARD)));
+                assert_eq!(packet.payload_checksum_ok(), Some(true), "{way:?}");
+                assert!(packet.header_checksum_ok, "{way:?}");
+            }
         }
         assert_eq!(seen, sample.frames, "{kind} {way:?}");
     }
@@ -148,7 +160,7 @@ fn what_is_offered_follows_what_is_asked() {
         let asked = asked * sample.elapsed.as_secs_f64() / TIME.as_secs_f64();
         let offered = sample.offered.unwrap() as f64;
         assert!(offered <= asked + 2.0, "{sample:?}");
-        assert!(offered >= asked / 10.0, "{sample:?}");
+        assert!(offered >= asked / 50.0, "{sample:?}");
     }
     let err = curve(Test::Rr, &bare.path(), TIME, &[1.0]).unwrap_err();
     assert!(err.to_string().contains("rr"), "{err}");
