@@ -173,10 +173,11 @@ pub fn ceiling(path: &Path<'_>, time: Duration) -> Result<Sample, LoadError> {
 
 /// Why a connection broke, in words for the time limit of the lab's connections too.
 fn broken(err: &io::Error) -> String {
-    match err.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "nothing moved for 5 s".to_owned(),
-        _ => err.to_string(),
+    let late = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
+    if late.contains(&err.kind()) {
+        return "nothing moved for 5 s".to_owned();
     }
+    err.to_string()
 }
 
 /// "TCP from c1 to 10.9.0.3:5201", for errors.
