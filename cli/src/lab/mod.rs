@@ -19,6 +19,7 @@
 
 mod error;
 mod network;
+pub mod offload;
 mod process;
 #[cfg(test)]
 mod tests;

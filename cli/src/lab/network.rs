@@ -274,15 +274,9 @@ impl Host {
         }
         // Every ICMP error counts: none may be held back because another was sent lately.
         self.sysctl("net/ipv4/icmp_ratelimit", "0")?;
+        // A kernel without IPv6 detects nothing.
         let detection = sysctl::conf_key("ipv6", "default", "accept_dad");
-        self.attempt(
-            || format!("set {detection}"),
-            || match sysctl::write(&detection, "0") {
-                // A kernel without IPv6 detects nothing.
-                Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
-                written => written,
-            },
-        )
+        self.sysctl_if_any(&detection, "0")
     }
 
     /// Writes a sysctl of this namespace; the key has slashes (`net/ipv4/ip_forward`).
@@ -292,6 +286,18 @@ impl Host {
     pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
         let what = || format!("set {key} to {value} in {}", self.label());
         self.attempt(what, || sysctl::write(key, value))
+    }
+
+    /// As [`sysctl`](Self::sysctl), where the absence of what it governs is as good.
+    ///
+    /// # Errors
+    /// `EROFS` where `/proc/sys` is not ours to write.
+    pub fn sysctl_if_any(&self, key: &str, value: &str) -> Result<()> {
+        let what = || format!("set {key} to {value} in {}", self.label());
+        self.attempt(what, || match sysctl::write(key, value) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+            written => written,
+        })
     }
 
     /// The link `name` as it is now.
@@ -394,6 +400,42 @@ impl Host {
                 ..Route::on_link(destination, prefix, index)
             })
         })
+    }
+
+    /// Tells this host the Ethernet address of `ip` on `name` for ever, so that it never asks.
+    ///
+    /// # Errors
+    /// `ENODEV` when there is no such link.
+    pub fn neighbour(&self, name: &str, ip: impl Into<IpAddr>, mac: [u8; 6]) -> Result<()> {
+        let ip = ip.into();
+        let what = || format!("set the neighbour {ip} of {name} in {}", self.label());
+        self.netlink(what, |netlink| {
+            let index = netlink.link_named(name)?.index;
+            netlink.set_neighbour(index, ip, Mac(mac))
+        })
+    }
+
+    /// Moves the link `name` to the host and under the name and Ethernet address of `to`, brings
+    /// it up there and waits until it runs; it loses its addresses.
+    ///
+    /// # Errors
+    /// `ENODEV` when there is no such link, `EEXIST` when a name is taken there.
+    pub fn hand_over(&self, name: &str, to: &End<'_>) -> Result<()> {
+        let what = || format!("move {name} from {} to {to}", self.label());
+        self.netlink(what, |netlink| {
+            let index = netlink.link_named(name)?.index;
+            netlink.move_to_netns(index, to.host.as_fd())
+        })?;
+        to.host.netlink(what, |netlink| {
+            let index = netlink.link_named(name)?.index;
+            netlink.rename(index, to.name)?;
+            match to.mac {
+                Some(mac) => netlink.set_mac(index, Mac(mac)),
+                None => Ok(()),
+            }
+        })?;
+        to.host.set_up(to.name, true)?;
+        to.host.wait_running(to.name)
     }
 
     /// Makes a kernel bridge called `name`, up, with these links as its ports.
