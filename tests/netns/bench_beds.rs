@@ -8,9 +8,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use vswitch_cli::bench::bed::{Bed, Options, Shape, missing, missing_for_nat};
-use vswitch_cli::bench::words::Forwarder;
+use vswitch_cli::bench::bed::{Bed, Options, Shape, missing, missing_for_nat, unable};
+use vswitch_cli::bench::words::{Forwarder, Test};
 use vswitch_cli::host::netns;
+use vswitch_cli::lab::traffic::craft;
+use vswitch_cli::lab::traffic::frames::Wire;
 use vswitch_cli::lab::traffic::tcp::{self, Amount};
 use vswitch_cli::lab::traffic::udp;
 
@@ -174,37 +176,39 @@ fn a_bed_of_vde_switches() {
 }
 
 #[test]
-#[ignore = "scale"]
-fn scale() {
-    for containers in [256, 1000] {
-        for forwarder in [
-            Forwarder::Bridge,
-            Forwarder::Vswitch,
-            Forwarder::Ovs,
-            Forwarder::Vde,
-        ] {
-            let started = std::time::Instant::now();
-            let shape = Shape {
-                containers,
-                nat: false,
-            };
-            match Bed::build(forwarder, shape, &options()) {
-                Ok(bed) => {
-                    println!(
-                        "{forwarder} {containers} built in {:?}: {}",
-                        started.elapsed(),
-                        bed.description()
-                    );
-                    carries(&bed);
-                    let started = std::time::Instant::now();
-                    leaves_nothing(bed);
-                    println!("gone in {:?}", started.elapsed());
-                }
-                Err(err) => println!(
-                    "{forwarder} {containers}: {err} after {:?}",
-                    started.elapsed()
-                ),
-            }
+fn beds_have_more_ports_than_namespaces() {
+    let shape = Shape {
+        containers: 20,
+        nat: false,
+    };
+    for forwarder in Forwarder::ALL {
+        if unable(forwarder, Test::Ports).is_some() {
+            continue;
         }
+        let Some(bed) = bed(forwarder, shape) else {
+            continue;
+        };
+        // Host, 16 containers, and one for the other four.
+        assert_eq!(bed.namespaces().len(), 18);
+        assert_eq!(bed.path().bystanders.len(), 14);
+        carries(&bed);
+        reaches_all(&bed);
+        leaves_nothing(bed);
+    }
+}
+
+/// A broadcast of the client reaches every bystander.
+fn reaches_all(bed: &Bed) {
+    let path = bed.path();
+    let frame = craft::arp_request(path.client.mac, path.client.ip, [10, 9, 255, 254].into());
+    let mut wires = Vec::new();
+    for station in &path.bystanders {
+        wires.push(Wire::open(station.host, station.link).unwrap());
+    }
+    let sender = Wire::open(path.client.host, path.client.link).unwrap();
+    sender.send(&frame).unwrap();
+    for wire in &mut wires {
+        let seen = wire.recv_matching(SECOND, |seen| seen.bytes.starts_with(&frame[..42]));
+        assert!(seen.unwrap().is_some());
     }
 }

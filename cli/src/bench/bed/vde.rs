@@ -40,7 +40,8 @@ pub(super) fn start(net: &Net) -> Result<Running, BedError> {
     // It ends with its input.
     let process = net.h.spawn_attended(&mut command)?;
     running.processes.push(process);
-    let made = || taps.iter().rev().all(|tap| net.h.link(tap).is_ok());
+    // It makes them in this order.
+    let made = || taps.last().is_none_or(|last| net.h.link(last).is_ok());
     running::wait_until(&running, "make TAPs for vde_switch", START, made)?;
     net.hand_over(&taps)?;
     Ok(running.keep(scratch))
