@@ -8,7 +8,7 @@
 //! ```
 //! As in [`crate::lab::Topology`], but in a /16, so that there may be a thousand ports. The first
 //! containers have a namespace each; the far ends of all others are in one namespace, `rest`, and
-//! have no addresses: making a thousand namespaces takes the kernel minutes, and who only fills a
+//! have no addresses: a namespace costs the kernel much more than a cable, and who only fills a
 //! port needs none.
 
 use std::net::Ipv4Addr;
@@ -237,6 +237,35 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::host::netlink::Netlink;
+
+    #[test]
+    fn client_and_server_know_each_other_without_asking() {
+        let shape = Shape {
+            containers: 2,
+            nat: false,
+        };
+        let net = match Net::new(shape) {
+            Ok(net) => net,
+            Err(err) => return println!("SKIPPED net: {err}"),
+        };
+        net.lay_direct().unwrap();
+        for (here, there) in [(1, 2), (2, 1)] {
+            let host = &net.stations[here - 1];
+            let known = host.run(|| Netlink::open().unwrap().neighbours().unwrap());
+            let known = known.unwrap();
+            let other = known.iter().find(|one| one.ip == ip(there));
+            let other = other.unwrap();
+            assert!(other.reachable);
+            assert_eq!(other.mac.map(|mac| mac.0), Some(mac(there)));
+            assert_eq!(
+                host.link(LINK).unwrap().mac.map(|mac| mac.0),
+                Some(mac(there ^ 3))
+            );
+        }
+        assert_eq!((net.client().ip, net.server().ip), (ip(1), ip(2)));
+        assert!(net.bystanders().is_empty());
+    }
 
     #[test]
     fn a_thousand_containers_have_addresses_of_their_own() {
