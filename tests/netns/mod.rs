@@ -22,6 +22,7 @@
     reason = "a helper of a test may fail as a test does; tests live in real time"
 )]
 
+mod bench_beds;
 mod ethtool;
 mod frames;
 mod gateway;

@@ -13,6 +13,7 @@
 //!
 //! Nothing touches the namespace that the program was started in.
 
+pub mod bed;
 pub mod load;
 pub mod path;
 pub mod sample;

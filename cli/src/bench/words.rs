@@ -18,7 +18,7 @@ pub enum Forwarder {
     Testpmd,
     /// DPDK's testpmd over `net_af_xdp`.
     TestpmdXdp,
-    /// `vde_switch` with a `vde_plug` for each TAP.
+    /// `vde_switch` with the TAPs of its own.
     Vde,
     /// Nothing: one veth cable between the namespaces, which is the limit of the machine.
     Direct,

@@ -5,8 +5,10 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::neighbour::NeighbourMessage;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
@@ -237,6 +239,30 @@ impl Netlink {
     /// `EEXIST` when there is one, `ENETUNREACH` when the gateway is on no link.
     pub fn add_default_route(&mut self, gateway: IpAddr, index: u32) -> io::Result<()> {
         self.add_route(&Route::via(gateway, index))
+    }
+
+    /// Sets a neighbour for ever (`NUD_PERMANENT`), so that nobody asks for it.
+    ///
+    /// # Errors
+    /// `ENODEV` when there is no such interface, `EINVAL` for an address of another family.
+    pub fn set_neighbour(&mut self, index: u32, ip: IpAddr, mac: Mac) -> io::Result<()> {
+        let mut message = NeighbourMessage::default();
+        message.header.family = match ip {
+            IpAddr::V4(_) => AddressFamily::Inet,
+            IpAddr::V6(_) => AddressFamily::Inet6,
+        };
+        message.header.ifindex = index;
+        message.header.state = NeighbourState::Permanent;
+        let address = match ip {
+            IpAddr::V4(ip) => NeighbourAddress::Inet(ip),
+            IpAddr::V6(ip) => NeighbourAddress::Inet6(ip),
+        };
+        message.attributes = vec![
+            NeighbourAttribute::Destination(address),
+            NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()),
+        ];
+        let new = RouteNetlinkMessage::NewNeighbour(message);
+        self.request(&new, NLM_F_CREATE | NLM_F_REPLACE).map(|_| ())
     }
 
     /// Deletes a route from the main table.

@@ -14,6 +14,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use nix::net::if_::if_nametoindex;
+
 use super::error::{Result, While};
 use switch::mac::Mac;
 
@@ -26,8 +30,10 @@ use crate::host::sysctl;
 /// How often the state of a fresh link is read, and the pause between two readings: 2 s in all.
 const LINK_POLLS: u32 = 1000;
 const LINK_POLL_PAUSE: Duration = Duration::from_millis(2);
-/// Kinds of links that hold nothing but themselves, so that they can be deleted one by one.
+/// Kinds of links that hold nothing but themselves, so that they can be deleted.
 const OUR_KINDS: [&str; 4] = ["veth", "bridge", "tun", "vxlan"];
+/// The group of links that are to go at once; any number but 0, which is everybody's.
+const GROUP: u32 = 0x0076_7377;
 
 static LABS: AtomicU32 = AtomicU32::new(0);
 
@@ -40,8 +46,8 @@ enum Naming {
 
 /// A set of hosts and cables; all of it is removed when the value goes out of scope.
 ///
-/// The namespaces go in any case; links are deleted one by one first, so that nothing is left at
-/// the moment `drop` returns, although a [`Host`] handle may live longer.
+/// The namespaces go in any case; links are deleted first, so that nothing is left at the moment
+/// `drop` returns, although a [`Host`] handle may live longer.
 #[derive(Debug)]
 pub struct Lab {
     naming: Naming,
@@ -143,19 +149,45 @@ impl Drop for Lab {
     }
 }
 
-/// Deletes the links of the calling thread's namespace.
+/// Index of the link `name` in the calling thread's namespace; `ENODEV` when there is none.
+///
+/// Unlike [`Netlink::link_named`] it does not read all links, which among a thousand takes longer
+/// than to make one; alternative names, for which that is, are not used in a lab.
+fn index_of(name: &str) -> io::Result<u32> {
+    Ok(if_nametoindex(name)?)
+}
+
+/// Deletes the links of the calling thread's namespace, all at once: one by one each would wait
+/// until no processor looks at it any more, a minute for a thousand.
 fn delete_links() -> io::Result<()> {
     let mut netlink = Netlink::open()?;
-    for link in netlink.links()? {
-        let kind = link.kind.as_deref().unwrap_or("");
-        if OUR_KINDS.contains(&kind)
-            && let Err(err) = netlink.delete_link(link.index)
-            && !is_gone(&err)
-        {
-            return Err(err);
+    let links = netlink.links()?.into_iter();
+    let ours = links.filter(|link| OUR_KINDS.contains(&link.kind.as_deref().unwrap_or("")));
+    let mut marked = false;
+    for link in ours {
+        match netlink.request(&RouteNetlinkMessage::SetLink(in_group(link.index)), 0) {
+            Err(err) if is_gone(&err) => {}
+            set => {
+                set?;
+                marked = true;
+            }
         }
     }
-    Ok(())
+    if !marked {
+        return Ok(());
+    }
+    match netlink.request(&RouteNetlinkMessage::DelLink(in_group(0)), 0) {
+        Err(err) if !is_gone(&err) => Err(err),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Names the link with this index and [`GROUP`]; with index 0, all links of the group.
+fn in_group(index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes = vec![LinkAttribute::Group(GROUP)];
+    message
 }
 
 /// One end of a cable.
@@ -274,15 +306,9 @@ impl Host {
         }
         // Every ICMP error counts: none may be held back because another was sent lately.
         self.sysctl("net/ipv4/icmp_ratelimit", "0")?;
+        // A kernel without IPv6 detects nothing.
         let detection = sysctl::conf_key("ipv6", "default", "accept_dad");
-        self.attempt(
-            || format!("set {detection}"),
-            || match sysctl::write(&detection, "0") {
-                // A kernel without IPv6 detects nothing.
-                Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
-                written => written,
-            },
-        )
+        self.sysctl_if_any(&detection, "0")
     }
 
     /// Writes a sysctl of this namespace; the key has slashes (`net/ipv4/ip_forward`).
@@ -292,6 +318,18 @@ impl Host {
     pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
         let what = || format!("set {key} to {value} in {}", self.label());
         self.attempt(what, || sysctl::write(key, value))
+    }
+
+    /// As [`sysctl`](Self::sysctl), where the absence of what it governs is as good.
+    ///
+    /// # Errors
+    /// `EROFS` where `/proc/sys` is not ours to write.
+    pub fn sysctl_if_any(&self, key: &str, value: &str) -> Result<()> {
+        let what = || format!("set {key} to {value} in {}", self.label());
+        self.attempt(what, || match sysctl::write(key, value) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+            written => written,
+        })
     }
 
     /// The link `name` as it is now.
@@ -310,7 +348,7 @@ impl Host {
     pub fn set_up(&self, name: &str, up: bool) -> Result<()> {
         let what = || format!("bring {name} in {} up or down", self.label());
         self.netlink(what, |netlink| {
-            let index = netlink.link_named(name)?.index;
+            let index = index_of(name)?;
             netlink.set_up(index, up)
         })
     }
@@ -322,7 +360,7 @@ impl Host {
     pub fn wait_running(&self, name: &str) -> Result<()> {
         let what = || format!("wait for {name} in {} to run", self.label());
         self.netlink(what, |netlink| {
-            let index = netlink.link_named(name)?.index;
+            let index = index_of(name)?;
             for _ in 0..LINK_POLLS {
                 if netlink.link(index)?.running {
                     return Ok(());
@@ -340,7 +378,7 @@ impl Host {
     pub fn set_mtu(&self, name: &str, mtu: u32) -> Result<()> {
         let what = || format!("set the MTU of {name} in {} to {mtu}", self.label());
         self.netlink(what, |netlink| {
-            let index = netlink.link_named(name)?.index;
+            let index = index_of(name)?;
             netlink.set_mtu(index, mtu)
         })
     }
@@ -353,7 +391,7 @@ impl Host {
         let ip = ip.into();
         let what = || format!("give {name} in {} the address {ip}/{prefix}", self.label());
         self.netlink(what, |netlink| {
-            let index = netlink.link_named(name)?.index;
+            let index = index_of(name)?;
             netlink.add_address(index, ip, prefix)
         })
     }
@@ -388,12 +426,48 @@ impl Host {
             format!("route {destination}/{prefix} via {gateway} in {host}")
         };
         self.netlink(what, |netlink| {
-            let index = netlink.link_named(name)?.index;
+            let index = index_of(name)?;
             netlink.add_route(&Route {
                 gateway: Some(gateway),
                 ..Route::on_link(destination, prefix, index)
             })
         })
+    }
+
+    /// Tells this host the Ethernet address of `ip` on `name` for ever, so that it never asks.
+    ///
+    /// # Errors
+    /// `ENODEV` when there is no such link.
+    pub fn neighbour(&self, name: &str, ip: impl Into<IpAddr>, mac: [u8; 6]) -> Result<()> {
+        let ip = ip.into();
+        let what = || format!("set the neighbour {ip} of {name} in {}", self.label());
+        self.netlink(what, |netlink| {
+            let index = index_of(name)?;
+            netlink.set_neighbour(index, ip, Mac(mac))
+        })
+    }
+
+    /// Moves the link `name` to the host and under the name and Ethernet address of `to`, brings
+    /// it up there and waits until it runs; it loses its addresses.
+    ///
+    /// # Errors
+    /// `ENODEV` when there is no such link, `EEXIST` when a name is taken there.
+    pub fn hand_over(&self, name: &str, to: &End<'_>) -> Result<()> {
+        let what = || format!("move {name} from {} to {to}", self.label());
+        self.netlink(what, |netlink| {
+            let index = index_of(name)?;
+            netlink.move_to_netns(index, to.host.as_fd())
+        })?;
+        to.host.netlink(what, |netlink| {
+            let index = index_of(name)?;
+            netlink.rename(index, to.name)?;
+            match to.mac {
+                Some(mac) => netlink.set_mac(index, Mac(mac)),
+                None => Ok(()),
+            }
+        })?;
+        to.host.set_up(to.name, true)?;
+        to.host.wait_running(to.name)
     }
 
     /// Makes a kernel bridge called `name`, up, with these links as its ports.
@@ -404,9 +478,9 @@ impl Host {
         let what = || format!("make the bridge {name} in {}", self.label());
         self.netlink(what, |netlink| {
             netlink.add_bridge(name)?;
-            let bridge = netlink.link_named(name)?.index;
+            let bridge = index_of(name)?;
             for port in ports {
-                let port = netlink.link_named(port)?.index;
+                let port = index_of(port)?;
                 netlink.set_master(port, Some(bridge))?;
             }
             netlink.set_up(bridge, true)
@@ -424,7 +498,7 @@ impl Host {
     pub fn delete_link(&self, name: &str) -> Result<()> {
         let what = || format!("delete {name} in {}", self.label());
         self.netlink(what, |netlink| {
-            let index = netlink.link_named(name)?.index;
+            let index = index_of(name)?;
             netlink.delete_link(index)
         })
     }

@@ -64,10 +64,24 @@ impl Host {
     /// # Errors
     /// Whatever starting a program says, for example `ENOENT`.
     pub fn spawn(&self, command: &mut Command) -> Result<Process> {
+        self.start(command, Stdio::null())
+    }
+
+    /// As [`spawn`](Self::spawn), but standard input is a pipe that nothing is written to and that
+    /// stays open as long as the [`Process`]: for programs that end when their input does. Such a
+    /// program ends even when this one is killed.
+    ///
+    /// # Errors
+    /// As [`spawn`](Self::spawn).
+    pub fn spawn_attended(&self, command: &mut Command) -> Result<Process> {
+        self.start(command, Stdio::piped())
+    }
+
+    fn start(&self, command: &mut Command, stdin: Stdio) -> Result<Process> {
         use std::os::unix::process::CommandExt;
         let name = command.get_program().to_string_lossy().into_owned();
         command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
@@ -121,6 +135,12 @@ impl Process {
         let reader = reader.while_doing(|| format!("read what {} prints", self.name))?;
         self.readers.push(reader);
         Ok(())
+    }
+
+    /// The program, as it was started.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The process id.
@@ -299,6 +319,28 @@ mod tests {
         assert!(std::path::Path::new(&format!("/proc/{pid}")).exists());
         drop(process);
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    }
+
+    #[test]
+    fn an_attended_program_sees_no_end_of_input_while_its_value_lives() {
+        let mut lab = Lab::anonymous();
+        let host = match lab.host("h") {
+            Ok(host) => host,
+            Err(err) => return println!("SKIPPED process input: {err}"),
+        };
+        let script = "echo ready; read line; echo ended";
+        let command = || {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            command
+        };
+        let mut process = host.spawn_attended(&mut command()).unwrap();
+        let seconds = Duration::from_secs(5);
+        assert!(process.wait_line(seconds, |line| line == "ready").is_some());
+        assert_eq!(process.wait(Duration::from_millis(100)).unwrap(), None);
+        let ended = host.spawn(&mut command()).unwrap();
+        assert!(ended.wait_line(seconds, |line| line == "ended").is_some());
+        assert!(!process.stdout().contains(&"ended".to_owned()));
     }
 
     #[test]
