@@ -10,6 +10,7 @@ pub mod bpf;
 pub(in crate::port) mod cursor;
 pub(in crate::port) mod mmap;
 pub mod poll;
+pub mod sentry;
 pub(in crate::port) mod send;
 pub(in crate::port) mod socket;
 pub(in crate::port) mod tap;

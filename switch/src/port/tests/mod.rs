@@ -52,6 +52,7 @@ fn options(ifindex: u32, geometry: Option<RingGeometry>) -> PacketOptions<'stati
         ifindex,
         ingress: INGRESS,
         geometry,
+        usual: RingGeometry::HYBRID_DEFAULT,
         promiscuous: false,
         filter: None,
         fanout: None,
