@@ -118,18 +118,16 @@ impl Daemon {
         }
     }
 
-    /// Follows the device of the port at `place`: it went down or up, was deleted, or came back
-    /// under its name, as another device or as the same.
-    pub(super) fn follow(&mut self, place: usize, links: &[Link]) {
+    /// Follows the device of the port at `place`, which is `link` now: it went down or up, was
+    /// deleted, or came back under its name, as another device or as the same.
+    pub(super) fn follow(&mut self, place: usize, link: Option<&Link>) {
         let Some(port) = self.ports.get(place) else {
             return;
         };
-        let mut named = links.iter().filter(|link| link.is_called(port.device()));
         if port.is_tap() {
-            let ours = named.find(|link| link.index == port.link.index);
-            return self.follow_tap(place, ours.cloned());
+            return self.follow_tap(place, link.cloned());
         }
-        match named.next() {
+        match link {
             None => self.lose_port(place),
             Some(link) if link.index == port.link.index && port.state != OperState::NotPresent => {
                 self.update_port(place, link.clone());

@@ -58,8 +58,8 @@ mod tests {
 
     #[test]
     fn results_keep_the_order_of_the_items() {
-        let squares = in_parallel(0..1000_u64, |n| n * n);
-        let expected: Vec<u64> = (0..1000).map(|n| n * n).collect();
+        let squares = in_parallel(0..1000_u32, |n| n * n);
+        let expected: Vec<u32> = (0..1000).map(|n| n * n).collect();
         assert_eq!(squares, expected);
         assert_eq!(in_parallel(Vec::<u8>::new(), |n| n), []);
     }
