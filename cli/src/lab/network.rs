@@ -143,10 +143,18 @@ impl Drop for Lab {
     }
 }
 
-/// Deletes the links of the calling thread's namespace.
+/// Links that are deleted one by one: each takes some 20 ms, while the kernel takes those that are
+/// left in a namespace away all at once.
+const DELETED_MAX: usize = 64;
+
+/// Deletes the links of the calling thread's namespace, unless they are too many.
 fn delete_links() -> io::Result<()> {
     let mut netlink = Netlink::open()?;
-    for link in netlink.links()? {
+    let links = netlink.links()?;
+    if links.len() > DELETED_MAX {
+        return Ok(());
+    }
+    for link in links {
         let kind = link.kind.as_deref().unwrap_or("");
         if OUR_KINDS.contains(&kind)
             && let Err(err) = netlink.delete_link(link.index)

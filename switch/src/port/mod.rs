@@ -152,4 +152,4 @@ impl Rx {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

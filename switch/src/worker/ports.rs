@@ -93,12 +93,11 @@ impl Ports {
 
     /// Takes a port out.
     pub(super) fn remove(&mut self, port: PortIndex) -> Option<OwnRx> {
-        let place = self.place(port)?;
         // Not left to closing: whoever gets the half may keep it open.
-        self.unguard(place);
-        self.rest(place);
+        self.unguard(self.place(port)?);
+        self.rest(self.place(port)?);
         let last = self.all.len() - 1;
-        self.swap(self.visited, last);
+        self.swap(self.place(port)?, last);
         let own = self.all.pop();
         if let Some(place) = self.places.get_mut(port.index()) {
             *place = None;

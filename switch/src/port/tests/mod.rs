@@ -1,6 +1,6 @@
 //! Ports against the real kernel: veth pairs and TAPs in namespaces of their own.
 
-mod link;
+pub(crate) mod link;
 mod packet;
 mod tap;
 mod uplink;
