@@ -294,7 +294,11 @@ impl Switch {
 
     /// As [`receive`](Self::receive), one half for each worker.
     pub fn receive_all(&self, index: PortIndex, rx: Vec<Rx>) {
-        self.hand_out((0..self.workers()).zip(rx).map(|(worker, rx)| (index, worker, rx)));
+        self.hand_out(
+            (0..self.workers())
+                .zip(rx)
+                .map(|(worker, rx)| (index, worker, rx)),
+        );
     }
 
     fn hand_out(&self, halves: impl IntoIterator<Item = (PortIndex, u16, Rx)>) {

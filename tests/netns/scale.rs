@@ -116,7 +116,11 @@ impl Bed {
         let (rss, ports) = (self.resident(), self.ports as u64);
         let rings = ports * (128 * 2048);
         let allowed = MEMORY.0 + ports * MEMORY.1;
-        report(&format!("{ports} ports: {} of {} KiB", rss >> 10, allowed >> 10));
+        report(&format!(
+            "{ports} ports: {} of {} KiB",
+            rss >> 10,
+            allowed >> 10
+        ));
         assert!(rss > rings, "{rss} bytes do not hold {rings} of rings");
         assert!(rss <= allowed, "{rss} of {allowed} bytes");
     }
@@ -154,14 +158,24 @@ impl Bed {
         assert_eq!(drops.as_array().map(Vec::len), Some(0), "{drops:#}");
         let began = Instant::now();
         let status = self.process.stop(3 * PATIENCE).unwrap();
-        report(&format!("{} ports: stopped in {:?}", self.ports, began.elapsed()));
+        report(&format!(
+            "{} ports: stopped in {:?}",
+            self.ports,
+            began.elapsed()
+        ));
         let said = self.process.stderr();
         assert!(status.success(), "{status}: {said:#?}");
-        let restored = said.iter().any(|line| line.ends_with("the host is as it was"));
+        let restored = said
+            .iter()
+            .any(|line| line.ends_with("the host is as it was"));
         assert!(restored, "{said:#?}");
         let ports = self.ports;
         let as_before = move || {
-            for link in Netlink::open()?.links()?.iter().filter(|link| !link.loopback) {
+            for link in Netlink::open()?
+                .links()?
+                .iter()
+                .filter(|link| !link.loopback)
+            {
                 let key = sysctl::conf_key("ipv6", &link.name, "disable_ipv6");
                 let ipv6_off = sysctl::read(&key).is_ok_and(|value| value != "0");
                 let was_up = !DOWN.contains(&link.name.as_str());
@@ -217,7 +231,8 @@ fn cables(h: &Host, ports: usize, [first, rest, last]: [&Host; 3]) {
     };
     h.attempt(|| "make ports".to_owned(), make).unwrap();
     for host in [first, rest, last] {
-        host.attempt(|| "bring links up".to_owned(), || all_up(&[])).unwrap();
+        host.attempt(|| "bring links up".to_owned(), || all_up(&[]))
+            .unwrap();
     }
 }
 
@@ -248,7 +263,10 @@ fn arrived(host: &Host) -> Vec<u64> {
     counts.into_iter().map(|(_, count)| count).collect()
 }
 
-#[expect(clippy::print_stdout, reason = "figures are for those who look at them")]
+#[expect(
+    clippy::print_stdout,
+    reason = "figures are for those who look at them"
+)]
 fn report(text: &str) {
     println!("{text}");
 }
@@ -282,7 +300,9 @@ fn of_256_ports_two_are_served_and_the_others_cost_next_to_nothing() {
     let (sleeps, ticks) = (bed.sleeps(), bed.ticks());
     thread::sleep(2 * SECOND);
     let (ticks, sleeps) = (bed.ticks() - ticks, bed.sleeps() - sleeps);
-    report(&format!("idle: {ticks} ticks of 10 ms and {sleeps} sleeps in 2 s"));
+    report(&format!(
+        "idle: {ticks} ticks of 10 ms and {sleeps} sleeps in 2 s"
+    ));
     // Goals: 0.3 % of a processor and 10 wakes a second. Others use the machine too.
     assert!(ticks <= 10, "{ticks} ticks in 2 s");
     assert!(sleeps <= 60, "{sleeps} sleeps in 2 s");

@@ -164,8 +164,10 @@ impl Daemon {
             .unzip();
         let links = self.bring_up(links)?;
         let usual = RingGeometry::for_ports(self.ports.len() + links.len());
-        let options = places.iter().zip(&links).map(|((index, spec), (link, _))| {
-            PacketOptions {
+        let options = places
+            .iter()
+            .zip(&links)
+            .map(|((index, spec), (link, _))| PacketOptions {
                 name: &link.name,
                 ifindex: link.index,
                 ingress: *index,
@@ -174,8 +176,7 @@ impl Daemon {
                 promiscuous: true,
                 filter: None,
                 fanout: None,
-            }
-        });
+            });
         let rings = PacketRx::open_all(options.collect());
         let rings: Result<Vec<PacketRx>, _> = rings.into_iter().collect();
         let rings = match rings {
@@ -243,7 +244,10 @@ impl Daemon {
     }
 }
 
-type Parts = ((((Link, Option<Ticket>), PortGuard), PacketRx), Option<Peer>);
+type Parts = (
+    (((Link, Option<Ticket>), PortGuard), PacketRx),
+    Option<Peer>,
+);
 
 fn assemble(((((link, brought_up), guard), rx), peer): Parts) -> Opened {
     Opened {

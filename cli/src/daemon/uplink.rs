@@ -6,9 +6,7 @@ use nat::owner_of;
 use switch::config::{NetworkIndex, PortView, Role, Route, UplinkView};
 use switch::mac::Mac;
 use switch::neigh::Link as NeighLink;
-use switch::port::{
-    Egress, Fanout, PacketOptions, PacketRx, PortIndex, RingGeometry, Rx, steer,
-};
+use switch::port::{Egress, Fanout, PacketOptions, PacketRx, PortIndex, RingGeometry, Rx, steer};
 
 use crate::config::Cidr;
 use crate::control::api::OperState;

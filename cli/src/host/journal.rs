@@ -244,7 +244,10 @@ impl Journal {
     /// Whatever `write(2)` and `fsync(2)` say: then the change must not be made.
     pub fn record(&self, change: Change) -> io::Result<Ticket> {
         let tickets = self.record_all([change])?;
-        tickets.first().copied().ok_or_else(|| io::ErrorKind::InvalidInput.into())
+        tickets
+            .first()
+            .copied()
+            .ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
 
     /// Writes many changes down with one write and one fsync, which on a disk takes milliseconds;
@@ -252,10 +255,7 @@ impl Journal {
     ///
     /// # Errors
     /// As [`record`](Self::record): then none of them must be made.
-    pub fn record_all(
-        &self,
-        changes: impl IntoIterator<Item = Change>,
-    ) -> io::Result<Vec<Ticket>> {
+    pub fn record_all(&self, changes: impl IntoIterator<Item = Change>) -> io::Result<Vec<Ticket>> {
         let seqs = self.inner().record(changes)?;
         Ok(seqs.map(Ticket).collect())
     }
@@ -314,7 +314,8 @@ impl Journal {
         let seqs: Vec<u64> = closed.iter().map(|(seq, _)| *seq).collect();
         if let Err(err) = self.inner().close(&seqs) {
             for (_, place) in closed {
-                undone[place].outcome = Outcome::Failed(io::Error::new(err.kind(), err.to_string()));
+                undone[place].outcome =
+                    Outcome::Failed(io::Error::new(err.kind(), err.to_string()));
             }
         }
         undone

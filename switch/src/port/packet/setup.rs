@@ -1,10 +1,10 @@
 //! Opening a packet port: options, ring, filter, group.
 
+use super::super::parallel::in_parallel;
 use super::super::steer::Program;
 use super::super::sys::cursor::{RingLayout, RxCursor};
 use super::super::sys::mmap::Mapping;
 use super::super::sys::socket::PacketSocket;
-use super::super::parallel::in_parallel;
 use super::super::{Losses, PortError, PortIndex};
 use super::PacketRx;
 use crate::frame::VNET_HEADER_BYTES;
@@ -396,7 +396,9 @@ mod tests {
         let steps = [1, 6, 7, 13, 14, 32, 33, 96, 97, 256, 1000, 4096].map(slots);
         assert_eq!(
             steps,
-            [2048, 2048, 1024, 1024, 512, 512, 256, 256, 128, 128, 128, 128]
+            [
+                2048, 2048, 1024, 1024, 512, 512, 256, 256, 128, 128, 128, 128
+            ]
         );
         assert_eq!(slots(0), slots(1));
         let mut one_by_one = 0;

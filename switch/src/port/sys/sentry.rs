@@ -7,7 +7,7 @@ use super::poll::{Readiness, clear_socket_error};
 use crate::port::PortIndex;
 
 /// Ports told of at a time. More are told of the next time; the kernel takes turns.
-const REPORTS_MAX: usize = 64;
+const REPORTS_MAX: u8 = 64;
 
 /// A set of ports' descriptors, watched by level. It is one descriptor itself, readable while one
 /// of them is.
@@ -29,7 +29,7 @@ impl Sentry {
         let epoll = unsafe { OwnedFd::from_raw_fd(fd) };
         Ok(Self {
             epoll,
-            reports: Vec::with_capacity(REPORTS_MAX),
+            reports: Vec::with_capacity(REPORTS_MAX.into()),
         })
     }
 
@@ -50,9 +50,7 @@ impl Sentry {
         };
         let (epoll, fd) = (self.epoll.as_raw_fd(), fd.as_raw_fd());
         // SAFETY: `event` is a live value of this frame, which the kernel copies.
-        super::check(unsafe {
-            libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &raw mut event)
-        })?;
+        super::check(unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &raw mut event) })?;
         Ok(())
     }
 
@@ -61,9 +59,7 @@ impl Sentry {
         let (epoll, fd) = (self.epoll.as_raw_fd(), fd.as_raw_fd());
         // SAFETY: a null event is what EPOLL_CTL_DEL ignores. It can only fail with ENOENT, for a
         // descriptor that is not watched, which is what was wanted.
-        let _ = unsafe {
-            libc::epoll_ctl(epoll, libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut())
-        };
+        let _ = unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut()) };
     }
 
     /// Asks which ports have news, without waiting, and returns how many reports there are.
@@ -71,9 +67,9 @@ impl Sentry {
         self.reports.clear();
         let (epoll, room) = (self.epoll.as_raw_fd(), self.reports.as_mut_ptr());
         // SAFETY: the vector has room for REPORTS_MAX events, which was reserved in `new`.
-        let count = unsafe { libc::epoll_wait(epoll, room, REPORTS_MAX as libc::c_int, 0) };
+        let count = unsafe { libc::epoll_wait(epoll, room, REPORTS_MAX.into(), 0) };
         // EINTR cannot be where nothing is waited for; no news then, and the next time comes.
-        let count = usize::try_from(count).unwrap_or(0).min(REPORTS_MAX);
+        let count = usize::try_from(count).unwrap_or(0).min(REPORTS_MAX.into());
         // SAFETY: the kernel has written so many events.
         unsafe { self.reports.set_len(count) };
         count
@@ -128,7 +124,11 @@ mod tests {
             assert_eq!(sentry.report(1), None);
         }
         rung.drain();
-        assert_eq!(waiter.wait(Some(Duration::ZERO)), 0, "no idle wake after it");
+        assert_eq!(
+            waiter.wait(Some(Duration::ZERO)),
+            0,
+            "no idle wake after it"
+        );
         assert_eq!(sentry.ask(), 0);
         quiet.signal();
         sentry.remove(quiet.fd());
