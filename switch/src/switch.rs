@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{bounded, unbounded};
 use nat::{Config as NatConfig, Nanos, Nat};
 
 use crate::config::{NatSettings, PortView, View};
@@ -15,7 +15,7 @@ use crate::counters::{Totals, WorkerCounters};
 use crate::fdb::{BadAgeing, Fdb};
 use crate::limits::{NEIGHBOURS_MAX, PORTS_MAX};
 use crate::neigh::Neighbours;
-use crate::port::{PortError, PortIndex, Rx, Tx, Wake, sys};
+use crate::port::{PortError, PortIndex, Rx, Tx, Wake, close_all, sys};
 use crate::verdict::DropReason;
 use crate::worker::{Command, GiveBack, Idle, Link, NatReport, Shared, Worker, run};
 
@@ -95,7 +95,8 @@ struct Slot {
 #[derive(Debug)]
 pub struct Switch {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    /// They end with the receiving halves they had.
+    threads: Vec<JoinHandle<Vec<Rx>>>,
     slots: Vec<Option<Slot>>,
     view: View,
     /// The views that workers may have, so that none of them has the last copy.
@@ -184,7 +185,7 @@ impl Switch {
                         // went away since leaves the thread to the scheduler.
                         let _ = sys::affinity::pin_current_thread(cpu);
                     }
-                    run(worker, idle, clock);
+                    run(worker, idle, clock)
                 })
                 .map_err(|source| StartError::Worker {
                     worker: index,
@@ -200,14 +201,23 @@ impl Switch {
     /// # Errors
     /// [`PortsFull`].
     pub fn free_index(&self) -> Result<PortIndex, PortsFull> {
-        let free = self
-            .slots
-            .iter()
-            .position(Option::is_none)
-            .unwrap_or(self.slots.len());
-        let index = u16::try_from(free).map_err(|_| PortsFull)?;
-        if free < PORTS_MAX {
-            Ok(PortIndex(index))
+        self.free_indexes(1)?.first().copied().ok_or(PortsFull)
+    }
+
+    /// The indexes the next `count` ports will get.
+    ///
+    /// # Errors
+    /// [`PortsFull`].
+    pub fn free_indexes(&self, count: usize) -> Result<Vec<PortIndex>, PortsFull> {
+        let free = |place: &usize| self.slots.get(*place).is_none_or(Option::is_none);
+        let indexes: Vec<PortIndex> = (0..PORTS_MAX)
+            .filter(free)
+            .filter_map(|place| u16::try_from(place).ok())
+            .map(PortIndex)
+            .take(count)
+            .collect();
+        if indexes.len() == count {
+            Ok(indexes)
         } else {
             Err(PortsFull)
         }
@@ -236,14 +246,30 @@ impl Switch {
 
     /// Adds a port at `index` (from [`free_index`](Self::free_index)), received by `worker`.
     pub fn add_port(&mut self, index: PortIndex, port: PortView, rx: Rx, worker: u16) {
-        let worker = worker.min(self.workers().saturating_sub(1));
-        self.put_port(index, port, Some(worker));
-        self.receive(index, rx);
+        self.add_ports([(index, port, rx, Some(worker))]);
+    }
+
+    /// Adds ports as [`add_port`](Self::add_port) does, all in one change of the view; those
+    /// without a worker go to the one with the fewest.
+    pub fn add_ports(
+        &mut self,
+        ports: impl IntoIterator<Item = (PortIndex, PortView, Rx, Option<u16>)>,
+    ) {
+        let mut halves = Vec::new();
+        for (index, port, rx, worker) in ports {
+            let worker = worker.unwrap_or_else(|| self.idlest_worker());
+            let worker = worker.min(self.workers().saturating_sub(1));
+            self.put_port(index, port, Some(worker));
+            halves.push((index, worker, rx));
+        }
+        self.publish();
+        self.hand_out(halves);
     }
 
     /// Adds a port with one receiving half for each worker: the uplink's steered group.
     pub fn add_port_to_all(&mut self, index: PortIndex, port: PortView, rx: Vec<Rx>) {
         self.put_port(index, port, None);
+        self.publish();
         self.receive_all(index, rx);
     }
 
@@ -258,44 +284,48 @@ impl Switch {
             baseline: self.counts(index),
         });
         self.view.ports[place] = Some(port);
-        self.publish();
     }
 
     /// Gives a port a new receiving half: its interface was deleted and came back.
     pub fn receive(&self, index: PortIndex, rx: Rx) {
         let worker = self.slot(index).and_then(|slot| slot.worker).unwrap_or(0);
-        self.hand_out(index, [(worker, rx)]);
+        self.hand_out([(index, worker, rx)]);
     }
 
     /// As [`receive`](Self::receive), one half for each worker.
     pub fn receive_all(&self, index: PortIndex, rx: Vec<Rx>) {
-        self.hand_out(index, (0..self.workers()).zip(rx));
+        self.hand_out(
+            (0..self.workers())
+                .zip(rx)
+                .map(|(worker, rx)| (index, worker, rx)),
+        );
     }
 
-    fn hand_out(&self, index: PortIndex, halves: impl IntoIterator<Item = (u16, Rx)>) {
+    fn hand_out(&self, halves: impl IntoIterator<Item = (PortIndex, u16, Rx)>) {
         self.close_given_back(|give_back| {
-            let command = |rx| Command::Receive(index, Box::new(rx), give_back.clone());
-            let commands = halves.into_iter().map(|(worker, rx)| (worker, command(rx)));
+            let command = |index, rx| Command::Receive(index, Box::new(rx), give_back.clone());
+            let halves = halves.into_iter();
+            let commands = halves.map(|(index, worker, rx)| (worker, command(index, rx)));
             commands.collect()
         });
     }
 
     /// Sends commands that are answered with the receiving halves they replace, and closes those.
     fn close_given_back(&self, commands: impl FnOnce(&GiveBack) -> Vec<(u16, Command)>) {
-        let (give_back, halves) = bounded(usize::from(self.workers()));
+        let (give_back, halves) = unbounded();
         let sent = commands(&give_back).into_iter();
         let asked = sent
             .map(|(worker, command)| self.command(worker, command))
             .filter(|sent| *sent)
             .count();
-        for _ in 0..asked {
-            // A worker that does not answer in time closes its half itself.
-            drop(halves.recv_timeout(if self.threads.is_empty() {
-                Duration::ZERO
-            } else {
-                ANSWER_TIMEOUT
-            }));
-        }
+        let timeout = if self.threads.is_empty() {
+            Duration::ZERO
+        } else {
+            ANSWER_TIMEOUT
+        };
+        // A worker that does not answer in time closes its half itself.
+        let answers = (0..asked).map_while(|_| halves.recv_timeout(timeout).ok());
+        close_all(answers.flatten().collect());
     }
 
     /// Receives no more from a port, because its interface is gone or is no longer ours: its
@@ -472,10 +502,12 @@ impl Switch {
         for worker in 0..self.workers() {
             self.command(worker, Command::Stop);
         }
+        let mut halves = Vec::new();
         for thread in self.threads.drain(..) {
             // A worker cannot panic; if one did, the process is on its way down already.
-            let _ = thread.join();
+            halves.extend(thread.join().unwrap_or_default());
         }
+        close_all(halves);
     }
 }
 

@@ -31,6 +31,7 @@ mod life;
 mod nat;
 mod offload;
 mod robust;
+mod scale;
 mod switching;
 mod traffic;
 mod uplink;

@@ -161,10 +161,7 @@ impl Setup {
         let net = match Topology::build(Lab::new("e2e"), self.plan) {
             Ok(net) => net,
             Err(error) => {
-                let missing = [Errno::EPERM, Errno::EACCES, Errno::EROFS, Errno::EOPNOTSUPP];
-                let known = error.errno().is_some_and(|errno| missing.contains(&errno));
-                assert!(known, "{error}");
-                skip(&error);
+                skip_without(&error);
                 return None;
             }
         };
@@ -468,6 +465,14 @@ impl Drop for World {
     }
 }
 
+/// Says that a test is skipped because namespaces cannot be had; panics at any other error.
+pub(super) fn skip_without(error: &LabError) {
+    let missing = [Errno::EPERM, Errno::EACCES, Errno::EROFS, Errno::EOPNOTSUPP];
+    let known = error.errno().is_some_and(|errno| missing.contains(&errno));
+    assert!(known, "{error}");
+    skip(error);
+}
+
 #[expect(
     clippy::print_stdout,
     reason = "a skipped test says so where tests are reported"
@@ -479,7 +484,7 @@ fn skip(why: &LabError) {
     );
 }
 
-fn run_dir() -> PathBuf {
+pub(super) fn run_dir() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let path = std::env::temp_dir().join(format!("vswe2e-{}-{number}", std::process::id()));
@@ -487,7 +492,7 @@ fn run_dir() -> PathBuf {
     path
 }
 
-fn program(run_dir: &Path) -> Command {
+pub(super) fn program(run_dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vswitch"));
     for variable in ["NO_COLOR", "CLICOLOR_FORCE", "NOTIFY_SOCKET"] {
         command.env_remove(variable);

@@ -3,12 +3,14 @@
 use std::io;
 use std::net::IpAddr;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use switch::port::sys::affinity;
 
 use crate::config::diff::cpu_list;
 use crate::config::{Cidr, PortSpec, PortWord, Settings};
 use crate::error::CliError;
 use crate::host::check::{self, Severity, Wanted};
+use crate::host::guard::TCX_PORTS_MAX;
 use crate::host::link::Link;
 use crate::host::peer::Peer;
 use crate::host::view::HostView;
@@ -36,6 +38,7 @@ pub(super) fn host(settings: &Settings) -> Result<Checked, CliError> {
     let view = HostView::read(&ports).map_err(|error| unread(&error))?;
     processors(&settings.cpus)?;
     let workers = settings.workers.unwrap_or_else(default_workers);
+    open_files(settings.ports.len(), workers)?;
     for port in &settings.ports {
         worker_of(port, workers)?;
     }
@@ -60,6 +63,40 @@ pub(super) fn host(settings: &Settings) -> Result<Checked, CliError> {
         peers: view.peers,
         warnings,
     })
+}
+
+/// Descriptors that ports and workers do not account for: the control socket's clients, netlink,
+/// the journal, the uplink's guard.
+const OTHER_FILES: u64 = 128;
+
+/// Descriptors this many ports may need: a port has its ring or TAP, and up to
+/// [`TCX_PORTS_MAX`] of them a TCX link; a worker has two sockets to send, its bell, its sentry and
+/// its half of the uplink.
+fn files_needed(ports: usize, workers: u16) -> u64 {
+    (ports + TCX_PORTS_MAX) as u64 + u64::from(workers) * 6 + OTHER_FILES
+}
+
+/// Raises the limit on open files to what the system allows, which is to be enough for all ports.
+///
+/// # Errors
+/// It is not: said before any of them is touched.
+fn open_files(ports: usize, workers: u16) -> Result<(), CliError> {
+    let failed = |error: nix::errno::Errno| unread(&error.into());
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(failed)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(failed)?;
+    enough_files(ports, workers, hard)
+}
+
+fn enough_files(ports: usize, workers: u16, limit: u64) -> Result<(), CliError> {
+    let needed = files_needed(ports, workers);
+    if needed <= limit {
+        return Ok(());
+    }
+    Err(CliError::failed(
+        "--ports",
+        format!("{ports} ports need {needed} open files, and {limit} are allowed"),
+        format!("prlimit --pid $$ --nofile={needed}, or LimitNOFILE={needed} in the unit"),
+    ))
 }
 
 /// TAPs are made by the switch, so their names must be free, or those of TAPs.
@@ -155,4 +192,23 @@ fn unread(error: &io::Error) -> CliError {
         error.to_string(),
         "vswitch doctor",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_few_open_files_are_said_with_the_number_that_is_needed() {
+        assert!(enough_files(2, 1, 1024).is_ok(), "the usual soft limit");
+        assert!(enough_files(4096, 64, 1 << 20).is_ok());
+        let needed = files_needed(1000, 1);
+        assert!(enough_files(1000, 1, needed).is_ok());
+        let error = enough_files(1000, 1, needed - 1).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "error: --ports: 1000 ports need 1198 open files, and 1197 are allowed; \
+             fix: prlimit --pid $$ --nofile=1198, or LimitNOFILE=1198 in the unit"
+        );
+    }
 }

@@ -21,6 +21,7 @@ mod answer;
 mod check;
 mod gateway;
 mod lines;
+mod open;
 mod ports;
 mod refresh;
 mod reload;
@@ -265,8 +266,10 @@ impl Daemon {
             ..
         } = self;
         let totals = switch.stop();
-        drop((ports, uplink, host_port, guard));
+        // All at once, while the guards hold; then what goes with them.
         let undone = journal.finish();
+        guard.abandon();
+        drop((ports, uplink, host_port, guard));
         let mut stuck = undone.iter().filter(|undone| undone.failed()).peekable();
         let restored = stuck.peek().is_none();
         for undone in stuck {

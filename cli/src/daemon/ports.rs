@@ -2,16 +2,15 @@
 
 use std::io;
 
-use switch::config::{NetworkIndex, PortView, Role};
 use switch::fdb::Flush;
 use switch::mac::Mac;
-use switch::port::{Egress, PacketOptions, PacketRx, PortIndex, RingGeometry, Rx, TapDevice};
+use switch::port::{Egress, PortIndex, Rx, TapDevice};
 
 use crate::config::{PortSpec, PortWord};
 use crate::control::api::OperState;
 use crate::error::CliError;
 use crate::host::guard::PortGuard;
-use crate::host::journal::{Change, Interface, Ticket, Undone};
+use crate::host::journal::{Ticket, Undone};
 use crate::host::link::Link;
 use crate::host::peer::Peer;
 
@@ -28,20 +27,20 @@ pub(super) struct Port {
     /// What keeps the host's stack off it; `None` on a TAP, whose host end is the container's.
     pub(super) guard: Option<PortGuard>,
     /// The journal's note that it was down before.
-    brought_up: Option<Ticket>,
+    pub(super) brought_up: Option<Ticket>,
     /// Why it could not be opened again the last time, so that it is said once.
-    trouble: Option<String>,
+    pub(super) trouble: Option<String>,
 }
 
 /// A device just opened, before it is a port.
-struct Opened {
-    rx: Rx,
-    egress: Egress,
-    link: Link,
-    ring_bytes: u64,
-    peer: Option<Peer>,
-    guard: Option<PortGuard>,
-    brought_up: Option<Ticket>,
+pub(super) struct Opened {
+    pub(super) rx: Rx,
+    pub(super) egress: Egress,
+    pub(super) link: Link,
+    pub(super) ring_bytes: u64,
+    pub(super) peer: Option<Peer>,
+    pub(super) guard: Option<PortGuard>,
+    pub(super) brought_up: Option<Ticket>,
 }
 
 impl Port {
@@ -64,56 +63,6 @@ pub(super) const fn state_of(link: &Link) -> OperState {
 }
 
 impl Daemon {
-    /// Opens a port and puts it into the switch.
-    pub(super) fn open_port(&mut self, spec: &PortSpec) -> Result<(), CliError> {
-        let index = self.switch.free_index().map_err(|error| {
-            CliError::failed(
-                spec.word.to_string(),
-                error.to_string(),
-                "vswitch port del NAME",
-            )
-        })?;
-        let opened = self.open_device(index, spec)?;
-        let state = state_of(&opened.link);
-        let view = PortView {
-            network: NetworkIndex(0),
-            role: Role::Member,
-            egress: opened.egress,
-            mtu: opened.link.mtu,
-            up: state == OperState::Up,
-        };
-        let worker = spec.worker.unwrap_or_else(|| self.switch.idlest_worker());
-        self.switch.fdb().set_port_limit(index, spec.fdb_max);
-        self.switch.add_port(index, view, opened.rx, worker);
-        self.ports.push(Port {
-            index,
-            spec: spec.clone(),
-            link: opened.link,
-            state,
-            ring_bytes: opened.ring_bytes,
-            peer: opened.peer,
-            guard: opened.guard,
-            brought_up: opened.brought_up,
-            trouble: None,
-        });
-        let fixed =
-            (spec.macs.iter()).try_for_each(|mac| self.fix_station(*mac, index, &spec.word));
-        if fixed.is_err() {
-            self.close_port(self.ports.len() - 1);
-        }
-        fixed
-    }
-
-    fn open_device(&mut self, index: PortIndex, spec: &PortSpec) -> Result<Opened, CliError> {
-        match &spec.word {
-            PortWord::Iface(device) => {
-                let link = self.link(device)?;
-                self.open_interface(index, spec, link)
-            }
-            PortWord::Tap(device) => self.open_tap(index, device),
-        }
-    }
-
     /// Fixes a station to a port.
     pub(super) fn fix_station(
         &self,
@@ -127,36 +76,7 @@ impl Daemon {
             .map_err(|error| CliError::failed(word.to_string(), error.to_string(), ""))
     }
 
-    fn open_interface(
-        &mut self,
-        index: PortIndex,
-        spec: &PortSpec,
-        link: Link,
-    ) -> Result<Opened, CliError> {
-        // Silenced first: a link that comes up talks by itself.
-        let guard = self.guard_port(&link)?;
-        let (link, brought_up) = self.bring_up(link)?;
-        let rx = match open_ring(index, spec, &link) {
-            Ok(rx) => rx,
-            Err(error) => {
-                self.take_down(brought_up, Some(guard));
-                return Err(error);
-            }
-        };
-        Ok(Opened {
-            ring_bytes: ring_bytes(rx.geometry()),
-            egress: Egress::Packet {
-                ifindex: link.index,
-            },
-            rx: Rx::Packet(rx),
-            peer: self.netlink.peer_of(&link).unwrap_or_default(),
-            link,
-            guard: Some(guard),
-            brought_up,
-        })
-    }
-
-    fn open_tap(&mut self, index: PortIndex, device: &str) -> Result<Opened, CliError> {
+    pub(super) fn open_tap(&mut self, index: PortIndex, device: &str) -> Result<Opened, CliError> {
         let tap = TapDevice::open(device).map_err(|error| from_port(&error))?;
         let mut link = self.link(device)?;
         let mut brought_up = None;
@@ -165,7 +85,8 @@ impl Daemon {
             self.netlink
                 .set_tx_queue_len(link.index, TAP_QUEUE_FRAMES)
                 .map_err(|error| unusable(device, &error))?;
-            (link, brought_up) = self.bring_up(link)?;
+            let mut up = self.bring_up(vec![link])?;
+            (link, brought_up) = up.pop().ok_or_else(|| gone(device))?;
         }
         Ok(Opened {
             egress: Egress::Tap(tap.egress()),
@@ -184,32 +105,8 @@ impl Daemon {
             .map_err(|error| unusable(device, &error))
     }
 
-    fn guard_port(&self, link: &Link) -> Result<PortGuard, CliError> {
-        self.guard
-            .install_port(link.index, &link.name)
-            .map_err(|error| unusable(&link.name, &error))
-    }
-
-    /// Brings a link up that is down, and remembers it to be taken down again.
-    fn bring_up(&mut self, link: Link) -> Result<(Link, Option<Ticket>), CliError> {
-        if link.up {
-            return Ok((link, None));
-        }
-        let interface = Interface {
-            index: link.index,
-            name: link.name.clone(),
-        };
-        let ticket = self
-            .journal
-            .make(Change::LinkUp { interface }, || {
-                self.netlink.set_up(link.index, true)
-            })
-            .map_err(|error| unusable(&link.name, &error))?;
-        Ok((self.link(&link.name)?, Some(ticket)))
-    }
-
     /// Gives a device back to the host as it was.
-    fn take_down(&self, brought_up: Option<Ticket>, guard: Option<PortGuard>) {
+    pub(super) fn take_down(&self, brought_up: Option<Ticket>, guard: Option<PortGuard>) {
         // The last change first: what is down says nothing any more when its guard goes.
         let mut undone: Vec<Undone> = brought_up
             .and_then(|ticket| self.journal.undo(ticket))
@@ -221,18 +118,16 @@ impl Daemon {
         }
     }
 
-    /// Follows the device of the port at `place`: it went down or up, was deleted, or came back
-    /// under its name, as another device or as the same.
-    pub(super) fn follow(&mut self, place: usize, links: &[Link]) {
+    /// Follows the device of the port at `place`, which is `link` now: it went down or up, was
+    /// deleted, or came back under its name, as another device or as the same.
+    pub(super) fn follow(&mut self, place: usize, link: Option<&Link>) {
         let Some(port) = self.ports.get(place) else {
             return;
         };
-        let mut named = links.iter().filter(|link| link.is_called(port.device()));
         if port.is_tap() {
-            let ours = named.find(|link| link.index == port.link.index);
-            return self.follow_tap(place, ours.cloned());
+            return self.follow_tap(place, link.cloned());
         }
-        match named.next() {
+        match link {
             None => self.lose_port(place),
             Some(link) if link.index == port.link.index && port.state != OperState::NotPresent => {
                 self.update_port(place, link.clone());
@@ -429,40 +324,6 @@ const NETWORK: u16 = 0;
 /// Frames a TAP queues for us: 10,000 of 1.5 KB are 15 MB at the worst.
 pub(super) const TAP_QUEUE_FRAMES: u32 = 10_000;
 
-fn open_ring(index: PortIndex, spec: &PortSpec, link: &Link) -> Result<PacketRx, CliError> {
-    let options = PacketOptions {
-        name: &link.name,
-        ifindex: link.index,
-        ingress: index,
-        geometry: spec.ring_bytes.map(geometry),
-        promiscuous: true,
-        filter: None,
-        fanout: None,
-    };
-    PacketRx::open(&options).map_err(|error| from_port(&error))
-}
-
-/// The ring of about that size.
-fn geometry(bytes: u64) -> RingGeometry {
-    let multiple = u64::from(RingGeometry::HYBRID_SLOTS_MULTIPLE);
-    let slots = (bytes / SLOT_BYTES)
-        .next_multiple_of(multiple)
-        .max(multiple);
-    RingGeometry::Hybrid {
-        slots: u32::try_from(slots).unwrap_or(u32::MAX),
-    }
-}
-
-const SLOT_BYTES: u64 = 2048;
-
-/// Bytes of a ring.
-pub(super) fn ring_bytes(geometry: RingGeometry) -> u64 {
-    match geometry {
-        RingGeometry::Hybrid { slots } => u64::from(slots) * SLOT_BYTES,
-        RingGeometry::Full { slots } => u64::from(slots / RingGeometry::FULL_SLOTS_MULTIPLE) << 20,
-    }
-}
-
 /// A failure of the data plane's, whose message is `what: why; fix` already.
 pub(super) fn from_port(error: &switch::port::PortError) -> CliError {
     let text = error.to_string();
@@ -473,4 +334,9 @@ pub(super) fn from_port(error: &switch::port::PortError) -> CliError {
 
 pub(super) fn unusable(device: &str, error: &io::Error) -> CliError {
     CliError::failed(device, error.to_string(), format!("ip link show {device}"))
+}
+
+/// A device that went while it was being opened.
+pub(super) fn gone(device: &str) -> CliError {
+    unusable(device, &io::ErrorKind::NotFound.into())
 }

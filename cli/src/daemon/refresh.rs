@@ -1,9 +1,12 @@
 //! Following the host: everything is read as it is now, and the switch's view made to match.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::host::addr::Address;
+use crate::host::link::Link;
+use crate::host::view;
 
 use super::Daemon;
 
@@ -15,8 +18,19 @@ impl Daemon {
             Ok(links) => links,
             Err(error) => return self.unread("links", &error),
         };
+        let called: HashMap<&str, &Link> = view::names(&links).collect();
+        let numbered: HashMap<u32, &Link> = links.iter().map(|link| (link.index, link)).collect();
         for place in 0..self.ports.len() {
-            self.follow(place, &links);
+            let Some(port) = self.ports.get(place) else {
+                continue;
+            };
+            let link = if port.is_tap() {
+                let link = numbered.get(&port.link.index);
+                link.filter(|link| link.is_called(port.device()))
+            } else {
+                called.get(port.device())
+            };
+            self.follow(place, link.copied());
         }
         self.follow_host_port(&links);
         self.follow_uplink(&links);

@@ -15,6 +15,7 @@ use crate::error::CliError;
 use crate::host::guard::Guard;
 use crate::host::journal::{Journal, JournalError, Undone};
 use crate::host::netlink::Netlink;
+use crate::host::peer::Peer;
 
 use super::{Clock, Daemon, Rates, gateway, no_netlink};
 
@@ -66,7 +67,7 @@ impl Daemon {
         for warning in &checked.warnings {
             daemon.say(warning);
         }
-        match daemon.open_all() {
+        match daemon.open_all(checked.peers) {
             Ok(()) => Ok(daemon),
             Err(error) => {
                 daemon.give_up();
@@ -75,12 +76,11 @@ impl Daemon {
         }
     }
 
-    fn open_all(&mut self) -> Result<(), CliError> {
+    fn open_all(&mut self, peers: Vec<Peer>) -> Result<(), CliError> {
         let view = self.gateway;
         self.switch.update(|v| v.gateway = Some(view));
-        for spec in self.settings.ports.clone() {
-            self.open_port(&spec)?;
-        }
+        let specs = self.settings.ports.clone();
+        self.open_ports(&specs, Some(peers))?;
         if let Some(device) = self.settings.uplink.clone() {
             self.open_uplink(&device)?;
         }
@@ -105,9 +105,11 @@ impl Daemon {
             ..
         } = self;
         drop(switch);
+        let undone = journal.finish();
+        guard.abandon();
         drop((ports, uplink, host_port, guard));
         // It stays in the journal, for `vswitch clean` to try again.
-        for undone in journal.finish().iter().filter(|undone| undone.failed()) {
+        for undone in undone.iter().filter(|undone| undone.failed()) {
             message(&common, &format!("warning: not restored: {undone}"));
         }
     }

@@ -6,7 +6,7 @@ use nat::owner_of;
 use switch::config::{NetworkIndex, PortView, Role, Route, UplinkView};
 use switch::mac::Mac;
 use switch::neigh::Link as NeighLink;
-use switch::port::{Egress, Fanout, PacketOptions, PacketRx, PortIndex, Rx, steer};
+use switch::port::{Egress, Fanout, PacketOptions, PacketRx, PortIndex, RingGeometry, Rx, steer};
 
 use crate::config::Cidr;
 use crate::control::api::OperState;
@@ -17,7 +17,7 @@ use crate::host::link::Link;
 use crate::host::route::{Route as KernelRoute, RouteKind};
 
 use super::Daemon;
-use super::ports::{from_port, ring_bytes, state_of, unusable};
+use super::ports::{from_port, state_of, unusable};
 
 /// The uplink as its owner knows it.
 pub(super) struct Uplink {
@@ -56,7 +56,7 @@ impl Daemon {
             index,
             device: device.to_owned(),
             state,
-            ring_bytes: rx.iter().map(|rx| ring_bytes(rx.geometry())).sum(),
+            ring_bytes: rx.iter().map(|rx| rx.geometry().bytes()).sum(),
             address: wanted.address,
             guard,
             link,
@@ -137,6 +137,8 @@ impl Daemon {
                 ifindex: link.index,
                 ingress: index,
                 geometry: None,
+                // It carries what all ports have to do with the outside.
+                usual: RingGeometry::HYBRID_DEFAULT,
                 promiscuous: wanted.own,
                 filter: self.settings.nat.then_some(&filter),
                 fanout,

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use switch::port::{PacketOptions, PacketRx, PortIndex, TapDevice};
+use switch::port::{PacketOptions, PacketRx, PortIndex, RingGeometry, TapDevice};
 
 use super::check::{self, Problem, Severity, Wanted};
 use super::guard::{Guard, LADDER, Rung};
@@ -207,6 +207,7 @@ fn packet_ring(ifindex: u32) -> Finding {
         ifindex,
         ingress: PortIndex(0),
         geometry: None,
+        usual: RingGeometry::HYBRID_DEFAULT,
         promiscuous: false,
         filter: None,
         fanout: None,

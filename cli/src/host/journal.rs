@@ -4,7 +4,7 @@
 //!
 //! `DIR/NAME.journal` holds JSON lines. The first is the [`Head`]: who owns it and in which network
 //! namespace. Each [`Change`] gets a numbered line, appended and fsync'ed *before* the change is
-//! made; a line `{"undone":N}` follows once it has been undone. So whatever moment the process dies
+//! made, those of many ports together ([`Journal::record_all`]); a line `{"undone":N}` follows once it has been undone. So whatever moment the process dies
 //! at, the file names at least everything that was touched: a torn last line is a change that was
 //! never made.
 //!
@@ -228,7 +228,7 @@ impl Journal {
         let head = Head::of_this_process(name).map_err(at)?;
         inner.start(&head).map_err(at)?;
         for left in undone.iter().filter(|undone| undone.failed()) {
-            inner.record(left.change.clone()).map_err(at)?;
+            inner.record([left.change.clone()]).map_err(at)?;
         }
         Ok((Self(Arc::new(Mutex::new(inner))), undone))
     }
@@ -243,7 +243,29 @@ impl Journal {
     /// # Errors
     /// Whatever `write(2)` and `fsync(2)` say: then the change must not be made.
     pub fn record(&self, change: Change) -> io::Result<Ticket> {
-        self.inner().record(change).map(Ticket)
+        let tickets = self.record_all([change])?;
+        tickets
+            .first()
+            .copied()
+            .ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
+
+    /// Writes many changes down with one write and one fsync, which on a disk takes milliseconds;
+    /// when this returns, all are on disk and may be made. Tickets come in the order of the changes.
+    ///
+    /// # Errors
+    /// As [`record`](Self::record): then none of them must be made.
+    pub fn record_all(&self, changes: impl IntoIterator<Item = Change>) -> io::Result<Vec<Ticket>> {
+        let seqs = self.inner().record(changes)?;
+        Ok(seqs.map(Ticket).collect())
+    }
+
+    /// Cancels a change that was written down and could not be made.
+    ///
+    /// # Errors
+    /// As [`record`](Self::record).
+    pub fn cancel(&self, ticket: Ticket) -> io::Result<()> {
+        self.inner().close(&[ticket.0])
     }
 
     /// Writes a change down and makes it; when making it fails, the line is cancelled.
@@ -259,7 +281,7 @@ impl Journal {
         match make() {
             Ok(()) => Ok(ticket),
             Err(err) => {
-                self.inner().close(ticket.0)?;
+                self.cancel(ticket)?;
                 Err(err)
             }
         }
@@ -269,14 +291,34 @@ impl Journal {
     /// before gives `None`.
     #[must_use]
     pub fn undo(&self, ticket: Ticket) -> Option<Undone> {
-        let change = self.inner().open.get(&ticket.0).cloned()?;
-        let mut outcome = change.undo();
-        if !matches!(outcome, Outcome::Failed(_))
-            && let Err(err) = self.inner().close(ticket.0)
-        {
-            outcome = Outcome::Failed(err);
+        self.undo_all([ticket]).pop()
+    }
+
+    /// Undoes changes in this order and writes down at the end, and at once, that they are undone:
+    /// should the process die before, they are undone a second time, which is harmless. Those
+    /// undone before are left out of the answer.
+    #[must_use]
+    pub fn undo_all(&self, tickets: impl IntoIterator<Item = Ticket>) -> Vec<Undone> {
+        let mut undone = Vec::new();
+        let mut closed = Vec::new();
+        for Ticket(seq) in tickets {
+            let Some(change) = self.inner().open.get(&seq).cloned() else {
+                continue;
+            };
+            let outcome = change.undo();
+            if !matches!(outcome, Outcome::Failed(_)) {
+                closed.push((seq, undone.len()));
+            }
+            undone.push(Undone { change, outcome });
         }
-        Some(Undone { change, outcome })
+        let seqs: Vec<u64> = closed.iter().map(|(seq, _)| *seq).collect();
+        if let Err(err) = self.inner().close(&seqs) {
+            for (_, place) in closed {
+                undone[place].outcome =
+                    Outcome::Failed(io::Error::new(err.kind(), err.to_string()));
+            }
+        }
+        undone
     }
 
     /// The changes that are made and not undone, oldest first.
@@ -290,10 +332,7 @@ impl Journal {
     #[must_use]
     pub fn finish(&self) -> Vec<Undone> {
         let tickets: Vec<u64> = self.inner().open.keys().rev().copied().collect();
-        let undone: Vec<Undone> = tickets
-            .into_iter()
-            .filter_map(|seq| self.undo(Ticket(seq)))
-            .collect();
+        let undone = self.undo_all(tickets.into_iter().map(Ticket));
         let inner = self.inner();
         if inner.open.is_empty() {
             // Still locked: nobody can have started writing to it.
@@ -307,31 +346,47 @@ impl Inner {
     fn start(&mut self, head: &Head) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.rewind()?;
-        self.append(head)
+        self.append([head])
     }
 
-    fn append<T: Serialize>(&mut self, line: &T) -> io::Result<()> {
-        let mut text = serde_json::to_string(line)?;
-        text.push('\n');
+    fn append<T: Serialize>(&mut self, lines: impl IntoIterator<Item = T>) -> io::Result<()> {
+        let mut text = String::new();
+        for line in lines {
+            text.push_str(&serde_json::to_string(&line)?);
+            text.push('\n');
+        }
         self.file.write_all(text.as_bytes())?;
         self.file.sync_data()
     }
 
-    fn record(&mut self, change: Change) -> io::Result<u64> {
-        let seq = self.next;
-        self.append(&Line::Change {
-            seq,
+    fn record(
+        &mut self,
+        changes: impl IntoIterator<Item = Change>,
+    ) -> io::Result<std::ops::Range<u64>> {
+        let first = self.next;
+        let changes: Vec<(u64, Change)> = (first..).zip(changes).collect();
+        let line = |(seq, change): &(u64, Change)| Line::Change {
+            seq: *seq,
             change: change.clone(),
-        })?;
-        self.next += 1;
-        self.open.insert(seq, change);
-        Ok(seq)
+        };
+        if !changes.is_empty() {
+            self.append(changes.iter().map(line))?;
+        }
+        self.next += changes.len() as u64;
+        self.open.extend(changes);
+        Ok(first..self.next)
     }
 
-    fn close(&mut self, seq: u64) -> io::Result<()> {
-        self.append(&Line::Undone { undone: seq })?;
-        self.open.remove(&seq);
-        self.closed += 1;
+    fn close(&mut self, seqs: &[u64]) -> io::Result<()> {
+        if seqs.is_empty() {
+            return Ok(());
+        }
+        self.append(seqs.iter().map(|seq| Line::Undone { undone: *seq }))?;
+        for seq in seqs {
+            self.open.remove(seq);
+        }
+        let count = u32::try_from(seqs.len()).unwrap_or(u32::MAX);
+        self.closed = self.closed.saturating_add(count);
         if self.closed >= CLOSED_MAX {
             self.closed = 0;
             // The long file is as good as a short one; the next time comes.
@@ -360,11 +415,12 @@ impl Inner {
             open: BTreeMap::new(),
             closed: 0,
         };
-        short.append(&head)?;
-        for (seq, change) in &self.open {
-            let change = change.clone();
-            short.append(&Line::Change { seq: *seq, change })?;
-        }
+        short.append([head])?;
+        let lines = self.open.iter().map(|(seq, change)| Line::Change {
+            seq: *seq,
+            change: change.clone(),
+        });
+        short.append(lines)?;
         fs::rename(&fresh, &self.path)?;
         self.file = short.file;
         Ok(())

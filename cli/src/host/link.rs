@@ -15,7 +15,7 @@ use nix::libc;
 use switch::mac::Mac;
 
 use super::attr::{Attrs, read_u16, read_u32};
-use super::netlink::{Netlink, Refusal, Reply};
+use super::netlink::{Netlink, Refusal, Reply, errno};
 
 /// Length of `struct ifinfomsg` in bytes.
 const HEADER_LEN: usize = 16;
@@ -202,10 +202,28 @@ impl Netlink {
     /// # Errors
     /// `ENODEV` when there is none.
     pub fn link_named(&mut self, name: &str) -> io::Result<Link> {
-        self.links()?
-            .into_iter()
-            .find(|link| link.is_called(name))
-            .ok_or_else(|| no_such(name))
+        // The kernel looks among alternative names as well (`netdev_name_node_lookup`, 5.5), but
+        // takes none here that is longer than a name.
+        if name.is_empty() || name.len() >= libc::IFNAMSIZ {
+            let found = self.links()?.into_iter().find(|link| link.is_called(name));
+            return found.ok_or_else(|| no_such(name));
+        }
+        let get = message(0, vec![LinkAttribute::IfName(name.to_owned())]);
+        let replies = match self.request(&RouteNetlinkMessage::GetLink(get), 0) {
+            Err(error) if errno(&error) == Some(Errno::ENODEV) => return Err(no_such(name)),
+            replies => replies?,
+        };
+        let found = decode_all(&replies).into_iter().next();
+        found.ok_or_else(|| no_such(name))
+    }
+
+    /// All links in the namespace that ours knows as `netnsid`.
+    ///
+    /// # Errors
+    /// `EINVAL` for an unknown namespace; `EOPNOTSUPP` on kernels before 4.17.
+    pub fn links_in(&mut self, netnsid: i32) -> io::Result<Vec<Link>> {
+        let get = message(0, vec![LinkAttribute::IfNetnsId(netnsid)]);
+        Ok(decode_all(&self.dump(&RouteNetlinkMessage::GetLink(get))?))
     }
 
     /// The link with this index.
@@ -398,7 +416,6 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
-    use crate::host::netlink::errno;
     use crate::host::netns::Netns;
     use crate::host::netns::tests::in_fresh_netns;
 

@@ -11,6 +11,7 @@
 //! All of it is for words and defaults: a port whose peer cannot be described works all the same.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd};
@@ -25,6 +26,7 @@ use super::attr::Attrs;
 use super::link::Link;
 use super::netlink::Netlink;
 use super::netns::{self, Netns};
+use super::route::Route;
 
 /// Length of `struct rtgenmsg`, padded, in bytes.
 const GEN_HEADER_LEN: usize = 4;
@@ -56,6 +58,32 @@ pub struct Peer {
     pub gateway: Option<Ipv4Addr>,
 }
 
+/// What was read of one namespace with far ends in it.
+struct Room {
+    links: HashMap<u32, Link>,
+    addresses: Vec<Address>,
+    routes: Vec<Route>,
+    netns: Option<String>,
+}
+
+impl Room {
+    fn peer(&self, port: &Link, index: u32) -> Option<Peer> {
+        let far = self.links.get(&index)?;
+        let own = |a: &&Address| a.index == index && a.scope_is_global;
+        let addresses = self.addresses.iter().filter(own);
+        Some(Peer {
+            port: port.name.clone(),
+            ifname: far.name.clone(),
+            mac: far.mac,
+            mtu: far.mtu,
+            up: far.up,
+            addresses: addresses.map(|a| (a.ip, a.prefix)).collect(),
+            netns: self.netns.clone(),
+            gateway: default_through(&self.routes, index),
+        })
+    }
+}
+
 impl Netlink {
     /// Describes the far end of `link`; `None` when it is no veth or the peer is gone.
     ///
@@ -63,51 +91,77 @@ impl Netlink {
     /// The kernel's errno; `EOPNOTSUPP`/`EINVAL` on kernels that cannot look into the peer's
     /// namespace.
     pub fn peer_of(&mut self, link: &Link) -> io::Result<Option<Peer>> {
-        let (Some("veth"), Some(index)) = (link.kind.as_deref(), link.peer_index) else {
-            return Ok(None);
-        };
-        let (far, addresses) = match link.link_netnsid {
-            Some(id) => (self.link_in(id, index)?, self.addresses_in(id)?),
-            None => (self.link(index)?, self.addresses()?),
-        };
-        let netns = match link.link_netnsid {
-            Some(id) => self.netns_name(id)?,
-            None => None,
-        };
-        let own = |a: &&Address| a.index == index && a.scope_is_global;
-        let gateway = netns
-            .as_deref()
-            .and_then(|name| gateway_inside(name, index));
-        Ok(Some(Peer {
-            port: link.name.clone(),
-            ifname: far.name,
-            mac: far.mac,
-            mtu: far.mtu,
-            up: far.up,
-            addresses: addresses
-                .iter()
-                .filter(own)
-                .map(|a| (a.ip, a.prefix))
-                .collect(),
-            netns,
-            gateway,
-        }))
+        let mut peers = self.peers_of([link]);
+        peers.pop().unwrap_or(Ok(None))
     }
 
-    /// The name under `/run/netns` of the namespace that ours knows as `netnsid`.
-    ///
-    /// # Errors
-    /// Whatever reading `/run/netns` says; a name that cannot be opened is passed over.
-    pub fn netns_name(&mut self, netnsid: i32) -> io::Result<Option<String>> {
+    /// Describes the far ends of many links, in their order, as [`peer_of`](Self::peer_of) does.
+    /// Each namespace they are in is read once, so that a thousand ports are a few requests or a
+    /// thousand and not the square of it.
+    pub fn peers_of<'a>(
+        &mut self,
+        links: impl IntoIterator<Item = &'a Link>,
+    ) -> Vec<io::Result<Option<Peer>>> {
+        let mut rooms: HashMap<Option<i32>, Room> = HashMap::new();
+        let mut names = None;
+        let mut describe = |link: &Link| {
+            let (Some("veth"), Some(index)) = (link.kind.as_deref(), link.peer_index) else {
+                return Ok(None);
+            };
+            let room = match rooms.entry(link.link_netnsid) {
+                Entry::Occupied(room) => room.into_mut(),
+                Entry::Vacant(place) => {
+                    place.insert(self.read_room(link.link_netnsid, &mut names)?)
+                }
+            };
+            Ok(room.peer(link, index))
+        };
+        links.into_iter().map(&mut describe).collect()
+    }
+
+    /// Reads one namespace; `names` are those of all, read when they are first needed.
+    fn read_room(
+        &mut self,
+        netnsid: Option<i32>,
+        names: &mut Option<HashMap<i32, String>>,
+    ) -> io::Result<Room> {
+        let Some(id) = netnsid else {
+            return Ok(Room {
+                links: by_index(self.links()?),
+                addresses: self.addresses()?,
+                // A port's own namespace is the host's: what is there is no container's route.
+                routes: Vec::new(),
+                netns: None,
+            });
+        };
+        let links = by_index(self.links_in(id)?);
+        let addresses = self.addresses_in(id)?;
+        let names = match names {
+            Some(names) => names,
+            None => names.insert(self.netns_names()?),
+        };
+        let netns = names.get(&id).cloned();
+        Ok(Room {
+            links,
+            addresses,
+            routes: netns.as_deref().map(routes_inside).unwrap_or_default(),
+            netns,
+        })
+    }
+
+    /// The names under `/run/netns` of the namespaces that ours has a number for.
+    fn netns_names(&mut self) -> io::Result<HashMap<i32, String>> {
+        let mut names = HashMap::new();
         for name in netns::names()? {
+            // One that cannot be opened is passed over.
             let Ok(candidate) = Netns::open(&name) else {
                 continue;
             };
-            if self.netnsid_of(&candidate)? == Some(netnsid) {
-                return Ok(Some(name));
+            if let Some(id) = self.netnsid_of(&candidate)? {
+                names.entry(id).or_insert(name);
             }
         }
-        Ok(None)
+        Ok(names)
     }
 
     /// Our namespace's number for `netns`; `None` when it has none.
@@ -125,15 +179,20 @@ impl Netlink {
     }
 }
 
-/// The IPv4 default gateway through interface `index` inside a named namespace. Best effort:
-/// without the right to enter it, the default falls back to the subnet's first address.
-fn gateway_inside(name: &str, index: u32) -> Option<Ipv4Addr> {
-    let routes = Netns::open(name)
-        .ok()?
-        .run(|| Netlink::open()?.routes())
-        .ok()?
-        .ok()?;
-    let through = |route: &&super::route::Route| route.is_default() && route.index == index;
+fn by_index(links: Vec<Link>) -> HashMap<u32, Link> {
+    links.into_iter().map(|link| (link.index, link)).collect()
+}
+
+/// The routes inside a named namespace. Best effort: without the right to enter it, the default
+/// falls back to the subnet's first address.
+fn routes_inside(name: &str) -> Vec<Route> {
+    let inside = Netns::open(name).and_then(|netns| netns.run(|| Netlink::open()?.routes()));
+    inside.and_then(|routes| routes).unwrap_or_default()
+}
+
+/// The IPv4 default gateway through interface `index`.
+fn default_through(routes: &[Route], index: u32) -> Option<Ipv4Addr> {
+    let through = |route: &&Route| route.is_default() && route.index == index;
     let best = routes
         .iter()
         .filter(through)

@@ -2,6 +2,7 @@
 //!
 //! Source: `net/ipv4/tcp_ipv4.c` and `udp.c` for the format of `/proc/net/{tcp,udp}`.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -65,15 +66,10 @@ impl HostView {
     pub fn read(ports: &[String]) -> io::Result<Self> {
         let mut netlink = Netlink::open()?;
         let links = netlink.links()?;
-        let mut peers = Vec::new();
-        for port in ports {
-            let Some(link) = links.iter().find(|link| link.is_called(port)) else {
-                continue;
-            };
-            if let Ok(Some(peer)) = netlink.peer_of(link) {
-                peers.push(peer);
-            }
-        }
+        let called: HashMap<&str, &Link> = names(&links).collect();
+        let wanted = ports.iter().filter_map(|port| called.get(port.as_str()));
+        let peers = netlink.peers_of(wanted.copied());
+        let peers = peers.into_iter().filter_map(|peer| peer.ok()?).collect();
         Ok(Self {
             links,
             addresses: netlink.addresses()?,
@@ -108,6 +104,15 @@ impl HostView {
             .find(|link| link.index == index)
             .map_or("?", |link| &link.name)
     }
+}
+
+/// The links with each of their names, the alternative ones first so that a link's own name wins.
+pub(crate) fn names(links: &[Link]) -> impl Iterator<Item = (&str, &Link)> {
+    let alternative = links.iter().flat_map(|link| {
+        let names = link.alt_names.iter();
+        names.map(move |name| (name.as_str(), link))
+    });
+    alternative.chain(links.iter().map(|link| (link.name.as_str(), link)))
 }
 
 /// `CapEff` of this thread.

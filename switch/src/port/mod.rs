@@ -15,6 +15,7 @@
 mod error;
 mod hot;
 pub mod packet;
+mod parallel;
 pub mod sim;
 pub mod steer;
 pub mod sys;
@@ -24,9 +25,11 @@ mod tx;
 pub use error::PortError;
 pub use hot::HotBuffers;
 pub use packet::{Fanout, FanoutGroup, PacketOptions, PacketRx, RingGeometry};
+pub use parallel::{close_all, in_parallel};
 #[doc(hidden)]
 pub use sys::cursor::rehearsal::Rehearsal;
 pub use sys::poll::{Readiness, Waiter};
+pub use sys::sentry::Sentry;
 pub use sys::wake::Wake;
 pub use tap::{TapDevice, TapEgress, TapRx};
 pub use tx::{Egress, Outgoing, SendOutcome, Tx};
@@ -151,4 +154,4 @@ impl Rx {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,7 +9,7 @@ use crate::config::View;
 use crate::gateway;
 use crate::port::{PortIndex, Rx};
 
-use super::{OwnRx, Worker, count_losses};
+use super::{Worker, count_losses};
 
 /// A command in a worker's mailbox; obeyed between two batches.
 #[derive(Debug)]
@@ -99,18 +99,12 @@ impl Worker {
 
     fn receive(&mut self, port: PortIndex, rx: Rx) -> Option<Rx> {
         let before = self.release(port);
-        self.ports.push(OwnRx {
-            port,
-            rx,
-            look: true,
-        });
+        self.ports.push(port, rx);
         before
     }
 
     fn release(&mut self, port: PortIndex) -> Option<Rx> {
-        self.ports_changed = true;
-        let place = self.ports.iter().position(|own| own.port == port)?;
-        let mut own = self.ports.remove(place);
+        let mut own = self.ports.remove(port)?;
         count_losses(&self.shared.counters[usize::from(self.index)], &mut own);
         Some(own.rx)
     }

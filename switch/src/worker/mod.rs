@@ -4,7 +4,7 @@
 //!
 //! A worker owns the receiving halves of some ports, the NAT sessions of the members behind them,
 //! and sockets to send to every port; so it takes no lock for a frame. [`Worker::poll_once`] visits
-//! each ring once, up to 64 frames at a time, and runs them to completion. [`Worker::tick`] does
+//! each ring once (of hundreds, those that are not quiet, see `ports`), up to 64 frames at a time, and runs them to completion. [`Worker::tick`] does
 //! what is not due for every frame, in bounded portions. Both take the time as an argument:
 //! the simulator calls them directly, [`run`] from a thread.
 //!
@@ -21,6 +21,7 @@
 mod command;
 mod engine;
 mod link;
+mod ports;
 mod run;
 
 use std::sync::Arc;
@@ -40,10 +41,11 @@ use crate::gateway::{self, Origin};
 use crate::hold::Hold;
 use crate::limits::BATCH_FRAMES_MAX;
 use crate::neigh::{Neighbour, Neighbours};
-use crate::port::{HotBuffers, PortIndex, Rx, Tx};
+use crate::port::{HotBuffers, Tx};
 use crate::verdict::DropReason;
 
 use engine::Engine;
+use ports::{OwnRx, Ports};
 
 /// Slots of the shared tables one tick looks at: 100 ms apart, a table of 65,536 is swept in 3 s.
 const SWEEP_SLOTS: usize = 2048;
@@ -64,28 +66,18 @@ pub struct Shared {
     pub counters: Vec<WorkerCounters>,
 }
 
-struct OwnRx {
-    port: PortIndex,
-    rx: Rx,
-    /// A port that cannot be peeked at is read when it was reported readable, or gave frames at
-    /// the last visit.
-    look: bool,
-}
-
 /// One worker. See the module's theory of operation.
 pub struct Worker {
     index: u16,
     shared: Arc<Shared>,
     view: Arc<View>,
     inbox: Inbox,
-    ports: Vec<OwnRx>,
+    ports: Ports,
     hot: HotBuffers,
     engine: Engine,
     /// The neighbours' generation when held frames were last looked at.
     neighbours_seen: u64,
     stopping: bool,
-    /// Ports came or went since the set of descriptors to wait for was made.
-    ports_changed: bool,
 }
 
 impl Worker {
@@ -104,7 +96,7 @@ impl Worker {
             shared,
             view: Arc::default(),
             inbox,
-            ports: Vec::new(),
+            ports: Ports::default(),
             hot: HotBuffers::new(),
             engine: Engine {
                 index,
@@ -116,7 +108,6 @@ impl Worker {
             },
             neighbours_seen: 0,
             stopping: false,
-            ports_changed: true,
         }
     }
 
@@ -136,12 +127,12 @@ impl Worker {
         &self.shared.counters[usize::from(self.index)]
     }
 
-    /// Visits every ring and the hand-over queue once. Returns the frames handled.
+    /// Visits every ring that may have frames, and the hand-over queue, once. Returns the frames handled.
     pub fn poll_once(&mut self, now: Nanos) -> usize {
         // Before new frames are taken, so that those that waited go first.
         self.heed_neighbours(now);
         let mut frames = 0;
-        for place in 0..self.ports.len() {
+        for place in 0..self.ports.visited() {
             frames += self.poll_port(place, now);
         }
         frames += self.take_over(now);
@@ -177,6 +168,7 @@ impl Worker {
         }
         drop(batch);
         own.rx.release();
+        own.heat(count);
         if count > 0 {
             self.after_batch(now);
         }
@@ -273,7 +265,7 @@ impl Worker {
 
     fn count_losses(&mut self) {
         let counters = &self.shared.counters[usize::from(self.index)];
-        for own in &mut self.ports {
+        for own in self.ports.iter_mut() {
             count_losses(counters, own);
         }
     }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use nat::Nanos;
 
-use crate::port::Waiter;
+use crate::port::{Rx, Waiter};
 
 use super::Worker;
+use super::ports::ASK_ROUNDS;
 
 /// From one tick to the next while there is something to do, or somebody to wait for.
 const TICK: Nanos = Nanos(100_000_000);
@@ -26,8 +27,9 @@ pub struct Idle {
     pub busy_poll: Duration,
 }
 
-/// Runs `worker` until it is told to stop. `clock` is read once per round.
-pub fn run(mut worker: Worker, idle: Idle, clock: impl Fn() -> Nanos) {
+/// Runs `worker` until it is told to stop. `clock` is read once per round. Returns its receiving
+/// halves, which are closed faster by many threads ([`close_all`](crate::port::close_all)).
+pub fn run(mut worker: Worker, idle: Idle, clock: impl Fn() -> Nanos) -> Vec<Rx> {
     let busy_poll = Nanos(u64::try_from(idle.busy_poll.as_nanos()).unwrap_or(u64::MAX));
     let mut waiter = Waiter::new();
     let mut last_frame = clock();
@@ -37,18 +39,25 @@ pub fn run(mut worker: Worker, idle: Idle, clock: impl Fn() -> Nanos) {
         let now = clock();
         rounds += 1;
         if rounds.is_multiple_of(LOOK_ROUNDS) {
-            worker.look_at_all();
+            worker.ports.look_at_all();
+        }
+        if rounds.is_multiple_of(ASK_ROUNDS) {
+            worker.ports.ask();
         }
         let frames = worker.poll_once(now);
         if frames > 0 {
             last_frame = now;
         }
-        if now >= next_tick || worker.has_commands() {
+        let due = now >= next_tick;
+        if due || worker.has_commands() {
             worker.tick(now);
             next_tick = now.saturating_add(TICK);
             if worker.is_stopping() {
-                return;
+                return worker.ports.into_halves();
             }
+        }
+        if due {
+            worker.ports.sort_out();
         }
         if frames > 0 {
             continue;
@@ -74,25 +83,17 @@ impl Worker {
         self.inbox.has_commands()
     }
 
-    fn look_at_all(&mut self) {
-        for own in &mut self.ports {
-            own.look = true;
-        }
-    }
-
     /// Sleeps until a port has a frame, somebody calls, or `timeout` is over.
     fn sleep(&mut self, waiter: &mut Waiter, timeout: Duration) {
         let link = &self.shared.links[usize::from(self.index)];
         let Some(wake) = link.wake() else { return };
-        if self.ports_changed {
+        if self.ports.changed || waiter.is_empty() {
             waiter.clear();
             waiter.watch(wake.fd());
-            for own in &self.ports {
-                if let Some(fd) = own.rx.fd() {
-                    waiter.watch(fd);
-                }
+            for fd in self.ports.fds() {
+                waiter.watch(fd);
             }
-            self.ports_changed = false;
+            self.ports.changed = false;
         }
         link.set_sleeping(true);
         // A neighbour that answers at another worker is news too, to one that holds frames.
@@ -106,9 +107,7 @@ impl Worker {
         }
         link.set_sleeping(false);
         wake.drain();
-        let readable = self.ports.iter_mut().filter(|own| own.rx.fd().is_some());
-        for (place, own) in (1..).zip(readable) {
-            own.look |= waiter.is_ready(place);
-        }
+        // The bell is in place 0.
+        self.ports.heed(|place| waiter.is_ready(place + 1));
     }
 }

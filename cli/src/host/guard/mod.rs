@@ -12,7 +12,8 @@
 //! blinds nobody. XDP comes before the taps and would. The first rung that works is taken; each is
 //! tried and read back, never guessed from a version:
 //!
-//! 1. a TCX link (6.6): vanishes with the process, swaps atomically;
+//! 1. a TCX link (6.6): vanishes with the process, swaps atomically; with more than
+//!    [`TCX_PORTS_MAX`] ports it comes second;
 //! 2. an nftables table with `flags owner` (5.12): vanishes with the process, works in a user
 //!    namespace;
 //! 3. a classic BPF filter in clsact (4.5): stays behind after a SIGKILL, therefore journalled;
@@ -25,6 +26,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
@@ -72,6 +74,12 @@ impl fmt::Display for Rung {
     }
 }
 
+/// With more ports than this, nftables is tried before TCX. To attach or detach a TCX link the
+/// kernel waits for an RCU grace period (`tcx_entry_sync`, some 12 ms at 250 Hz) and holds RTNL
+/// meanwhile: a thousand of them stop all configuration of the host's network for 12 s, twice. A
+/// chain of nftables takes none. On a frame's way TCX costs some tens of nanoseconds less.
+pub const TCX_PORTS_MAX: usize = 64;
+
 /// What every port's host end gets: family, setting, value.
 const PORT_SETTINGS: [(&str, &str, &str); 3] = [
     // No MLD, DAD or router solicitation, and no answer to neighbour discovery.
@@ -88,6 +96,8 @@ pub struct Guard {
     journal: Journal,
     table_name: String,
     ladder: Vec<Rung>,
+    /// More ports than [`TCX_PORTS_MAX`].
+    many: AtomicBool,
     table: Mutex<Option<Arc<Table>>>,
 }
 
@@ -107,6 +117,7 @@ impl Guard {
             journal,
             table_name,
             ladder: ladder.to_vec(),
+            many: AtomicBool::new(false),
             table: Mutex::new(None),
         }
     }
@@ -127,17 +138,59 @@ impl Guard {
             index: ifindex,
             name: ifname.to_owned(),
         };
-        let mut hold = Hold::new(self.journal.clone(), interface, Rule::All);
-        for (family, setting, value) in PORT_SETTINGS {
-            hold.set(family, setting, value);
+        let mut guards = self.install_ports([interface]).map_err(|(_, err)| err)?;
+        guards.pop().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Silences the host on many ports as [`install_port`](Self::install_port) does, in their
+    /// order; all their settings are written down at once.
+    ///
+    /// # Errors
+    /// The first that fails, and why, as of [`install_port`](Self::install_port); none is guarded
+    /// then.
+    pub fn install_ports(
+        &self,
+        interfaces: impl IntoIterator<Item = Interface>,
+    ) -> Result<Vec<PortGuard>, (Interface, io::Error)> {
+        let hold = |interface| Hold::new(self.journal.clone(), interface, Rule::All);
+        let mut holds: Vec<Hold> = interfaces.into_iter().map(hold).collect();
+        set_all(&self.journal, &mut holds, &PORT_SETTINGS);
+        let mut netlink = None;
+        for hold in &mut holds {
+            let climbed = match &mut netlink {
+                Some(netlink) => self.climb(hold, netlink),
+                None => Netlink::open().and_then(|open| self.climb(hold, netlink.insert(open))),
+            };
+            climbed.map_err(|err| (hold.interface.clone(), err))?;
         }
-        self.climb(&mut hold)?;
-        if hold.rung == Rung::Sysctls {
-            // A container that knows the host end's MAC gets no further than this: the route back
-            // to its subnet, if there is one, leads to the host port and not here.
-            hold.set("ipv4", "rp_filter", "1");
+        // A container that knows the host end's MAC gets no further than this: the route back to
+        // its subnet, if there is one, leads to the host port and not here.
+        let bare = holds.iter_mut().filter(|hold| hold.rung == Rung::Sysctls);
+        set_all(&self.journal, bare, &[("ipv4", "rp_filter", "1")]);
+        Ok(holds.into_iter().map(PortGuard).collect())
+    }
+
+    /// Prepares for so many ports in all, see [`TCX_PORTS_MAX`]. Those that are guarded stay so.
+    pub fn prepare(&self, ports: usize) {
+        self.many.store(ports > TCX_PORTS_MAX, Ordering::Relaxed);
+    }
+
+    /// Leaves the rungs of all ports to go with the process: a table as a whole instead of a
+    /// thousand chains one by one.
+    pub fn abandon(&self) {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(table) = table.as_ref() {
+            table.abandon();
         }
-        Ok(PortGuard(hold))
+    }
+
+    /// The rungs in the order in which they are to be tried for a rule.
+    fn order(&self, rule: Rule) -> Vec<Rung> {
+        let mut order = self.ladder.clone();
+        if rule == Rule::All && self.many.load(Ordering::Relaxed) {
+            order.sort_by_key(|rung| *rung != Rung::Nft);
+        }
+        order
     }
 
     /// Withholds from the host what `rule` says on the uplink; the ports of [`Rule::Ports`] are
@@ -159,25 +212,24 @@ impl Guard {
         if let Rule::Ports { lo, hi, .. } = rule {
             hold.reserve(&PortSet::range(lo, hi));
         }
-        self.climb(&mut hold)?;
+        self.climb(&mut hold, &mut Netlink::open()?)?;
         if hold.rung == Rung::Sysctls && matches!(rule, Rule::Address(_)) {
             // The last resort for an address that is not the host's: do not forward to it.
-            hold.set("ipv4", "forwarding", "0");
+            set_all(&self.journal, [&mut hold], &[("ipv4", "forwarding", "0")]);
         }
         Ok(UplinkGuard(hold))
     }
 
     /// Takes the first rung that works.
-    fn climb(&self, hold: &mut Hold) -> io::Result<()> {
-        let mut netlink = Netlink::open()?;
-        for rung in &self.ladder {
+    fn climb(&self, hold: &mut Hold, netlink: &mut Netlink) -> io::Result<()> {
+        for rung in self.order(hold.rule) {
             netlink.link(hold.interface.index)?; // An interface that is gone ends the attempts.
-            match self.try_rung(*rung, hold, &mut netlink) {
+            match self.try_rung(rung, hold, netlink) {
                 Ok(mechanism) => {
-                    (hold.rung, hold.mechanism) = (*rung, mechanism);
+                    (hold.rung, hold.mechanism) = (rung, mechanism);
                     return Ok(());
                 }
-                Err(err) => hold.passed_over.push((*rung, err)),
+                Err(err) => hold.passed_over.push((rung, err)),
             }
         }
         Ok(())
@@ -218,6 +270,38 @@ impl Guard {
     }
 }
 
+/// Writes settings of many interfaces, journalled together. What cannot be set is a note, not a
+/// failure: most containers have a read-only `/proc/sys`, and the rungs above make up for it.
+fn set_all<'h>(
+    journal: &Journal,
+    holds: impl IntoIterator<Item = &'h mut Hold>,
+    settings: &[(&str, &str, &str)],
+) {
+    let mut planned = Vec::new();
+    let mut changes = Vec::new();
+    for hold in holds {
+        let mut own = Vec::new();
+        for setting in settings {
+            if let Some(change) = hold.change(setting.0, setting.1, setting.2) {
+                changes.push(change);
+                own.push(*setting);
+            }
+        }
+        planned.push((hold, own));
+    }
+    let recorded = journal.record_all(changes);
+    let mut tickets = recorded.as_deref().unwrap_or_default().iter().copied();
+    for (hold, own) in planned {
+        for setting in own {
+            match (tickets.next(), &recorded) {
+                (Some(ticket), _) => hold.make(setting, ticket),
+                (None, Err(err)) => hold.notes.push(format!("the journal: {err}")),
+                (None, Ok(_)) => {}
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Mechanism {
     Tcx(Tcx),
@@ -253,26 +337,37 @@ impl Hold {
         }
     }
 
-    /// Writes one setting, journalled. What cannot be set is a note, not a failure: most
-    /// containers have a read-only `/proc/sys`, and the rungs above make up for it.
-    fn set(&mut self, family: &str, setting: &str, new: &str) {
+    /// The change that writes one setting; none where it is so already, or cannot be known.
+    fn change(&mut self, family: &str, setting: &str, new: &str) -> Option<Change> {
         let key = sysctl::conf_key(family, &self.interface.name, setting);
         let old = match sysctl::read(&key) {
-            Ok(old) if old == new => return,
+            Ok(old) if old == new => return None,
             Ok(old) => old,
             // No IPv6 in this kernel: nothing to switch off.
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return,
-            Err(err) => return self.notes.push(format!("{}: {err}", key.replace('/', "."))),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return None,
+            Err(err) => {
+                self.notes.push(format!("{}: {err}", key.replace('/', ".")));
+                return None;
+            }
         };
-        let change = Change::InterfaceSysctl {
+        Some(Change::InterfaceSysctl {
             family: family.to_owned(),
             interface: self.interface.clone(),
             setting: setting.to_owned(),
             old,
             new: new.to_owned(),
-        };
-        match self.journal.make(change, || sysctl::write(&key, new)) {
-            Ok(ticket) => self.tickets.push(ticket),
+        })
+    }
+
+    /// Makes a change that [`change`](Self::change) gave and that is written down.
+    fn make(&mut self, (family, setting, new): (&str, &str, &str), ticket: Ticket) {
+        let key = sysctl::conf_key(family, &self.interface.name, setting);
+        let made = sysctl::write(&key, new).or_else(|err| {
+            self.journal.cancel(ticket)?;
+            Err(err)
+        });
+        match made {
+            Ok(()) => self.tickets.push(ticket),
             Err(err) => self
                 .notes
                 .push(format!("{}={new}: {err}", key.replace('/', "."))),
@@ -388,10 +483,7 @@ impl Hold {
         }
         self.mechanism = Mechanism::Sysctls;
         let tickets: Vec<Ticket> = self.tickets.drain(..).rev().collect();
-        tickets
-            .into_iter()
-            .filter_map(|ticket| self.journal.undo(ticket))
-            .collect()
+        self.journal.undo_all(tickets)
     }
 }
 

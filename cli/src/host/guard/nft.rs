@@ -8,6 +8,7 @@
 
 use std::io;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use netlink_packet_core::{DefaultNla, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
@@ -66,6 +67,7 @@ type Part = (u16, u16, Vec<u8>);
 pub(super) struct Table {
     name: String,
     netlink: Mutex<Netlink>,
+    abandoned: AtomicBool,
 }
 
 impl Table {
@@ -89,6 +91,7 @@ impl Table {
         let table = Self {
             name: name.to_owned(),
             netlink: Mutex::new(netlink),
+            abandoned: AtomicBool::new(false),
         };
         if flags.is_some_and(|flags| flags & TABLE_F_OWNER != 0) {
             return Ok(table);
@@ -161,8 +164,16 @@ impl Table {
         batch(&mut self.netlink(), parts)
     }
 
+    /// Leaves all chains to go with the table, which goes with this value.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
+
     /// Deletes the chain of one interface; the kernel has done so when the interface went away.
     pub(super) fn delete_chain(&self, ifname: &str) -> io::Result<()> {
+        if self.abandoned.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let chain = chain_name(ifname);
         let attrs = [
             nla_str(CHAIN_TABLE, &self.name),

@@ -1,5 +1,6 @@
 //! Opening a packet port: options, ring, filter, group.
 
+use super::super::parallel::in_parallel;
 use super::super::steer::Program;
 use super::super::sys::cursor::{RingLayout, RxCursor};
 use super::super::sys::mmap::Mapping;
@@ -10,14 +11,17 @@ use crate::frame::VNET_HEADER_BYTES;
 use crate::limits::HEADROOM_BYTES;
 use std::ffi::c_int;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
 
 /// `TPACKET_V2`; V3 hands frames over in blocks and wakes up to milliseconds late.
 const TPACKET_V2: c_int = 1;
 
 /// Receive buffer of a hybrid ring, for frames longer than a slot; the kernel doubles it. 16 MiB
-/// hold some 230 GSO frames of 64 KiB, which is 10 ms at 12 Gbit/s.
-const QUEUE_BYTES: c_int = 8 << 20;
+/// hold some 230 GSO frames of 64 KiB, which is 10 ms at 12 Gbit/s; 4 MiB hold the whole window of
+/// a TCP connection whose receiver has the kernel's default limits (`tcp_rmem`: 6 MiB, half of it
+/// window). It is a limit: the kernel takes memory for it only while frames wait.
+const QUEUE_BYTES: RangeInclusive<u32> = 2 << 20..=8 << 20;
 
 /// Bytes kept free in a slot in front of the virtio-net header: at least what `HEADROOM_BYTES`
 /// asks, which counts the header in.
@@ -50,6 +54,53 @@ impl RingGeometry {
     pub const FULL_DEFAULT: Self = Self::Full { slots: 120 };
     /// Blocks of a ring: 4,096 are 256 MiB or 4 GiB, more than any port is worth.
     const BLOCKS_MAX: u32 = 4096;
+
+    /// The ring of a port that is one of `ports`: the largest power of two of slots of which each
+    /// may have 256 KiB and its part of 24 MiB that all share. So up to 6 ports have 2,048 slots
+    /// each, and from 97 on 128: two batches of 64.
+    ///
+    /// A ring's pages are allocated when it is made, whether frames come or not; without this, 256
+    /// ports would take 1 GiB of a host that may have no more. The same sum bounds ports that are
+    /// added one by one, each by the number there is then.
+    #[must_use]
+    pub fn for_ports(ports: usize) -> Self {
+        const SHARED_SLOTS: usize = (24 << 20) / 2048;
+        const OWN_SLOTS: usize = (256 << 10) / 2048;
+        let share = OWN_SLOTS + SHARED_SLOTS / ports.max(1);
+        let slots = match share {
+            2048.. => 2048,
+            1024.. => 1024,
+            512.. => 512,
+            256.. => 256,
+            _ => 128,
+        };
+        Self::Hybrid { slots }
+    }
+
+    /// Bytes a ring of this geometry takes.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Self::Hybrid { slots } => slots as u64 * 2048,
+            Self::Full { slots } => (slots / Self::FULL_SLOTS_MULTIPLE) as u64 * (1 << 20),
+        }
+    }
+
+    /// The ring of full-size slots to take in place of this one: twice its bytes, and 2 MiB at
+    /// least, since 30 frames are little slack already.
+    fn full(self) -> Self {
+        let blocks = u32::try_from(self.bytes() >> 19).unwrap_or(u32::MAX);
+        Self::Full {
+            slots: blocks.clamp(2, 8) * Self::FULL_SLOTS_MULTIPLE,
+        }
+    }
+
+    /// Its receive buffer: twice the ring, within [`QUEUE_BYTES`].
+    fn queue_bytes(self) -> c_int {
+        let twice = u32::try_from(self.bytes().saturating_mul(2)).unwrap_or(u32::MAX);
+        let bytes = twice.clamp(*QUEUE_BYTES.start(), *QUEUE_BYTES.end());
+        bytes.cast_signed()
+    }
 
     /// How many slots it has.
     #[must_use]
@@ -108,9 +159,11 @@ pub struct PacketOptions<'a> {
     pub ifindex: u32,
     /// The port its frames come in on.
     pub ingress: PortIndex,
-    /// The ring; `None` takes [`RingGeometry::HYBRID_DEFAULT`] where the process may, otherwise
-    /// [`RingGeometry::FULL_DEFAULT`].
+    /// The ring that is asked for; `None` takes `usual` where the process may, otherwise one of
+    /// full-size slots, [`RingGeometry::FULL_DEFAULT`] or less.
     pub geometry: Option<RingGeometry>,
+    /// The hybrid ring where none is asked for, see [`RingGeometry::for_ports`].
+    pub usual: RingGeometry,
     /// Whether to take frames for other stations too. A veth delivers them anyway.
     pub promiscuous: bool,
     /// Which frames to take; `None` takes all.
@@ -134,6 +187,14 @@ pub enum Fanout<'a> {
 pub struct FanoutGroup(u16);
 
 impl PacketRx {
+    /// Opens many ports at a time, see [`in_parallel`]: making a ring waits for the kernel's RCU
+    /// grace period (`synchronize_net` in `packet_set_ring`), some 12 ms at 250 Hz. Results come in
+    /// the order of the options.
+    #[must_use]
+    pub fn open_all(options: Vec<PacketOptions<'_>>) -> Vec<Result<Self, PortError>> {
+        in_parallel(options, |options| Self::open(&options))
+    }
+
     /// Opens the port: from the return on, every frame that arrives is in the ring or counted.
     ///
     /// # Errors
@@ -211,10 +272,11 @@ fn choose_geometry(
         return Ok(full);
     }
     let port = || options.name.to_owned();
-    match socket.set_socket(libc::SO_RCVBUFFORCE, QUEUE_BYTES) {
+    let hybrid = options.geometry.unwrap_or(options.usual);
+    match socket.set_socket(libc::SO_RCVBUFFORCE, hybrid.queue_bytes()) {
         Ok(()) => {}
         // Not allowed (CAP_NET_ADMIN counts in the first user namespace only).
-        Err(_) if options.geometry.is_none() => return Ok(RingGeometry::FULL_DEFAULT),
+        Err(_) if options.geometry.is_none() => return Ok(options.usual.full()),
         Err(source) => {
             return Err(PortError::Queue {
                 port: port(),
@@ -231,7 +293,7 @@ fn choose_geometry(
             since: "2.2",
             source,
         })?;
-    Ok(options.geometry.unwrap_or(RingGeometry::HYBRID_DEFAULT))
+    Ok(hybrid)
 }
 
 fn open_ring(
@@ -316,5 +378,47 @@ pub(super) fn program_error(name: &str, program: &'static str, source: io::Error
         port: name.to_owned(),
         program,
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is allowed in all, less what the process itself has.
+    const fn goal(ports: u64) -> u64 {
+        ((64 - 16) << 20) + ports * (512 << 10)
+    }
+
+    #[test]
+    fn rings_shrink_so_that_all_together_stay_within_the_goal() {
+        let slots = |ports| RingGeometry::for_ports(ports).slots();
+        let steps = [1, 6, 7, 13, 14, 32, 33, 96, 97, 256, 1000, 4096].map(slots);
+        assert_eq!(
+            steps,
+            [
+                2048, 2048, 1024, 1024, 512, 512, 256, 256, 128, 128, 128, 128
+            ]
+        );
+        assert_eq!(slots(0), slots(1));
+        let mut one_by_one = 0;
+        for ports in 1..=4096 {
+            let ring = RingGeometry::for_ports(ports);
+            assert!(ring.layout().is_some(), "{ports}: {ring:?}");
+            let ports = ports as u64;
+            one_by_one += ring.bytes();
+            assert!(ring.bytes() * ports <= goal(ports), "{ports} at once");
+            assert!(one_by_one <= goal(ports), "{ports} one by one");
+        }
+    }
+
+    #[test]
+    fn the_queue_follows_the_ring() {
+        let queue = |slots| RingGeometry::Hybrid { slots }.queue_bytes();
+        let queues = [128, 512, 1024, 2048, 8192].map(queue);
+        assert_eq!(queues, [2, 2, 4, 8, 8].map(|mib| mib << 20));
+        let full = |ports| RingGeometry::for_ports(ports).full();
+        assert_eq!(full(2), RingGeometry::FULL_DEFAULT);
+        assert_eq!(full(256), RingGeometry::Full { slots: 30 });
     }
 }

@@ -13,6 +13,7 @@ pub(in crate::port) mod mmap;
 pub mod poll;
 pub(crate) mod prefetch;
 pub(in crate::port) mod send;
+pub mod sentry;
 pub(in crate::port) mod socket;
 pub(in crate::port) mod tap;
 pub(in crate::port) mod tpacket;

@@ -2,7 +2,8 @@
 //!
 //! `ppoll` rather than epoll: an epoll instance keeps an entry in the wait queue of every ring, so
 //! that each frame runs its callback even while the worker is busy. With `ppoll` a busy worker
-//! leaves no waiter behind and costs its senders nothing.
+//! leaves no waiter behind and costs its senders nothing. Hundreds of descriptors that are quiet
+//! for the time being are left to a [`Sentry`](super::sentry::Sentry), which is one descriptor.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -49,6 +50,12 @@ impl Waiter {
     /// Forgets all descriptors, to be given anew after a port came or went.
     pub fn clear(&mut self) {
         self.entries.clear();
+    }
+
+    /// True while it waits for nothing.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// Sleeps until a descriptor can be read or has failed, a signal arrives, or `timeout` is over
@@ -112,7 +119,8 @@ fn acknowledge(entry: &mut libc::pollfd) {
     }
 }
 
-fn clear_socket_error(fd: RawFd) -> io::Result<()> {
+/// Takes the error that is pending on a socket. `ENOTSOCK` for anything else.
+pub(super) fn clear_socket_error(fd: RawFd) -> io::Result<()> {
     let mut error: libc::c_int = 0;
     let mut len = super::value_bytes::<libc::c_int>();
     let value = (&raw mut error).cast();

@@ -21,7 +21,7 @@ const UP: u32 = 1;
 
 /// Runs `body` in a network namespace of its own, which ends with it. Where this user may not make
 /// one, says so and runs nothing.
-pub(super) fn in_namespace(body: impl FnOnce(&Links) + Send + 'static) {
+pub(crate) fn in_namespace(body: impl FnOnce(&Links) + Send + 'static) {
     let thread = std::thread::spawn(move || {
         if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
             println!("SKIPPED: cannot make a network namespace: {error}; run as root");
@@ -37,7 +37,7 @@ pub(super) fn in_namespace(body: impl FnOnce(&Links) + Send + 'static) {
 }
 
 /// The interfaces of the calling thread's namespace.
-pub(super) struct Links {
+pub(crate) struct Links {
     socket: OwnedFd,
 }
 
@@ -79,11 +79,11 @@ impl Links {
         wire
     }
 
-    pub(super) fn index(&self, name: &str) -> u32 {
+    pub(crate) fn index(&self, name: &str) -> u32 {
         nix::net::if_::if_nametoindex(name).unwrap()
     }
 
-    pub(super) fn set_up(&self, ifindex: u32, up: bool) {
+    pub(crate) fn set_up(&self, ifindex: u32, up: bool) {
         self.request(
             NEW_LINK,
             0,
@@ -99,7 +99,7 @@ impl Links {
         self.set_word(ifindex, IF_GSO_MAX_SIZE, bytes);
     }
 
-    pub(super) fn delete(&self, ifindex: u32) {
+    pub(crate) fn delete(&self, ifindex: u32) {
         self.request(DELETE_LINK, 0, &link_message(ifindex, 0, 0));
     }
 

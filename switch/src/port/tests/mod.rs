@@ -1,6 +1,6 @@
 //! Ports against the real kernel: veth pairs and TAPs in namespaces of their own.
 
-mod link;
+pub(crate) mod link;
 mod packet;
 mod tap;
 mod uplink;
@@ -52,6 +52,7 @@ fn options(ifindex: u32, geometry: Option<RingGeometry>) -> PacketOptions<'stati
         ifindex,
         ingress: INGRESS,
         geometry,
+        usual: RingGeometry::HYBRID_DEFAULT,
         promiscuous: false,
         filter: None,
         fanout: None,
