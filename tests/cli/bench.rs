@@ -52,6 +52,15 @@ fn noise(forwarder: Forwarder, run: u32) -> f64 {
     1.0 + wide * swing
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "made-up figures are small and positive"
+)]
+fn whole(value: f64) -> u64 {
+    value as u64
+}
+
 impl Fake {
     fn sample(forwarder: Forwarder, test: Test, run: u32, time: Duration) -> Sample {
         let value = base(forwarder, test) * noise(forwarder, run);
@@ -61,14 +70,14 @@ impl Fake {
             Test::Rr => (0.0, 0.0),
             _ => (value * 1e9 * seconds, 0.0),
         };
-        let micros = |factor: f64| Duration::from_nanos((value * factor * 1e3) as u64);
+        let micros = |factor: f64| Duration::from_nanos(whole(value * factor * 1e3));
         let of_kernel = matches!(forwarder, Bridge | Direct);
         Sample {
             value,
             elapsed: time,
             bits,
-            frames: frames as u64,
-            offered: (test == Test::Udp64).then_some((frames * 1.25) as u64),
+            frames: whole(frames),
+            offered: (test == Test::Udp64).then_some(whole(frames * 1.25)),
             latency: (test == Test::Rr).then(|| Latency {
                 count: 20_000,
                 p50: micros(1.0),
@@ -131,8 +140,8 @@ impl Bench for Fake {
         let lost = (share - 0.5).max(0.0) / 20.0;
         Ok(Sample {
             value: offered * (1.0 - lost),
-            offered: Some(sent as u64),
-            frames: (sent * (1.0 - lost)) as u64,
+            offered: Some(whole(sent)),
+            frames: whole(sent * (1.0 - lost)),
             ..Self::sample(forwarder, Test::Udp64, 0, time)
         })
     }

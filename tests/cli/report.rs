@@ -16,7 +16,7 @@ const NUMBERS: [&str; 13] = [
     "x", "y", "x1", "y1", "x2", "y2", "cx", "cy", "r", "width", "height", "points", "viewBox",
 ];
 
-/// Goal: a page that any parser reads alike. Method: an own reader, stricter than HTML: every tag is
+/// Goal: a page that any parser reads alike. Method: a reader stricter than HTML: every tag is
 /// closed in order, every attribute quoted, every coordinate a finite number, nothing is fetched
 /// and nothing runs.
 fn is_sound(page: &str) {

@@ -15,7 +15,7 @@ use crate::dispatch::{Outcome, print};
 use crate::error::{CliError, Exit};
 
 /// Runs what was asked for over `bench`, tells how far it is on stderr, prints what was found and
-/// writes the files. `began` is the moment it begins, in seconds since 1970; `clock` the time since.
+/// writes the files. `began` is when it begins, seconds since 1970; `clock` the time since then.
 ///
 /// # Errors
 /// A file cannot be written (known before anything is measured); after everything was printed: a

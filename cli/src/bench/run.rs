@@ -35,24 +35,14 @@ pub trait Bench {
     ///
     /// # Errors
     /// The load found no figure.
-    fn run(
-        &mut self,
-        forwarder: Forwarder,
-        test: Test,
-        time: Duration,
-    ) -> Result<Sample, Self::Error>;
+    fn run(&mut self, of: Forwarder, test: Test, time: Duration) -> Result<Sample, Self::Error>;
 
     /// As [`run`](Self::run) of [`Test::Udp64`], offering so many million frames a second and no
     /// more.
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    fn curve(
-        &mut self,
-        forwarder: Forwarder,
-        offered: f64,
-        time: Duration,
-    ) -> Result<Sample, Self::Error>;
+    fn curve(&mut self, of: Forwarder, mpps: f64, time: Duration) -> Result<Sample, Self::Error>;
 
     /// Takes down every network that was opened for a test.
     fn close(&mut self, test: Test);
