@@ -32,16 +32,15 @@ pub(super) struct Fake {
 
 /// What each does in each test; the figures of this table are of no machine.
 fn base(forwarder: Forwarder, test: Test) -> f64 {
-    let speed = match forwarder {
-        Vswitch => 8.0,
-        Bridge => 10.0,
-        Direct => 16.0,
-        _ => 4.0,
-    };
-    match test {
-        Test::Rr => 400.0 / speed,
-        Test::Udp64 => speed / 10.0,
-        _ => speed,
+    let speeds = [(Vswitch, 8.0), (Bridge, 10.0), (Direct, 16.0)];
+    let speed = speeds.into_iter().find(|(one, _)| *one == forwarder);
+    let speed = speed.map_or(4.0, |(_, speed)| speed);
+    if test == Test::Rr {
+        400.0 / speed
+    } else if test == Test::Udp64 {
+        speed / 10.0
+    } else {
+        speed
     }
 }
 
@@ -65,10 +64,12 @@ impl Fake {
     fn sample(forwarder: Forwarder, test: Test, run: u32, time: Duration) -> Sample {
         let value = base(forwarder, test) * noise(forwarder, run);
         let seconds = time.as_secs_f64();
-        let (bits, frames) = match test {
-            Test::Udp64 => (value * 1e6 * seconds * 144.0, value * 1e6 * seconds),
-            Test::Rr => (0.0, 0.0),
-            _ => (value * 1e9 * seconds, 0.0),
+        let (bits, frames) = if test == Test::Udp64 {
+            (value * 1e6 * seconds * 144.0, value * 1e6 * seconds)
+        } else if test == Test::Rr {
+            (0.0, 0.0)
+        } else {
+            (value * 1e9 * seconds, 0.0)
         };
         let micros = |factor: f64| Duration::from_nanos(whole(value * factor * 1e3));
         let of_kernel = matches!(forwarder, Bridge | Direct);
@@ -460,12 +461,12 @@ fn a_file_that_cannot_be_written_is_refused_before_anything_is_measured() {
 
 #[test]
 fn what_is_asked_for_is_planned() {
-    let plan = |words: &str| match args::parse(words.split(' ').map(Into::into))
-        .unwrap()
-        .action
-    {
-        Action::Bench(plan) => plan,
-        other => panic!("{other:?}"),
+    let plan = |words: &str| {
+        let asked = args::parse(words.split(' ').map(Into::into)).unwrap();
+        let Action::Bench(plan) = asked.action else {
+            panic!("{asked:?}")
+        };
+        plan
     };
     let usual = plan("vswitch bench");
     assert_eq!(usual.wanted.forwarders, [Vswitch, Bridge, Direct]);
