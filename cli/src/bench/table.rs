@@ -248,14 +248,27 @@ pub(super) fn notes(document: &Document, end: &TestEnd) -> Vec<String> {
                 figure(value.max)
             ));
         }
-        if ceiling.is_some_and(|ceiling| value.median > CEILING_NEAR * ceiling) {
-            notes.push(format!(
-                "{name} is as fast as the sender by itself ({}): it may be faster than this shows",
-                figure(ceiling.unwrap_or_default())
-            ));
+        if let Some(note) = ceiling.and_then(|ceiling| near(name, value.median, ceiling)) {
+            notes.push(note);
         }
     }
     notes
+}
+
+/// What a median near the sender's own ceiling, or beyond it, means.
+fn near(name: &str, median: f64, ceiling: f64) -> Option<String> {
+    let sender = figure(ceiling);
+    if median > ceiling / CEILING_NEAR {
+        Some(format!(
+            "{name} is faster than the sender by itself was ({sender}): the machine drifts"
+        ))
+    } else if median > ceiling * CEILING_NEAR {
+        Some(format!(
+            "{name} is as fast as the sender by itself ({sender}): it may be faster than this shows"
+        ))
+    } else {
+        None
+    }
 }
 
 /// How it was measured, for those who want to repeat or to doubt it.
@@ -420,6 +433,15 @@ mod tests {
         for (part, text) in [(0.0, "0 %"), (1e-9, "<0.01 %"), (0.2, "20.00 %")] {
             assert_eq!(percent(part), text);
         }
+    }
+
+    #[test]
+    fn a_figure_beyond_the_ceiling_shows_a_machine_that_drifts() {
+        let note = |median| near("x", median, 1.0).unwrap_or_default();
+        assert_eq!(note(0.9), "");
+        assert!(note(0.96).contains("may be faster"));
+        assert!(note(1.04).contains("may be faster"));
+        assert!(note(1.1).contains("drifts"));
     }
 
     #[test]
