@@ -1,6 +1,6 @@
 //! From what was asked to what is done.
 //!
-//! The commands that talk to a running switch, and those that need none, are done here. The four
+//! The commands that talk to a running switch, and those that need none, are done here. The five
 //! that touch the machine come in as [`Hooks`], so that this crate's entry is one table.
 
 use std::io::{self, Write};
@@ -10,9 +10,10 @@ use anstream::{AutoStream, ColorChoice};
 use serde::de::DeserializeOwned;
 
 use crate::args::{
-    self, Action, CleanPlan, Colour, Common, DemoPlan, DoctorPlan, Invocation, Mutation, Stop,
-    Table, View,
+    self, Action, BenchPlan, CleanPlan, Colour, Common, DemoPlan, DoctorPlan, Invocation, Mutation,
+    Stop, Table, View,
 };
+use crate::bench::report;
 use crate::client::Client;
 use crate::config::{Settings, Source, check};
 use crate::control::api;
@@ -33,6 +34,8 @@ pub struct Hooks {
     pub clean: fn(&Common, &CleanPlan) -> Outcome,
     /// Shows it all in two namespaces.
     pub demo: fn(&Common, DemoPlan) -> Outcome,
+    /// Measures it beside others.
+    pub bench: fn(&Common, &BenchPlan) -> Outcome,
 }
 
 /// The whole program: reads the command line, does what it says, prints any error.
@@ -44,7 +47,7 @@ pub fn main(argv: impl IntoIterator<Item = std::ffi::OsString>, hooks: &Hooks) -
         Ok(Invocation { common, action }) => (common.colour, dispatch(&common, action, hooks)),
     };
     outcome.unwrap_or_else(|error| {
-        report(colour, &error);
+        tell(colour, &error);
         error.exit
     })
 }
@@ -58,6 +61,8 @@ fn dispatch(common: &Common, action: Action, hooks: &Hooks) -> Outcome {
         Action::Doctor(plan) => (hooks.doctor)(common, &plan),
         Action::Clean(plan) => (hooks.clean)(common, &plan),
         Action::Demo(plan) => (hooks.demo)(common, plan),
+        Action::Bench(plan) => (hooks.bench)(common, &plan),
+        Action::Report(plan) => report::command(common, &plan),
         Action::Show(table, view) => show_table(common, &table, view),
         Action::Change(mutation) => change(common, &mutation),
         Action::Explain(reasons) => {
@@ -179,7 +184,7 @@ pub fn message(common: &Common, text: &str) {
     }
 }
 
-fn report(colour: Colour, error: &CliError) {
+fn tell(colour: Colour, error: &CliError) {
     let text = error.to_string();
     let (bad, rest) = (
         show::table::BAD,

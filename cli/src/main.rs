@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use vswitch_cli::dispatch::{self, Hooks};
-use vswitch_cli::{daemon, demo, upkeep};
+use vswitch_cli::{bench, daemon, demo, upkeep};
 
 fn main() -> ExitCode {
     let hooks = Hooks {
@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         doctor: upkeep::doctor,
         clean: upkeep::clean,
         demo: demo::command,
+        bench: bench::real::command,
     };
     dispatch::main(std::env::args_os(), &hooks).into()
 }

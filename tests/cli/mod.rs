@@ -4,11 +4,13 @@
     reason = "a helper of a test may fail as a test does"
 )]
 
+mod bench;
 mod config;
 mod control;
 mod demo;
 mod diff;
 mod notify;
+mod report;
 mod screens;
 mod usage;
 mod world;

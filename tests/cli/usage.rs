@@ -200,6 +200,73 @@ const BAD: &[(&str, &str)] = &[
         "fdb flush dev",
         "PORT: missing; fix: vswitch fdb flush --help",
     ),
+    (
+        "bench --vs linux",
+        "--vs linux: \"linux\" is none of vswitch, bridge, ovs, ovs-tso, testpmd, testpmd-xdp, \
+             vde, direct; fix: --vs bridge,ovs",
+    ),
+    (
+        "bench --vs bridge,bridge",
+        "--vs bridge,bridge: bridge: given twice; fix: --vs bridge,ovs",
+    ),
+    (
+        "bench --test tcp,,rr",
+        "--test tcp,,rr: \"\" is none of tcp, tcp8, udp64, udp1400, rr, crr, nat-tcp, nat-tcp-r, \
+             nat-crr, flood, ports; fix: --test tcp,udp64,rr",
+    ),
+    (
+        "bench --time 0.05",
+        "--time 0.05: not a number of seconds from 0.1 to 600; fix: --time 5",
+    ),
+    (
+        "bench --time nan",
+        "--time nan: not a number of seconds from 0.1 to 600; fix: --time 5",
+    ),
+    (
+        "bench --pairs 101",
+        "--pairs 101: not a whole number from 1 to 100; fix: --pairs 5",
+    ),
+    (
+        "bench --ports-count 1",
+        "--ports-count 1: not a whole number from 2 to 1000; fix: --ports-count 256",
+    ),
+    (
+        "bench --curve --loads 20,101",
+        "--loads 20,101: not a whole number from 1 to 100; fix: --loads 20,50,100",
+    ),
+    (
+        "bench --loads 20",
+        "--curve: missing; fix: vswitch bench --help",
+    ),
+    (
+        "bench --curve --test tcp,rr",
+        "--curve: it is of the test udp64, which is not among --test; fix: --test tcp,rr,udp64",
+    ),
+    (
+        "bench -- --busy-pol 200",
+        "--busy-pol: no such flag or word here; fix: write --busy-poll",
+    ),
+    (
+        "bench -- --ports veth1",
+        "--ports: the tests decide it; fix: leave --ports out",
+    ),
+    (
+        "bench -- --busy-poll 200 --name=x",
+        "--name: the tests decide it; fix: leave --name out",
+    ),
+    (
+        "bench -- --help",
+        "after `--`: belong flags of a run, which help is not; fix: vswitch run --help",
+    ),
+    (
+        "bench -o x --export-markdown x",
+        "x: one file cannot be both JSON and Markdown; fix: --export-markdown run.md",
+    ),
+    (
+        "report run.json -o run.json",
+        "run.json: the page would replace what was measured; fix: -o run.html",
+    ),
+    ("report", "FILE: missing; fix: vswitch report --help"),
 ];
 
 /// Goal: no bad input gets more than one line, and none without a reason and something to do.

@@ -102,6 +102,53 @@ fn the_demo_prints_what_the_readme_says() {
     assert!(lines.len() > 10, "the README shows the demo");
 }
 
+/// Goal: the form of a bench's answer is as shown. Method: the lines come in this order in what is
+/// printed for made-up figures, which `cli::bench` compares with the committed text.
+#[test]
+fn the_bench_prints_what_the_readme_says() {
+    let readme = read("README.md");
+    let shown = console::steps(&readme[..readme.find(TUTORIAL).unwrap()]);
+    let shown = shown
+        .iter()
+        .find(|step| step.command.contains("vswitch bench "));
+    let printed = read("tests/cli/snapshots/bench.txt");
+    let mut rest = printed.lines();
+    let lines: Vec<_> = shown
+        .unwrap()
+        .output
+        .lines()
+        .filter(|line| *line != "…")
+        .collect();
+    for line in &lines {
+        assert!(
+            rest.any(|printed| printed == *line),
+            "not printed, or not here: {line}"
+        );
+    }
+    assert!(lines.len() > 5, "the README shows a table");
+}
+
+/// Goal: nobody has to guess what can be measured. Method: the README shows every word and flag.
+#[test]
+fn the_readme_names_all_that_bench_and_report_take() {
+    use vswitch_cli::bench::words::{Forwarder, Test};
+    let code = console::code(&read("README.md")).join("\n");
+    let said: BTreeSet<&str> = words(&code).collect();
+    let forwarders = Forwarder::ALL.map(Forwarder::word);
+    for word in forwarders.into_iter().chain(Test::ALL.map(Test::word)) {
+        assert!(said.contains(word), "{word}");
+    }
+    let root = vswitch_cli::args::command();
+    for name in ["bench", "report"] {
+        let flags = root.find_subcommand(name).unwrap().get_arguments();
+        for flag in flags.filter_map(|flag| flag.get_long()) {
+            let short = flag == "output" && code.contains(" -o ");
+            let flag = format!("--{flag}");
+            assert!(short || said.contains(flag.as_str()), "{name} {flag}");
+        }
+    }
+}
+
 /// Runs the steps and returns what each printed, `None` for one whose program is absent; or says
 /// why they cannot be run here.
 fn perform(steps: &[Step]) -> Option<Vec<Option<String>>> {

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use switch::mac::Mac;
 use switch::verdict::DropReason;
 
+use super::bench::{Bench, Report};
 use super::run::RunArgs;
 use super::{Action, Mutation, Table, View};
 use crate::config::settings::PortWord;
@@ -165,6 +166,17 @@ pub enum Noun {
     /// Two namespaces, a switch and a ping, then nothing left behind
     #[command(after_help = "Example: sudo vswitch demo")]
     Demo(Demo),
+    /// Measure this switch beside others, in namespaces made for it
+    #[command(
+        after_help = "Ratios are vswitch : other, round by round; where spreads overlap, or \
+                            from fewer than\n3 rounds, there is no winner. Processor seconds: \
+                            the forwarder's / the whole machine's.\n\n\
+                            Example: sudo vswitch bench --vs bridge,ovs --test tcp,rr -o run.json"
+    )]
+    Bench(Bench),
+    /// Make a page of what `bench` or `iperf3 -J` measured
+    #[command(after_help = "Example: vswitch report run.json -o run.html")]
+    Report(Report),
     /// Configuration files
     #[command(
         subcommand,
@@ -202,6 +214,8 @@ impl Noun {
             Self::Doctor(_) => "doctor",
             Self::Clean(_) => "clean",
             Self::Demo(_) => "demo",
+            Self::Bench(_) => "bench",
+            Self::Report(_) => "report",
             Self::Config(_) => "config",
             Self::Completion { .. } => "completion",
             Self::Man { .. } => "man",

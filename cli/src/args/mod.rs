@@ -4,6 +4,7 @@
 //! [`Invocation`] is what it means, checked as far as that is possible without touching the system.
 //! iproute2's long options with one dash (`-json`, `-stats`, `-br`) are turned into ours before.
 
+pub mod bench;
 pub mod low;
 pub mod run;
 
@@ -21,6 +22,7 @@ use crate::config::settings::{NAME_DEFAULT, PortWord, RUN_DIR_DEFAULT};
 use crate::config::{Layer, Source};
 use crate::error::CliError;
 
+pub use bench::{BenchPlan, ReportPlan};
 pub use low::{Colour, Shell};
 
 /// What the program is asked to do.
@@ -83,6 +85,10 @@ pub enum Action {
     Clean(CleanPlan),
     /// Show it all in two namespaces.
     Demo(DemoPlan),
+    /// Measure this switch beside others.
+    Bench(BenchPlan),
+    /// Make a page of what was measured.
+    Report(ReportPlan),
     /// Check a configuration file and print what it comes to.
     ConfigCheck(PathBuf),
     /// Print a shell's completion script.
@@ -238,6 +244,8 @@ impl low::Low {
                 (false, None) => CleanPlan::Name(common.name.clone()),
             }),
             Some(low::Noun::Demo(demo)) => Action::Demo(DemoPlan { keep: demo.keep }),
+            Some(low::Noun::Bench(bench)) => bench.action()?,
+            Some(low::Noun::Report(report)) => report.action()?,
             Some(low::Noun::Config(low::ConfigVerb::Check { file })) => Action::ConfigCheck(file),
             Some(low::Noun::Completion { shell }) => Action::Completion(shell),
             Some(low::Noun::Man { out }) => Action::Man(out),
