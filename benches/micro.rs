@@ -141,6 +141,7 @@ mod pipeline {
                 egress: Egress::Sim(egress),
                 mtu: 1500,
                 up: true,
+                nat_worker: 0,
             };
             switch.add_port(index, view, Rx::Sim(rx), 0);
             hosts.push(host);

@@ -23,6 +23,7 @@ pub fn process(ctx: &mut Context<'_>, batch: &mut Batch<'_>) -> Verdicts {
 fn decide(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
     match frame.stage {
         Stage::Arrived => arrived(ctx, frame),
+        Stage::Inside => gateway::inside_again(ctx, frame),
         Stage::Sourced => gateway::sourced(ctx, frame),
         Stage::Hairpinned => gateway::hairpinned(ctx, frame),
         Stage::Translated => gateway::deliver_held(ctx, frame),

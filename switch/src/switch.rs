@@ -3,6 +3,8 @@
 //! A [`Switch`] belongs to one control thread. It never touches a frame: it opens nothing, it hands
 //! receiving halves and views to the workers and reads counters and tables.
 
+mod moves;
+
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -18,6 +20,8 @@ use crate::neigh::Neighbours;
 use crate::port::{PortError, PortIndex, Rx, Tx, Wake, sys};
 use crate::verdict::DropReason;
 use crate::worker::{Command, GiveBack, Idle, Link, NatReport, Shared, Worker, run};
+
+pub use moves::MoveError;
 
 /// How long the owner waits for a worker's answer before it takes it for stuck.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -247,8 +251,9 @@ impl Switch {
         self.receive_all(index, rx);
     }
 
-    fn put_port(&mut self, index: PortIndex, port: PortView, worker: Option<u16>) {
+    fn put_port(&mut self, index: PortIndex, mut port: PortView, worker: Option<u16>) {
         let place = index.index();
+        port.nat_worker = worker.unwrap_or(0);
         if self.slots.len() <= place {
             self.slots.resize_with(place + 1, || None);
             self.view.ports.resize_with(place + 1, || None);

@@ -81,6 +81,7 @@ impl Daemon {
             egress: opened.egress,
             mtu: opened.link.mtu,
             up: state == OperState::Up,
+            nat_worker: 0,
         };
         let worker = spec.worker.unwrap_or_else(|| self.switch.idlest_worker());
         self.switch.fdb().set_port_limit(index, spec.fdb_max);
