@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, bounded};
 use nat::{Config as NatConfig, Nanos, Nat};
 
 use crate::config::{NatSettings, PortView, View};
@@ -91,6 +91,8 @@ pub struct PortTotals {
 struct Slot {
     /// The worker that receives; `None` where every worker has a half of its own.
     worker: Option<u16>,
+    /// The worker it moved from, and its answer, as long as that has not come.
+    moving: Option<(u16, Receiver<()>)>,
     /// Counts at the moment the port was added: an index may have had another port before.
     baseline: PortTotals,
 }
@@ -260,6 +262,7 @@ impl Switch {
         }
         self.slots[place] = Some(Slot {
             worker,
+            moving: None,
             baseline: self.counts(index),
         });
         self.view.ports[place] = Some(port);
@@ -267,7 +270,8 @@ impl Switch {
     }
 
     /// Gives a port a new receiving half: its interface was deleted and came back.
-    pub fn receive(&self, index: PortIndex, rx: Rx) {
+    pub fn receive(&mut self, index: PortIndex, rx: Rx) {
+        self.forget_move(index);
         let worker = self.slot(index).and_then(|slot| slot.worker).unwrap_or(0);
         self.hand_out(index, [(worker, rx)]);
     }
@@ -306,7 +310,8 @@ impl Switch {
     /// Receives no more from a port, because its interface is gone or is no longer ours: its
     /// receiving halves are closed when this returns. The port stays, and
     /// [`receive`](Self::receive) gives it another half.
-    pub fn stop_receiving(&self, index: PortIndex) {
+    pub fn stop_receiving(&mut self, index: PortIndex) {
+        self.forget_move(index);
         // All of them: when the last has answered, none has an earlier view any more.
         self.close_given_back(|give_back| {
             let release = |worker| (worker, Command::Release(index, give_back.clone()));

@@ -1,6 +1,6 @@
 //! A port changes its worker.
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{RecvTimeoutError, TryRecvError, bounded};
 
 use crate::port::PortIndex;
 use crate::worker::Command;
@@ -24,7 +24,7 @@ pub enum MoveError {
     /// It is the uplink's steered group.
     #[error("every worker receives from it, each the frames for its own NAT ports")]
     Everywhere,
-    /// Its worker is stuck; the port moves once that goes on.
+    /// Its worker is stuck; the port moves once that goes on, and not again before.
     #[error("worker {0} does not answer; the port moves as soon as it does")]
     Late(u16),
 }
@@ -43,20 +43,37 @@ impl Switch {
         let slot = (self.slots.get_mut(index.index())).and_then(Option::as_mut);
         let slot = slot.ok_or(MoveError::NoPort)?;
         let from = slot.worker.ok_or(MoveError::Everywhere)?;
+        if let Some((before, answer)) = &slot.moving
+            && answer.try_recv() == Err(TryRecvError::Empty)
+        {
+            return Err(MoveError::Late(*before));
+        }
         if to > last {
             return Err(MoveError::NoWorker { worker: to, last });
         }
         if from == to {
             return Ok(from);
         }
-        slot.worker = Some(to);
         let (done, answer) = bounded(1);
+        slot.worker = Some(to);
+        slot.moving = Some((from, answer.clone()));
         self.command(from, Command::Move(index, to, done));
-        // In the simulator nobody answers before its workers are stepped.
-        if self.threads.is_empty() || answer.recv_timeout(ANSWER_TIMEOUT).is_ok() {
-            Ok(from)
-        } else {
-            Err(MoveError::Late(from))
+        // In the simulator nobody answers before its workers are stepped. A worker that has ended
+        // answers by dropping its end, which is no delay either.
+        let waits = !self.threads.is_empty();
+        if waits && answer.recv_timeout(ANSWER_TIMEOUT) == Err(RecvTimeoutError::Timeout) {
+            return Err(MoveError::Late(from));
+        }
+        if waits {
+            self.forget_move(index);
+        }
+        Ok(from)
+    }
+
+    /// No longer listens for the end of a move; a half still on its way is closed.
+    pub(super) fn forget_move(&mut self, index: PortIndex) {
+        if let Some(Some(slot)) = self.slots.get_mut(index.index()) {
+            slot.moving = None;
         }
     }
 }

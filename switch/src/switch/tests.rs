@@ -154,6 +154,37 @@ fn a_port_moves_with_its_ring_and_keeps_its_counts() {
 }
 
 #[test]
+fn a_port_that_is_still_moving_moves_no_further_and_may_be_closed() {
+    let (mut switch, mut workers) = build(3);
+    let ((port, host), (_, other)) = (add(&mut switch), add(&mut switch));
+    step(&mut workers);
+    assert_eq!(switch.move_port(port, 1), Ok(0));
+    assert_eq!(switch.move_port(port, 2), Err(MoveError::Late(0)));
+    workers[0].tick(Nanos(0));
+    assert_eq!(
+        switch.move_port(port, 2),
+        Err(MoveError::Late(0)),
+        "half way"
+    );
+    workers[1].tick(Nanos(0));
+    assert_eq!(switch.move_port(port, 2), Ok(1));
+    workers[1].tick(Nanos(0));
+    step(&mut workers);
+    // Closed, and another opened at its index, while worker 2 is stuck with it.
+    assert_eq!(switch.move_port(port, 1), Ok(2));
+    switch.remove_port(port);
+    let (again, _new) = add(&mut switch);
+    assert_eq!(again, port);
+    workers[1].tick(Nanos(0));
+    step(&mut workers);
+    assert!(host.send(&[0xff; 60], Offload::PLAIN));
+    step(&mut workers);
+    step(&mut workers);
+    assert_eq!(switch.totals().received, 0, "the old cable is cut");
+    assert!(other.receive().is_none() && switch.totals().conserved());
+}
+
+#[test]
 fn what_cannot_move_says_why() {
     let (mut switch, mut workers) = build(2);
     let (port, _host) = add(&mut switch);

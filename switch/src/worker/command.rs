@@ -168,8 +168,11 @@ impl Worker {
         }
         self.counters().totals.released.add(held.len() as u64);
         self.run_owned(&mut held, now);
-        self.receive(port, rx);
-        let _ = done.send(());
+        // Nobody listens where the port was closed, or given another half, while this one was on its
+        // way.
+        if done.send(()).is_ok() {
+            self.receive(port, rx);
+        }
     }
 
     /// The sessions of this worker's slice; empty without an uplink.
