@@ -23,10 +23,12 @@
 )]
 
 mod ethtool;
+mod flows;
 mod frames;
 mod gateway;
 mod host;
 mod life;
+mod moves;
 mod nat;
 mod offload;
 mod robust;
