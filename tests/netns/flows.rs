@@ -19,7 +19,7 @@ use super::world::World;
 const SILENCE: Duration = Duration::from_millis(400);
 /// Datagrams a sender sends at once, and how long it rests then: a load, and no flood.
 const BURST: u32 = 16;
-const REST: Duration = Duration::from_micros(800);
+const REST: Duration = Duration::from_millis(2);
 /// Room for all datagrams of a flow at a receiver that gets no processor.
 const RECEIVE_BYTES: usize = 16 << 20;
 
@@ -150,6 +150,7 @@ fn receive(socket: &UdpSocket, answers: bool, sending: &AtomicUsize) -> Tally {
             Ok(other) => panic!("no datagram of ours: {other:?}"),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if sending.load(SeqCst) == 0 {
+                    assert!(tally.got > 0, "nothing came through");
                     return tally;
                 }
                 continue;

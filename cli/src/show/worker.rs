@@ -6,7 +6,7 @@ use crate::args::View;
 use crate::control::api::Status;
 
 /// From this many times the mean on, one worker has so much to do that moving a port may help.
-const UNEVEN: f64 = 1.5;
+const UNEVEN: f64 = 1.75;
 
 /// What each worker does, below the counters of the ports; nothing in the other views.
 #[must_use]

@@ -168,8 +168,8 @@ impl Worker {
         }
         self.counters().totals.released.add(held.len() as u64);
         self.run_owned(&mut held, now);
-        // Nobody listens where the port was closed, or given another half, while this one was on its
-        // way.
+        // Nobody listens where the port was closed, or given another half, while this one was on
+        // its way.
         if done.send(()).is_ok() {
             self.receive(port, rx);
         }
