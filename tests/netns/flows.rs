@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
@@ -17,9 +17,12 @@ use super::world::World;
 
 /// A receiver that hears nothing for so long, when all has been sent, has heard all.
 const SILENCE: Duration = Duration::from_millis(400);
-/// Datagrams a sender sends at once, and how long it rests then: a load, and no flood.
-const BURST: u32 = 16;
-const REST: Duration = Duration::from_millis(2);
+/// Datagrams a sender may be ahead of its receiver: a load that any machine can carry, and no flood
+/// under which a test would fail for want of a processor.
+const AHEAD: u32 = 64;
+/// How long it waits for a receiver that is behind, before it takes what is missing for lost.
+const BEHIND: Duration = Duration::from_millis(100);
+const REST: Duration = Duration::from_micros(200);
 /// Room for all datagrams of a flow at a receiver that gets no processor.
 const RECEIVE_BYTES: usize = 16 << 20;
 
@@ -29,6 +32,8 @@ pub(super) struct Flow {
     to: SocketAddr,
     sink: UdpSocket,
     answers: bool,
+    /// The last number received.
+    seen: AtomicU32,
 }
 
 /// Datagrams sent and received, answers included.
@@ -48,6 +53,7 @@ impl Flow {
             to: (ip, port).into(),
             sink,
             answers: false,
+            seen: AtomicU32::new(0),
         }
     }
 
@@ -58,6 +64,7 @@ impl Flow {
             to,
             sink,
             answers: false,
+            seen: AtomicU32::new(0),
         }
     }
 
@@ -99,13 +106,13 @@ pub(super) fn run(flows: &[Flow], count: u32) -> Tally {
             });
             threads.push(scope.spawn(move || {
                 pin(number);
-                receive(&flow.sink, flow.answers, sending)
+                receive(&flow.sink, flow.answers, (sending, Some(&flow.seen)))
             }));
             if flow.answers {
                 let back = flow.sender.try_clone().unwrap();
                 threads.push(scope.spawn(move || {
                     pin(number);
-                    receive(&back, false, sending)
+                    receive(&back, false, (sending, None))
                 }));
             }
         }
@@ -126,10 +133,15 @@ fn sent(flows: &[Flow], count: u32) -> Tally {
 
 fn send(flow: &Flow, count: u32) {
     for number in 1..=count {
-        send_one(&flow.sender, number, flow.to);
-        if number % BURST == 0 {
+        let mut waited = Duration::ZERO;
+        while number > flow.seen.load(SeqCst) + AHEAD && waited < BEHIND {
             thread::sleep(REST);
+            waited += REST;
         }
+        if waited >= BEHIND {
+            flow.seen.fetch_max(number, SeqCst);
+        }
+        send_one(&flow.sender, number, flow.to);
     }
 }
 
@@ -140,7 +152,11 @@ fn send_one(socket: &UdpSocket, number: u32, to: SocketAddr) {
 }
 
 /// Receives until all has been sent and nothing more comes; the answers sent, and what was got.
-fn receive(socket: &UdpSocket, answers: bool, sending: &AtomicUsize) -> Tally {
+fn receive(
+    socket: &UdpSocket,
+    answers: bool,
+    (sending, progress): (&AtomicUsize, Option<&AtomicU32>),
+) -> Tally {
     socket.set_read_timeout(Some(SILENCE)).unwrap();
     let (mut tally, mut last, mut seen) = (Tally::default(), 0, None);
     let mut buffer = [0; 128];
@@ -161,6 +177,9 @@ fn receive(socket: &UdpSocket, answers: bool, sending: &AtomicUsize) -> Tally {
         assert!(number > last, "{number} after {last} from {from}");
         assert_eq!(*seen.get_or_insert(from), from, "one flow, one address");
         (last, tally.got) = (number, tally.got + 1);
+        if let Some(progress) = progress {
+            progress.fetch_max(number, SeqCst);
+        }
         if answers {
             tally.sent += 1;
             send_one(socket, u32::try_from(tally.sent).unwrap(), from);
