@@ -47,6 +47,7 @@ impl World {
                 egress: Egress::Packet { ifindex: 1 },
                 mtu: 1500,
                 up: true,
+                nat_worker: 0,
             })
         };
         let mut ports: Vec<_> = (0..members).map(|_| port(Role::Member)).collect();

@@ -63,6 +63,10 @@ impl<'a> Client<'a> {
                 let body = serde_json::to_vec(&api::PortAdd { port: port.clone() });
                 ("POST", "/ports".into(), Some(body))
             }
+            Mutation::PortSet(port, worker) => {
+                let body = serde_json::to_vec(&api::PortSet { worker: *worker });
+                ("PATCH", format!("/ports/{}", escaped(port)), Some(body))
+            }
             Mutation::PortDel(port) => ("DELETE", format!("/ports/{}", escaped(port)), None),
             Mutation::FdbAdd(mac, port) => {
                 let body = api::FdbAdd {

@@ -90,9 +90,12 @@ fn show_table(common: &Common, table: &Table, view: View) -> Outcome {
         );
     }
     let text = match table {
-        Table::Ports => screen(&client, &body, |ports: Vec<_>| {
-            show::port::port(&ports, view)
-        })?,
+        Table::Ports => {
+            let ports = screen(&client, &body, |ports: Vec<_>| {
+                show::port::port(&ports, view)
+            })?;
+            ports + &workers(&client, view)?
+        }
         Table::Fdb => screen(&client, &body, |fdb: Vec<_>| show::fdb::fdb(&fdb, view))?,
         Table::Neighbours => screen(&client, &body, |neigh: Vec<_>| {
             show::neigh::neigh(&neigh, view)
@@ -102,6 +105,15 @@ fn show_table(common: &Common, table: &Table, view: View) -> Outcome {
         Table::Status => screen(&client, &body, |status| show::status::status(&status, view))?,
     };
     print(common.colour, &text)
+}
+
+/// What goes below the ports' counters.
+fn workers(client: &Client<'_>, view: View) -> Result<String, CliError> {
+    if !view.stats {
+        return Ok(String::new());
+    }
+    let body = client.table(&Table::Status)?;
+    screen(client, &body, |status| show::worker::workers(&status, view))
 }
 
 fn screen<T: DeserializeOwned>(

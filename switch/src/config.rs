@@ -40,6 +40,9 @@ pub struct PortView {
     pub mtu: u32,
     /// Frames may be sent to it: up, with carrier.
     pub up: bool,
+    /// The worker that translates for it: the first to receive from it, for as long as there is
+    /// the port. [`Switch::add_port`](crate::switch::Switch::add_port) fills it in.
+    pub nat_worker: u16,
 }
 
 /// The gateway of a network.

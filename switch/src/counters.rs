@@ -142,6 +142,10 @@ totals! {
     batches,
     /// Rounds of the worker's loop.
     polls,
+    /// Rounds that found frames.
+    busy_polls,
+    /// Time those rounds took, in nanoseconds; neither spinning nor sleep is in it.
+    busy_nanos,
     /// Times it slept.
     sleeps,
 }

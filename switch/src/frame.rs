@@ -163,6 +163,9 @@ pub enum Stage {
     /// As it came in.
     #[default]
     Arrived,
+    /// From a member to outside, admitted and learned by the worker that received it; the one that
+    /// translates for its port goes on.
+    Inside,
     /// From a member to outside: its source is translated; the next hop is still to be found.
     Sourced,
     /// From a member to the external address: its source is translated, its destination not yet.

@@ -9,9 +9,10 @@ use std::collections::VecDeque;
 
 use nat::Nanos;
 
-use crate::frame::{Frame, OwnedFrame};
+use crate::frame::{Frame, OwnedFrame, Stage};
 use crate::gateway::Hop;
 use crate::limits::{HELD_FRAMES_MAX, HELD_PER_NEIGHBOUR_MAX};
+use crate::port::PortIndex;
 
 /// Longer than three requests a second apart take.
 const WAIT_MAX: Nanos = Nanos(5_000_000_000);
@@ -96,6 +97,22 @@ impl Hold {
         Some(queue.frames.into())
     }
 
+    /// Takes out the frames from `ingress` that are as they came in, those for one next hop in
+    /// their order: the port moves to another worker, and they go in front of what comes after.
+    pub fn take_from(&mut self, ingress: PortIndex) -> Vec<OwnedFrame> {
+        let goes = |frame: &OwnedFrame| frame.ingress == ingress && frame.stage == Stage::Arrived;
+        let mut taken = Vec::new();
+        for queue in &mut self.queues {
+            let frames = std::mem::take(&mut queue.frames).into_iter();
+            let (going, staying): (VecDeque<_>, VecDeque<_>) = frames.partition(goes);
+            queue.frames = staying;
+            taken.extend(going);
+        }
+        self.queues.retain(|queue| !queue.frames.is_empty());
+        self.frames -= taken.len();
+        taken
+    }
+
     /// The next hops that frames wait for.
     pub fn hops(&self) -> impl Iterator<Item = Hop> {
         self.queues.iter().map(|queue| queue.hop)
@@ -132,6 +149,32 @@ mod tests {
         let bytes: Vec<u8> = frames.iter().map(|f| f.bytes()[0]).collect();
         assert_eq!(bytes, (0..8).collect::<Vec<u8>>());
         assert!(hold.is_empty() && hold.is_empty());
+    }
+
+    #[test]
+    fn a_port_that_moves_takes_along_what_came_in_on_it_and_nothing_else() {
+        let mut hold = Hold::default();
+        let hop = |last| Hop {
+            link: Link::Uplink,
+            address: [192, 0, 2, last].into(),
+        };
+        let frames = [
+            (1, 0, Stage::Arrived),
+            (1, 1, Stage::Arrived),
+            (2, 1, Stage::Inside),
+            (1, 1, Stage::Arrived),
+            (3, 1, Stage::Arrived),
+        ];
+        for (byte, (last, port, stage)) in (0..).zip(frames) {
+            let mut owned = OwnedFrame::new(&[byte; 60], Offload::PLAIN, PortIndex(port));
+            owned.stage = stage;
+            assert!(hold.push(hop(last), &owned.borrow(), Nanos(0)));
+        }
+        let taken = hold.take_from(PortIndex(1));
+        let bytes: Vec<u8> = taken.iter().map(|frame| frame.bytes()[0]).collect();
+        assert_eq!(bytes, [1, 3, 4], "those for one next hop in their order");
+        assert_eq!(hold.len(), 2);
+        assert!(hold.waits_for(hop(1)) && hold.waits_for(hop(2)) && !hold.waits_for(hop(3)));
     }
 
     #[test]

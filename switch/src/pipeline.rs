@@ -55,6 +55,7 @@ fn announce(ctx: &Context<'_>, batch: &Batch<'_>) {
 fn decide(ctx: &mut Context<'_>, frame: &mut Frame<'_>, memo: &mut Memo) -> Verdict {
     match frame.stage {
         Stage::Arrived => arrived(ctx, frame, memo),
+        Stage::Inside => gateway::inside_again(ctx, frame),
         Stage::Sourced => gateway::sourced(ctx, frame),
         Stage::Hairpinned => gateway::hairpinned(ctx, frame),
         Stage::Translated => gateway::deliver_held(ctx, frame),

@@ -3,11 +3,13 @@
 //! A [`Switch`] belongs to one control thread. It never touches a frame: it opens nothing, it hands
 //! receiving halves and views to the workers and reads counters and tables.
 
+mod moves;
+
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{bounded, unbounded};
+use crossbeam_channel::{Receiver, bounded, unbounded};
 use nat::{Config as NatConfig, Nanos, Nat};
 
 use crate::config::{NatSettings, PortView, View};
@@ -18,6 +20,8 @@ use crate::neigh::Neighbours;
 use crate::port::{PortError, PortIndex, Rx, Tx, Wake, close_all, sys};
 use crate::verdict::DropReason;
 use crate::worker::{Command, GiveBack, Idle, Link, NatReport, Shared, Worker, run};
+
+pub use moves::MoveError;
 
 /// How long the owner waits for a worker's answer before it takes it for stuck.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -87,6 +91,8 @@ pub struct PortTotals {
 struct Slot {
     /// The worker that receives; `None` where every worker has a half of its own.
     worker: Option<u16>,
+    /// The worker it moved from, and its answer, as long as that has not come.
+    moving: Option<(u16, Receiver<()>)>,
     /// Counts at the moment the port was added: an index may have had another port before.
     baseline: PortTotals,
 }
@@ -273,21 +279,24 @@ impl Switch {
         self.receive_all(index, rx);
     }
 
-    fn put_port(&mut self, index: PortIndex, port: PortView, worker: Option<u16>) {
+    fn put_port(&mut self, index: PortIndex, mut port: PortView, worker: Option<u16>) {
         let place = index.index();
+        port.nat_worker = worker.unwrap_or(0);
         if self.slots.len() <= place {
             self.slots.resize_with(place + 1, || None);
             self.view.ports.resize_with(place + 1, || None);
         }
         self.slots[place] = Some(Slot {
             worker,
+            moving: None,
             baseline: self.counts(index),
         });
         self.view.ports[place] = Some(port);
     }
 
     /// Gives a port a new receiving half: its interface was deleted and came back.
-    pub fn receive(&self, index: PortIndex, rx: Rx) {
+    pub fn receive(&mut self, index: PortIndex, rx: Rx) {
+        self.forget_move(index);
         let worker = self.slot(index).and_then(|slot| slot.worker).unwrap_or(0);
         self.hand_out([(index, worker, rx)]);
     }
@@ -331,7 +340,8 @@ impl Switch {
     /// Receives no more from a port, because its interface is gone or is no longer ours: its
     /// receiving halves are closed when this returns. The port stays, and
     /// [`receive`](Self::receive) gives it another half.
-    pub fn stop_receiving(&self, index: PortIndex) {
+    pub fn stop_receiving(&mut self, index: PortIndex) {
+        self.forget_move(index);
         // All of them: when the last has answered, none has an earlier view any more.
         self.close_given_back(|give_back| {
             let release = |worker| (worker, Command::Release(index, give_back.clone()));

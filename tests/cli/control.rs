@@ -71,6 +71,10 @@ fn post(path: &str, body: &str) -> String {
     )
 }
 
+fn patch(path: &str, body: &str) -> String {
+    post(path, body).replacen("POST", "PATCH", 1)
+}
+
 #[test]
 fn tables_are_shown_and_json_is_the_body_of_the_same_get() {
     let running = Running::new();
@@ -128,6 +132,10 @@ fn changes_are_made_and_told_in_one_line_on_stderr() {
     let running = Running::new();
     for (words, line) in [
         ("port add tap:web1,worker=1", "port tap:web1 added"),
+        (
+            "port set tap:web1 worker=0",
+            "web1 moved from worker 1 to worker 0",
+        ),
         ("port del tap:web1", "port web1 closed"),
         (
             "fdb add 2:0:0:0:0:7 dev veth-blue",
@@ -159,6 +167,10 @@ fn refusals_of_the_switch_reach_the_operator_in_one_line() {
     for (words, line) in [
         (
             "port del veth9",
+            "port veth9: there is none; fix: vswitch port",
+        ),
+        (
+            "port set veth9 worker=1",
             "port veth9: there is none; fix: vswitch port",
         ),
         (
@@ -214,6 +226,17 @@ fn bad_requests_are_refused_with_a_reason_before_they_reach_the_switch() {
             400,
             "no option `mtu`",
         ),
+        (
+            patch("/ports/veth-blue", r#"{"worker":-1}"#),
+            400,
+            "invalid value: integer `-1`, expected u16",
+        ),
+        (
+            patch("/ports/veth-blue", r#"{"ring":"4MiB"}"#),
+            400,
+            "unknown field `ring`, expected `worker`",
+        ),
+        (patch("/ports", "{}"), 405, "PATCH changes"),
         (post("/ports", &long), 413, "longer than 1048576 bytes"),
         (post("/fdb/flush?prot=a", ""), 400, "unknown field `prot`"),
         (
@@ -408,6 +431,7 @@ fn only_root_and_the_same_user_may_change_anything() {
         "neigh flush",
         "port del eth0",
         "port add veth1",
+        "port set eth0 worker=1",
         "fdb del 2:0:0:0:0:1",
         "fdb add 2:0:0:0:0:1 dev eth0",
     ] {

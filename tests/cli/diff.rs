@@ -106,11 +106,9 @@ const CASES: &[(&str, &str, &[&str])] = &[
         "\"veth1\", \"tap:web0\", \"veth3\"]",
         &["port veth3: add"],
     ),
-    (
-        "worker = 1",
-        "worker = 0",
-        &["port veth1: remove", "port veth1: add"],
-    ),
+    ("worker = 1", "worker = 0", &["port veth1: worker 0"]),
+    // It may be anywhere, and so stays where it is.
+    ("worker = 1", "", &[]),
     (
         "ring = \"4MiB\"",
         "",

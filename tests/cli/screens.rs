@@ -68,12 +68,36 @@ fn screens(noun: &str, render: impl Fn(View) -> String) {
 #[test]
 fn tables_look_as_committed_in_every_view() {
     let world = World::new();
-    screens("port", |view| show::port::port(&world.ports, view));
+    screens("port", |view| {
+        show::port::port(&world.ports, view) + &show::worker::workers(&world.status, view)
+    });
     screens("fdb", |view| show::fdb::fdb(&world.fdb, view));
     screens("neigh", |view| show::neigh::neigh(&world.neigh, view));
     screens("nat", |view| show::nat::nat(&world.nat, view));
     screens("drops", |view| show::drops(&world.drops, view));
     screens("status", |view| show::status::status(&world.status, view));
+}
+
+#[test]
+fn workers_that_share_unevenly_are_pointed_out() {
+    let mut status = World::new().status;
+    let view = View {
+        stats: true,
+        ..View::default()
+    };
+    let last = |status: &api::Status| {
+        let text = show::worker::workers(status, view);
+        let plain = anstream::adapter::strip_str(&text).to_string();
+        plain.lines().last().unwrap().to_owned()
+    };
+    assert_eq!(last(&status), "the busiest worker has 1.00 times the mean");
+    status.imbalance = Some(1.876);
+    assert_eq!(
+        last(&status),
+        "the busiest worker has 1.88 times the mean: vswitch port set PORT worker=N"
+    );
+    status.workers.truncate(1);
+    assert!(last(&status).starts_with("     0"), "one has no other");
 }
 
 #[test]

@@ -141,6 +141,19 @@ const BAD: &[(&str, &str)] = &[
              fix: --gateway 10.77.0.1/24",
     ),
     (
+        "port set veth1 ring=4MiB",
+        "ring=4MiB: ring is set when a port is added; while it runs only worker changes; \
+             fix: vswitch port set --help",
+    ),
+    (
+        "port set veth1 worker=64",
+        "worker=64: worker: not a whole number from 0 to 63; fix: vswitch port set --help",
+    ),
+    (
+        "port set veth1",
+        "worker=N: missing; fix: vswitch port set --help",
+    ),
+    (
         "--ports a fdb",
         "run flags before `fdb`: they belong to `vswitch run`; \
              fix: vswitch fdb --help",

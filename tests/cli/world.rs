@@ -54,6 +54,12 @@ fn port(index: u16, word: &str, role: Role, peer: Option<&str>) -> api::Port {
             index,
             role,
             worker: index % 2,
+            workers: if role == Role::Uplink {
+                vec![0, 1]
+            } else {
+                vec![index % 2]
+            },
+            nat_worker: (role == Role::Port).then_some(0),
             network: "default".into(),
             guard: "tcx".into(),
             peer: peer.map(Into::into),
@@ -129,6 +135,13 @@ fn status() -> api::Status {
         sleeps: 41,
         frames: 81_200,
         batch_mean: 3.25,
+        share: 0.5,
+        batches: 24_985,
+        busy: 86.34,
+        busy_share: 0.012,
+        handed_over: 0,
+        taken_over: 0,
+        handover_rate: 0.0,
     };
     api::Status {
         schema: api::StatusSchema,
@@ -142,6 +155,7 @@ fn status() -> api::Status {
         fdb_entries: 4,
         nat_sessions: 2,
         workers: vec![worker(0, Some(0)), worker(1, None)],
+        imbalance: Some(1.0),
         totals: api::Totals {
             received: 162_400,
             resumed: 2,
@@ -228,6 +242,7 @@ impl World {
                 hung.push(Request::PortDel(name, reply));
             }
             change @ (Request::PortAdd(..)
+            | Request::PortSet { .. }
             | Request::PortDel(..)
             | Request::FdbAdd { .. }
             | Request::FdbDel(..)
@@ -254,6 +269,21 @@ impl World {
                 self.ports
                     .push(port(index, &spec.word.to_string(), Role::Port, None));
                 reply.send(Ok(api::Done::new(format!("port {} added", spec.word), 1)));
+            }
+            Request::PortSet {
+                port,
+                worker,
+                reply,
+            } => {
+                let found = self.ports.iter_mut().find(|found| found.ifname == port);
+                let Some(found) = found else {
+                    let what = format!("port {port}");
+                    let fix = "vswitch port".into();
+                    return reply.send(Err(Refusal::Absent { what, fix }));
+                };
+                let from = std::mem::replace(&mut found.vswitch.worker, worker);
+                let text = format!("{port} moved from worker {from} to worker {worker}");
+                reply.send(Ok(api::Done::new(text, 1)));
             }
             Request::PortDel(name, reply) => {
                 let before = self.ports.len();
@@ -329,6 +359,7 @@ impl World {
                 }));
             }
             Request::PortAdd(..)
+            | Request::PortSet { .. }
             | Request::PortDel(..)
             | Request::Ports(_)
             | Request::Fdb(_)

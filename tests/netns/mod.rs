@@ -24,10 +24,12 @@
 
 mod bench_beds;
 mod ethtool;
+mod flows;
 mod frames;
 mod gateway;
 mod host;
 mod life;
+mod moves;
 mod nat;
 mod offload;
 mod robust;

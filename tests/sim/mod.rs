@@ -25,6 +25,7 @@ mod gateway;
 mod host;
 mod l2;
 mod model;
+mod moves;
 mod nat;
 mod packet;
 mod seeded;

@@ -11,13 +11,13 @@ use super::host::{ECHO, Flavour, Order};
 use super::packet::{self, UDP};
 use super::world::{EXTERNAL, FAR, GATEWAY, O1, O2, Setup, Steering, Uplink, World, member_ip};
 
-const PERFECT: Impairment = Impairment {
+pub(super) const PERFECT: Impairment = Impairment {
     loss: 0,
     duplicate: 0,
     reorder: 0,
 };
 
-const BAD: Impairment = Impairment {
+pub(super) const BAD: Impairment = Impairment {
     loss: 40,
     duplicate: 30,
     reorder: 80,
@@ -58,16 +58,16 @@ fn setup(seed: u64, impairment: Impairment) -> Setup {
 }
 
 /// Traffic of one run, and what is expected of it.
-struct Run {
-    world: World,
-    random: Random,
+pub(super) struct Run {
+    pub(super) world: World,
+    pub(super) random: Random,
     /// The next number of each ordered flow.
     numbers: BTreeMap<(usize, Ipv4Addr, u16), u16>,
     streams: u16,
 }
 
 impl Run {
-    fn new(seed: u64, impairment: Impairment) -> Self {
+    pub(super) fn new(seed: u64, impairment: Impairment) -> Self {
         let mut world = World::new(setup(seed, impairment));
         let mut random = Random::new(seed ^ 0x1234);
         if random.below(2) == 0 {
@@ -163,17 +163,26 @@ impl Run {
 
     /// The whole run.
     fn go(&mut self, deeds: usize) {
+        self.go_with(deeds, |_| {});
+    }
+
+    /// The whole run, with something else after each deed.
+    pub(super) fn go_with(&mut self, deeds: usize, mut also: impl FnMut(&mut Self)) {
         let answer = vec![6; below(&mut self.random, 20_000)];
         for host in self.world.wires.iter_mut().flat_map(|wire| &mut wire.hosts) {
             host.listen(80, answer.clone());
         }
         for _ in 0..deeds {
             self.act();
+            also(self);
             if self.random.below(3) == 0 {
                 let micros = self.random.below(2000);
                 self.world.step(Nanos::from_micros(micros));
             }
         }
+        // A ring that is still on its way from one worker to another arrives.
+        self.world.obey();
+        self.world.obey();
         self.world.settle();
         self.check(&answer);
     }
@@ -218,7 +227,7 @@ impl Run {
 }
 
 /// How many runs; more by the environment for a long night.
-fn runs(usual: u64) -> u64 {
+pub(super) fn runs(usual: u64) -> u64 {
     let asked = std::env::var("VSWITCH_SIM_RUNS").ok();
     asked.and_then(|text| text.parse().ok()).unwrap_or(usual)
 }

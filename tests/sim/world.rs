@@ -239,6 +239,7 @@ impl World {
             egress: Egress::Sim(egress.unwrap()),
             mtu,
             up: true,
+            nat_worker: 0,
         };
         if role == Role::Uplink {
             self.switch.add_port_to_all(index, view, rx);

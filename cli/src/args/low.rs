@@ -139,8 +139,11 @@ pub enum Noun {
     /// Run a switch in the foreground; the default
     #[command(after_help = "Example: vswitch run --config /etc/vswitch/lab.toml")]
     Run(Box<RunArgs>),
-    /// Ports: show, add, delete
-    #[command(after_help = "Example: vswitch -s port\n         vswitch port add tap:web0")]
+    /// Ports: show, add, move to another worker, delete
+    #[command(
+        after_help = "Example: vswitch -s port\n         vswitch port add tap:web0\n         \
+                            vswitch port set veth1 worker=1"
+    )]
     Port(PortNoun),
     /// Forwarding table: which station is on which port
     #[command(after_help = "Example: vswitch fdb add 02:00:00:00:00:0b dev veth1")]
@@ -312,6 +315,16 @@ enum PortVerb {
         #[arg(value_name = "PORT[,KEY=VALUE]", value_parser = checked_port)]
         port: String,
     },
+    /// Change a port while frames flow: move it to another worker
+    #[command(after_help = "Example: vswitch port set veth1 worker=1")]
+    Set {
+        /// Its name
+        #[arg(value_name = "PORT", value_parser = port_name)]
+        port: String,
+        /// The worker that is to receive from it, counted from 0
+        #[arg(value_name = "worker=N", value_parser = words::port_change)]
+        worker: u16,
+    },
     /// Close a port
     #[command(visible_alias = "delete")]
     Del {
@@ -328,6 +341,7 @@ impl PortNoun {
             None => Action::Show(Table::Ports, view.or(view)),
             Some(PortVerb::Show(own)) => Action::Show(Table::Ports, own.or(view)),
             Some(PortVerb::Add { port }) => Action::Change(Mutation::PortAdd(port)),
+            Some(PortVerb::Set { port, worker }) => Action::Change(Mutation::PortSet(port, worker)),
             Some(PortVerb::Del { port }) => Action::Change(Mutation::PortDel(port)),
         }
     }

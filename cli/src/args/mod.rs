@@ -121,6 +121,8 @@ pub enum Mutation {
     PortAdd(String),
     /// Close a port.
     PortDel(String),
+    /// Move a port to another worker.
+    PortSet(String, u16),
     /// Fix a station to a port.
     FdbAdd(Mac, String),
     /// Forget a station.

@@ -10,7 +10,7 @@ use super::settings::{PortSpec, PortWord, Settings};
 /// One difference between two settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// A port is gone, or is to be opened anew because its ring or worker changed.
+    /// A port is gone, or is to be opened anew because its ring changed.
     RemovePort(PortWord),
     /// A port is new, or opened anew.
     AddPort(PortSpec),
@@ -20,6 +20,8 @@ pub enum Change {
     AddStation(PortWord, Mac),
     /// The bound on a staying port's stations changed.
     PortFdbMax(PortWord, Option<u32>),
+    /// A staying port is to be received by another worker.
+    PortWorker(PortWord, u16),
     /// Another value changed; the new one is in the new settings.
     Set {
         /// Which value.
@@ -41,7 +43,8 @@ impl Change {
             | Self::AddPort(_)
             | Self::RemoveStation(..)
             | Self::AddStation(..)
-            | Self::PortFdbMax(..) => Applies::Now,
+            | Self::PortFdbMax(..)
+            | Self::PortWorker(..) => Applies::Now,
         }
     }
 }
@@ -55,6 +58,7 @@ impl fmt::Display for Change {
             Self::AddStation(word, mac) => write!(f, "port {word}: fix {mac}"),
             Self::PortFdbMax(word, Some(max)) => write!(f, "port {word}: fdb-max {max}"),
             Self::PortFdbMax(word, None) => write!(f, "port {word}: no fdb-max"),
+            Self::PortWorker(word, worker) => write!(f, "port {word}: worker {worker}"),
             Self::Set { key, old, new } => {
                 write!(f, "{}: {old} -> {new}", key.word())?;
                 match key.applies() {
@@ -161,7 +165,7 @@ pub fn diff(old: &Settings, new: &Settings) -> Vec<Change> {
     let (mut opened, mut freed, mut fixed) = (Vec::new(), Vec::new(), Vec::new());
     let stays = |port: &PortSpec, others: &[PortSpec]| {
         let same = |other: &&PortSpec| {
-            let layout = |p: &PortSpec| (p.word.clone(), p.ring_bytes, p.worker);
+            let layout = |p: &PortSpec| (p.word.clone(), p.ring_bytes);
             layout(other) == layout(port)
         };
         others.iter().find(same).cloned()
@@ -204,5 +208,9 @@ fn port_changes(old: &PortSpec, new: &PortSpec, freed: &mut Vec<Change>, fixed: 
     }
     if old.fdb_max != new.fdb_max {
         fixed.push(Change::PortFdbMax(word(), new.fdb_max));
+    }
+    // A port that may be anywhere stays where it is.
+    if let Some(worker) = new.worker.filter(|_| old.worker != new.worker) {
+        fixed.push(Change::PortWorker(word(), worker));
     }
 }

@@ -208,6 +208,21 @@ pub fn port_option(options: &mut PortOptions, key: &str, value: &str) -> Result<
     }
 }
 
+/// What of a port can be changed while it runs: `worker=1`.
+///
+/// # Errors
+/// Another option, or a bad value.
+pub fn port_change(text: &str) -> Result<u16, Why> {
+    match text.split_once('=') {
+        Some(("worker", value)) => worker_index(value).map_err(|why| format!("worker: {why}")),
+        Some((key, _)) if PORT_KEYS.contains(&key) => Err(format!(
+            "{key} is set when a port is added; while it runs only worker changes"
+        )),
+        Some((key, _)) => Err(format!("no option `{key}`; what changes is worker=N")),
+        None => Err("a change is written worker=N".into()),
+    }
+}
+
 /// The options a port may have, for suggestions.
 #[must_use]
 pub const fn port_keys() -> &'static [&'static str] {
@@ -384,6 +399,22 @@ mod tests {
             ),
         ] {
             assert_eq!(port(text).unwrap_err(), why, "{text}");
+        }
+    }
+
+    #[test]
+    fn of_a_running_port_only_the_worker_changes() {
+        assert_eq!(port_change("worker=3"), Ok(3));
+        for (text, why) in [
+            ("worker", "a change is written worker=N"),
+            ("worker=64", "worker: not a whole number from 0 to 63"),
+            (
+                "ring=4MiB",
+                "ring is set when a port is added; while it runs only worker changes",
+            ),
+            ("mtu=9000", "no option `mtu`; what changes is worker=N"),
+        ] {
+            assert_eq!(port_change(text).unwrap_err(), why, "{text}");
         }
     }
 

@@ -11,6 +11,8 @@
 //!
 //! Within a schema's version keys are only ever added. Counters are since start and never fall.
 
+mod worker;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -19,6 +21,8 @@ use switch::mac::Mac;
 use switch::verdict::DropReason;
 
 use super::text;
+
+pub use worker::Worker;
 
 macro_rules! schemas {
     ($($(#[$doc:meta])* $name:ident $word:literal;)+) => { $(
@@ -155,8 +159,15 @@ pub struct PortDetail {
     pub index: u16,
     /// What it is for.
     pub role: Role,
-    /// The worker that owns it.
+    /// The worker that receives from it; the first, where several do.
     pub worker: u16,
+    /// Every worker that receives from it: one, or on the uplink all.
+    #[serde(default)]
+    pub workers: Vec<u16>,
+    /// The worker that has the NAT sessions of a port's stations: the first that received from it.
+    /// `null` where there are none: on the uplink and the host port.
+    #[serde(default)]
+    pub nat_worker: Option<u16>,
     /// The network it belongs to.
     pub network: String,
     /// What keeps the host's own stack off it: `tcx`, `nft`, `clsact`, `sysctl`, `none`.
@@ -395,27 +406,12 @@ pub struct Status {
     pub nat_sessions: u64,
     /// Workers.
     pub workers: Vec<Worker>,
+    /// The most frames a worker received, by their mean: 1 where all received alike, the number of
+    /// workers where one received all. `null` before the first frame.
+    #[serde(default)]
+    pub imbalance: Option<f64>,
     /// Where every frame went.
     pub totals: Totals,
-}
-
-/// One worker.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Worker {
-    /// Its number.
-    pub index: u16,
-    /// The processor it is bound to; `null` if it may run anywhere.
-    pub cpu: Option<u16>,
-    /// Rounds over its ports.
-    pub polls: u64,
-    /// Rounds that found nothing.
-    pub polls_empty: u64,
-    /// Times it slept.
-    pub sleeps: u64,
-    /// Frames received.
-    pub frames: u64,
-    /// Frames in a round that found any, on average.
-    pub batch_mean: f64,
 }
 
 /// Where every frame went, since start: each that came in has one verdict, each copy one end.
@@ -521,6 +517,14 @@ pub struct Error {
 pub struct PortAdd {
     /// A port with its options, as after `--port`: `veth3,worker=1`.
     pub port: String,
+}
+
+/// The body of `PATCH /ports/NAME`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortSet {
+    /// The worker that is to receive from it, counted from 0.
+    pub worker: u16,
 }
 
 /// The body of `POST /fdb`.

@@ -24,6 +24,15 @@ pub enum Request {
     Status(ReplyTo<api::Status>),
     /// Open a port.
     PortAdd(PortSpec, ReplyTo<api::Done>),
+    /// Move a port to another worker.
+    PortSet {
+        /// The port's device.
+        port: String,
+        /// The worker that is to receive from it, counted from 0.
+        worker: u16,
+        /// The way back.
+        reply: ReplyTo<api::Done>,
+    },
     /// Close the port of that device.
     PortDel(String, ReplyTo<api::Done>),
     /// Fix a station to the port of that device.

@@ -128,7 +128,7 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 fn routes(gate: Gate) -> Router {
     Router::new()
         .route("/ports", get(ports).post(port_add))
-        .route("/ports/{name}", delete(port_del))
+        .route("/ports/{name}", delete(port_del).patch(port_set))
         .route("/fdb", get(fdb).post(fdb_add))
         .route("/fdb/flush", post(fdb_flush))
         .route("/fdb/{mac}", delete(fdb_del))
@@ -274,6 +274,23 @@ async fn port_add(
         .await
 }
 
+async fn port_set(
+    State(gate): State<Gate>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Answer<api::Done> {
+    gate.admit(peer)?;
+    let api::PortSet { worker } = read(body, r#"{"worker":1}"#)?;
+    let port = device(&name);
+    gate.ask(|reply| Request::PortSet {
+        port,
+        worker,
+        reply,
+    })
+    .await
+}
+
 async fn port_del(
     State(gate): State<Gate>,
     ConnectInfo(peer): ConnectInfo<Peer>,
@@ -352,7 +369,8 @@ async fn unknown(uri: axum::http::Uri) -> Failure {
 
 async fn method(method: axum::http::Method, uri: axum::http::Uri) -> Failure {
     let what = format!("{method} {}", uri.path());
-    let why = "not this method here: GET shows, POST adds or flushes, DELETE deletes";
+    let why =
+        "not this method here: GET shows, POST adds or flushes, PATCH changes, DELETE deletes";
     Failure::new(StatusCode::METHOD_NOT_ALLOWED, &what, why, "")
 }
 

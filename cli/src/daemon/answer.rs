@@ -20,7 +20,7 @@ use super::Daemon;
 use super::lines::peer_words;
 use super::ports::state_of;
 
-type Answer<T> = Result<T, Refusal>;
+pub(super) type Answer<T> = Result<T, Refusal>;
 
 impl Daemon {
     /// Answers a request; whatever it asks for is done when the answer goes out.
@@ -33,6 +33,11 @@ impl Daemon {
             Request::Drops(reply) => reply.send(Ok(self.drops_answer())),
             Request::Status(reply) => reply.send(Ok(self.status_answer())),
             Request::PortAdd(spec, reply) => reply.send(self.port_add(&spec)),
+            Request::PortSet {
+                port,
+                worker,
+                reply,
+            } => reply.send(self.port_set(&port, worker)),
             Request::PortDel(device, reply) => reply.send(self.port_del(&device)),
             Request::FdbAdd { mac, port, reply } => reply.send(self.fdb_add(mac, &port)),
             Request::FdbDel(mac, reply) => reply.send(self.fdb_del(mac)),
@@ -119,6 +124,8 @@ impl Daemon {
             index: index.0,
             role,
             worker: self.switch.port_worker(index).unwrap_or(0),
+            workers: self.workers_of(index),
+            nat_worker: self.nat_worker_of(index, role),
             network: self.settings.name.clone(),
             guard: "none".into(),
             peer: None,
@@ -314,12 +321,7 @@ impl Daemon {
 
     fn status_answer(&self) -> api::Status {
         let totals = self.switch.totals();
-        let cpus = &self.settings.cpus;
-        let workers = (0..self.switch.workers()).map(|index| {
-            let own = self.switch.worker_totals(index);
-            let cpu = cpus.get(usize::from(index) % cpus.len().max(1)).copied();
-            worker(index, cpu, &own)
-        });
+        let (workers, imbalance) = self.workers_answer();
         api::Status {
             schema: api::StatusSchema,
             name: self.settings.name.clone(),
@@ -337,7 +339,8 @@ impl Daemon {
                 .iter()
                 .map(|report| report.sessions.len() as u64)
                 .sum(),
-            workers: workers.collect(),
+            workers,
+            imbalance,
             totals: totals_answer(&totals),
         }
     }
@@ -419,18 +422,18 @@ impl Daemon {
     }
 }
 
-fn no_port(device: &str) -> Refusal {
+pub(super) fn no_port(device: &str) -> Refusal {
     Refusal::Absent {
         what: format!("port {device}"),
         fix: "vswitch port".into(),
     }
 }
 
-fn done(message: String, count: usize) -> api::Done {
+pub(super) fn done(message: String, count: usize) -> api::Done {
     api::Done::new(message, count as u64)
 }
 
-fn seconds(time: Nanos) -> f64 {
+pub(super) fn seconds(time: Nanos) -> f64 {
     Duration::from_nanos(time.0).as_secs_f64()
 }
 
@@ -467,19 +470,6 @@ fn stats(totals: &PortTotals) -> api::Stats64 {
         }
     }
     api::Stats64 { rx, tx }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a mean for people to read")]
-fn worker(index: u16, cpu: Option<u16>, own: &Totals) -> api::Worker {
-    api::Worker {
-        index,
-        cpu,
-        polls: own.polls,
-        polls_empty: own.polls.saturating_sub(own.batches),
-        sleeps: own.sleeps,
-        frames: own.received,
-        batch_mean: own.received as f64 / (own.batches.max(1)) as f64,
-    }
 }
 
 const fn totals_answer(totals: &Totals) -> api::Totals {

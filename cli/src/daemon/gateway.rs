@@ -78,6 +78,7 @@ impl Daemon {
             egress: Egress::Tap(tap.egress()),
             mtu: link.mtu,
             up: state_of(&link) == OperState::Up,
+            nat_worker: 0,
         };
         let worker = self.switch.idlest_worker();
         self.switch

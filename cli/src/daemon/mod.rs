@@ -27,6 +27,7 @@ mod refresh;
 mod reload;
 mod start;
 mod uplink;
+mod workers;
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -109,6 +109,7 @@ impl Daemon {
                 egress: opened.egress,
                 mtu: opened.link.mtu,
                 up: state == OperState::Up,
+                nat_worker: 0,
             };
             self.switch.fdb().set_port_limit(index, spec.fdb_max);
             ports.push((index, view, opened.rx, spec.worker));

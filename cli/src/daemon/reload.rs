@@ -111,6 +111,14 @@ impl Daemon {
                     spec.fdb_max = *max;
                 }
             }
+            Change::PortWorker(word, worker) => {
+                if let Some(port) = self.place_of(word).and_then(|place| self.ports.get(place)) {
+                    let moved = self.move_port(port.index, *worker);
+                    moved.map_err(|error| {
+                        CliError::failed(word.to_string(), error.to_string(), "vswitch -s port")
+                    })?;
+                }
+            }
             Change::Set {
                 key: Key::Ageing, ..
             } => {

@@ -70,6 +70,7 @@ impl Daemon {
             },
             mtu: uplink.link.mtu,
             up: state == OperState::Up,
+            nat_worker: 0,
         };
         self.uplink = Some(uplink);
         self.switch

@@ -13,6 +13,7 @@ pub mod port;
 pub mod status;
 pub mod table;
 pub mod units;
+pub mod worker;
 
 mod drops;
 

@@ -3,7 +3,7 @@
 use super::table::{BAD, Cell, GOOD, NOTE, Table, styled};
 use super::units;
 use crate::args::View;
-use crate::control::api::{Counters, OperState, Port, Role};
+use crate::control::api::{Counters, OperState, Port, PortDetail, Role};
 use crate::error::printable;
 
 /// The ports in the order given.
@@ -25,6 +25,7 @@ pub fn port(ports: &[Port], view: View) -> String {
             ">TX",
             ">TX BYTES",
             ">DROPS",
+            ">WORKER",
             "WHERE",
         ]
     } else {
@@ -40,6 +41,7 @@ pub fn port(ports: &[Port], view: View) -> String {
             row.extend(traffic(&port.stats64.rx));
             row.extend(traffic(&port.stats64.tx));
             row.push(dropped(port));
+            row.push(worker(detail).into());
         } else {
             row.extend([
                 detail.kind.clone().into(),
@@ -48,7 +50,7 @@ pub fn port(ports: &[Port], view: View) -> String {
                 port.address
                     .map_or_else(|| "-".into(), |mac| mac.to_string())
                     .into(),
-                detail.worker.to_string().into(),
+                worker(detail).into(),
                 detail.guard.clone().into(),
             ]);
         }
@@ -105,6 +107,21 @@ fn dropped(port: &Port) -> Cell {
     }
 }
 
+/// The worker that receives from a port.
+fn worker(detail: &PortDetail) -> String {
+    if detail.workers.len() > 1 {
+        "all".into()
+    } else {
+        detail.worker.to_string()
+    }
+}
+
+/// The worker that has its NAT sessions, where that is another.
+fn elsewhere(detail: &PortDetail) -> String {
+    let nat = detail.nat_worker.filter(|nat| *nat != detail.worker);
+    nat.map_or_else(String::new, |nat| format!(" nat-worker {nat}"))
+}
+
 fn place(port: &Port) -> String {
     match (port.vswitch.role, &port.vswitch.peer) {
         (_, Some(peer)) => peer.clone(),
@@ -135,8 +152,9 @@ fn details(ports: &[Port], view: View) -> String {
                 place(port)
             ),
             format!(
-                "worker {} network {} guard {} ring {}",
-                detail.worker,
+                "worker {}{} network {} guard {} ring {}",
+                worker(detail),
+                elsewhere(detail),
                 detail.network,
                 detail.guard,
                 units::memory(detail.ring_bytes)

@@ -76,7 +76,13 @@ pub fn rate(per_second: f64) -> String {
     }
 }
 
-/// A share of a whole: `0.04 %`.
+/// A share of a whole, from 0 to 1: `0.04 %`.
+#[must_use]
+pub fn share(share: f64) -> String {
+    format!("{:.2} %", share * 100.0)
+}
+
+/// A part of a whole: `0.04 %`.
 #[must_use]
 pub fn percent(part: u64, whole: u64) -> String {
     if whole == 0 {

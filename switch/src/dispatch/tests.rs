@@ -14,6 +14,7 @@ fn port(mtu: u32) -> PortView {
         egress: Egress::Sim(cable(PortIndex(0), CableOptions::default()).1),
         mtu,
         up: true,
+        nat_worker: 0,
     }
 }
 

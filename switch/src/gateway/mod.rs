@@ -128,6 +128,22 @@ pub fn inside(
     }
 }
 
+/// Goes on with a member's packet that the worker which received it handed over, because this one
+/// translates for the member's port. The source was learned there: to learn it again, later, could
+/// move a station back that has moved on meanwhile.
+pub fn inside_again(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
+    let view = ctx.view;
+    let Some(port) = view.port(frame.ingress) else {
+        return Verdict::Drop(DropReason::NoEgress);
+    };
+    let gateway = (view.gateway).filter(|gateway| gateway.network == port.network);
+    match (gateway, ethernet::parse(frame.bytes())) {
+        (Some(gateway), Some(ethernet)) => inside(ctx, frame, ethernet, gateway),
+        // The gateway went while the frame was on its way.
+        (None, _) | (_, None) => Verdict::Drop(DropReason::NoEgress),
+    }
+}
+
 fn packet_from_inside(
     ctx: &mut Context<'_>,
     frame: &mut Frame<'_>,

@@ -23,6 +23,10 @@ pub(super) fn out(
         tell(ctx, frame, way, icmp::Error::NetUnreachable);
         return Verdict::Drop(DropReason::UplinkDown);
     };
+    if let Some(worker) = translated_elsewhere(ctx, frame) {
+        frame.stage = Stage::Inside;
+        return Verdict::HandOver(worker);
+    }
     if let Err(verdict) = route::check_ttl(ctx, frame, packet, way) {
         return verdict;
     }
@@ -56,7 +60,7 @@ pub(super) fn out(
         Outcome::NotOurs if ctx.view.host.owns(packet.destination) => {
             local::to_host(ctx, frame, way)
         }
-        // An outbound packet is translated by the engine of its member's worker, always.
+        // An outbound packet is translated by the engine of its port's NAT worker, always.
         Outcome::Elsewhere { .. } | Outcome::NotOurs => Verdict::Drop(DropReason::NatUnsolicited),
         Outcome::Drop(reason) => {
             if matches!(reason, Reason::PortsExhausted | Reason::SessionsExhausted) {
@@ -65,6 +69,13 @@ pub(super) fn out(
             Verdict::Drop(drop_reason(reason))
         }
     }
+}
+
+/// The worker that has the sessions of `frame`'s port, where that is another: the port has moved
+/// here from there. Before anything is asked, held or told, so that order is kept by one queue.
+fn translated_elsewhere(ctx: &Context<'_>, frame: &Frame<'_>) -> Option<u16> {
+    let port = ctx.nat.as_ref().and(ctx.view.port(frame.ingress))?;
+    Some(port.nat_worker).filter(|worker| *worker != ctx.worker)
 }
 
 /// The next hop's Ethernet address, once it is known that the packet has a way and fits it.

@@ -30,6 +30,7 @@ fn view() -> View {
             egress: Egress::Sim(cable(PortIndex(0), CableOptions::default()).1),
             mtu: 1500,
             up: true,
+            nat_worker: 0,
         })
     });
     View {

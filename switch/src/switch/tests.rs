@@ -36,6 +36,7 @@ fn add(switch: &mut Switch) -> (PortIndex, SimHost) {
         egress: Egress::Sim(egress),
         mtu: 1500,
         up: true,
+        nat_worker: 0,
     };
     let worker = switch.idlest_worker();
     switch.add_port(index, port, Rx::Sim(rx), worker);
@@ -121,4 +122,103 @@ fn workers_stop_when_told_and_bad_settings_are_refused() {
     };
     let made = Switch::build(&settings, false, Nanos(0), || Ok(Tx::without_sockets()));
     assert!(matches!(made, Err(StartError::Ageing(BadAgeing(9)))));
+}
+
+#[test]
+fn a_port_moves_with_its_ring_and_keeps_its_counts() {
+    let (mut switch, mut workers) = build(3);
+    let ((port, host), (_, other)) = (add(&mut switch), add(&mut switch));
+    step(&mut workers);
+    let frame = [&[0xff; 6][..], &[2, 0, 0, 0, 0, 1, 0x99, 0x99], &[7; 46]].concat();
+    let mut sent = 0;
+    for to in [2, 0, 1, 1, 2] {
+        let from = switch.port_worker(port).unwrap();
+        assert_eq!(switch.move_port(port, to), Ok(from));
+        assert_eq!(switch.port_worker(port), Some(to));
+        assert_eq!(switch.view().port(port).unwrap().nat_worker, 0);
+        // They wait in the ring while nobody has it.
+        workers[usize::from(from)].tick(Nanos(0));
+        assert!(host.send(&frame, Offload::PLAIN));
+        sent += 1;
+        if from != to {
+            step(&mut workers[..usize::from(to)]);
+            assert!(other.receive().is_none(), "its worker has not heard of it");
+        }
+        let before = switch.worker_totals(to).received;
+        step(&mut workers);
+        assert_eq!(switch.worker_totals(to).received, before + 1);
+        assert!(other.receive().is_some() && other.receive().is_none());
+    }
+    assert_eq!(switch.port_totals(port).received_frames, sent);
+    assert!(switch.totals().conserved());
+}
+
+#[test]
+fn a_port_that_is_still_moving_moves_no_further_and_may_be_closed() {
+    let (mut switch, mut workers) = build(3);
+    let ((port, host), (_, other)) = (add(&mut switch), add(&mut switch));
+    step(&mut workers);
+    assert_eq!(switch.move_port(port, 1), Ok(0));
+    assert_eq!(switch.move_port(port, 2), Err(MoveError::Late(0)));
+    workers[0].tick(Nanos(0));
+    assert_eq!(
+        switch.move_port(port, 2),
+        Err(MoveError::Late(0)),
+        "half way"
+    );
+    workers[1].tick(Nanos(0));
+    assert_eq!(switch.move_port(port, 2), Ok(1));
+    workers[1].tick(Nanos(0));
+    step(&mut workers);
+    // Closed, and another opened at its index, while worker 2 is stuck with it.
+    assert_eq!(switch.move_port(port, 1), Ok(2));
+    switch.remove_port(port);
+    let (again, _new) = add(&mut switch);
+    assert_eq!(again, port);
+    workers[1].tick(Nanos(0));
+    step(&mut workers);
+    assert!(host.send(&[0xff; 60], Offload::PLAIN));
+    step(&mut workers);
+    step(&mut workers);
+    assert_eq!(switch.totals().received, 0, "the old cable is cut");
+    assert!(other.receive().is_none() && switch.totals().conserved());
+}
+
+#[test]
+fn what_cannot_move_says_why() {
+    let (mut switch, mut workers) = build(2);
+    let (port, _host) = add(&mut switch);
+    let halves = [0, 1].map(|_| cable(PortIndex(1), CableOptions::default()));
+    let (mut rx, mut view) = (Vec::new(), switch.view().port(port).unwrap().clone());
+    for (half, egress, _) in halves {
+        rx.push(Rx::Sim(half));
+        (view.role, view.egress) = (Role::Uplink, Egress::Sim(egress));
+    }
+    switch.add_port_to_all(PortIndex(1), view, rx);
+    step(&mut workers);
+    let wrong = MoveError::NoWorker { worker: 2, last: 1 };
+    assert_eq!(switch.move_port(port, 2), Err(wrong));
+    assert_eq!(
+        switch.move_port(PortIndex(1), 1),
+        Err(MoveError::Everywhere)
+    );
+    assert_eq!(switch.move_port(PortIndex(7), 1), Err(MoveError::NoPort));
+    assert_eq!(switch.port_worker(port), Some(0), "nothing was done");
+}
+
+#[test]
+fn a_port_without_a_ring_moves_and_opens_there() {
+    let (mut switch, mut workers) = build(2);
+    let (port, _gone) = add(&mut switch);
+    step(&mut workers);
+    switch.stop_receiving(port);
+    step(&mut workers);
+    assert_eq!(switch.move_port(port, 1), Ok(0));
+    step(&mut workers);
+    let (rx, _egress, host) = cable(port, CableOptions::default());
+    switch.receive(port, Rx::Sim(rx));
+    assert!(host.send(&[0xff; 60], Offload::PLAIN));
+    step(&mut workers);
+    assert_eq!(switch.worker_totals(1).received, 1);
+    assert!(switch.totals().conserved());
 }

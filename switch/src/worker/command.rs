@@ -6,7 +6,9 @@ use crossbeam_channel::Sender;
 use nat::{Nanos, Protocol, SessionView};
 
 use crate::config::View;
+use crate::frame::OwnedFrame;
 use crate::gateway;
+use crate::limits::{BATCH_FRAMES_MAX, HANDOVER_FRAMES_MAX};
 use crate::port::{PortIndex, Rx};
 
 use super::{Worker, count_losses};
@@ -20,6 +22,11 @@ pub enum Command {
     Receive(PortIndex, Box<Rx>, GiveBack),
     /// Receive no more from this port; the answer is what it had.
     Release(PortIndex, GiveBack),
+    /// Give the receiving half of this port to that worker, then see to it that the sender hears
+    /// of it.
+    Move(PortIndex, u16, Sender<()>),
+    /// Receive from a port that another worker has given away.
+    Take(Box<Moving>),
     /// Tell all stations who the gateway is.
     Announce,
     /// Report the sessions.
@@ -34,6 +41,16 @@ pub enum Command {
 /// RTNL lock, which others may hold for seconds on a host where containers come and go; so whoever
 /// asked closes it, and not the worker.
 pub type GiveBack = Sender<Option<Rx>>;
+
+/// A port on its way from one worker to another.
+#[derive(Debug)]
+pub struct Moving {
+    port: PortIndex,
+    rx: Rx,
+    /// Frames that waited for a neighbour: in front of all that is in the ring.
+    held: Vec<OwnedFrame>,
+    done: Sender<()>,
+}
 
 /// One worker's sessions, as the command line shows them.
 #[derive(Debug, Clone)]
@@ -62,6 +79,8 @@ impl Worker {
                 Command::Release(port, give_back) => {
                     let _ = give_back.send(self.release(port));
                 }
+                Command::Move(port, to, done) => self.give_away(port, to, done),
+                Command::Take(moving) => self.take(*moving, now),
                 Command::Announce => {
                     let (shared, view) = (&self.shared, &self.view);
                     self.engine
@@ -107,6 +126,47 @@ impl Worker {
         let mut own = self.ports.remove(port)?;
         count_losses(&self.shared.counters[usize::from(self.index)], &mut own);
         Some(own.rx)
+    }
+
+    /// Gives a port to worker `to`, with the frames from it that wait here. Straight to it and not
+    /// by way of the control plane: a port that nobody waits for any more is not lost.
+    fn give_away(&mut self, port: PortIndex, to: u16, done: Sender<()>) {
+        let (Some(rx), Some(link)) = (self.release(port), self.shared.links.get(usize::from(to)))
+        else {
+            // Its device is gone: there is nothing to move but the port's entry.
+            let _ = done.send(());
+            return;
+        };
+        let held = self.engine.hold.take_from(port);
+        // A worker that is gone receives from nothing more, and nor does this one then.
+        link.command(Command::Take(Box::new(Moving {
+            port,
+            rx,
+            held,
+            done,
+        })));
+    }
+
+    /// Receives from a port that another worker had. See the module's theory of operation.
+    fn take(&mut self, moving: Moving, now: Nanos) {
+        let Moving {
+            port,
+            rx,
+            mut held,
+            done,
+        } = moving;
+        for _ in 0..HANDOVER_FRAMES_MAX.div_ceil(BATCH_FRAMES_MAX) {
+            if self.take_over(now) == 0 {
+                break;
+            }
+        }
+        self.counters().totals.released.add(held.len() as u64);
+        self.run_owned(&mut held, now);
+        // Nobody listens where the port was closed, or given another half, while this one was on
+        // its way.
+        if done.send(()).is_ok() {
+            self.receive(port, rx);
+        }
     }
 
     /// The sessions of this worker's slice; empty without an uplink.

@@ -11,7 +11,13 @@
 //! What a frame needs from another worker is handed over through that worker's bounded queue: a
 //! packet from the uplink whose NAT port lies in another slice, mostly because the kernel could not
 //! steer it (fragments), or one that goes by way of the external address to another worker's
-//! member. A full queue is a counted drop.
+//! member, or one from a member whose port was moved here, for the NAT worker it had before. A full
+//! queue is a counted drop.
+//!
+//! A port moves between two batches ([`Command::Move`]). What its worker took from the ring is sent
+//! by then, or in another worker's queue; what waits for a neighbour goes along. The new worker
+//! first empties its queue, where frames of that port may be, then runs those that waited, and only
+//! then looks into the ring; so no frame overtakes another of its flow.
 //!
 //! Sleeping: when all rings are empty a worker spins for `busy_poll` and then sleeps in `ppoll`. It
 //! announces that it will (`Link::sleeping`) before it looks at its queues for the last time, and
@@ -28,7 +34,7 @@ use std::sync::Arc;
 
 use nat::{Nanos, Nat};
 
-pub use command::{Command, GiveBack, NatReport};
+pub use command::{Command, GiveBack, Moving, NatReport};
 pub use link::{Inbox, Link};
 pub use run::{Idle, run};
 
@@ -136,7 +142,9 @@ impl Worker {
             frames += self.poll_port(place, now);
         }
         frames += self.take_over(now);
-        self.counters().totals.polls.add(1);
+        let totals = &self.counters().totals;
+        totals.polls.add(1);
+        totals.busy_polls.add(u64::from(frames > 0));
         frames
     }
 

@@ -35,8 +35,14 @@ pub fn run(mut worker: Worker, idle: Idle, clock: impl Fn() -> Nanos) -> Vec<Rx>
     let mut last_frame = clock();
     let mut next_tick = last_frame;
     let mut rounds = 0u64;
+    // When the last round began, if it found frames: it ends where this one begins, so that its
+    // length costs no further look at the clock.
+    let mut busy_since = None;
     loop {
         let now = clock();
+        if let Some(since) = busy_since.take() {
+            worker.count_busy(now.saturating_sub(since));
+        }
         rounds += 1;
         if rounds.is_multiple_of(LOOK_ROUNDS) {
             worker.ports.look_at_all();
@@ -47,6 +53,7 @@ pub fn run(mut worker: Worker, idle: Idle, clock: impl Fn() -> Nanos) -> Vec<Rx>
         let frames = worker.poll_once(now);
         if frames > 0 {
             last_frame = now;
+            busy_since = Some(now);
         }
         let due = now >= next_tick;
         if due || worker.has_commands() {
@@ -77,6 +84,10 @@ impl Worker {
     /// True while frames wait here for somebody's answer.
     const fn is_waiting(&self) -> bool {
         !self.engine.hold.is_empty()
+    }
+
+    fn count_busy(&self, time: Nanos) {
+        self.counters().totals.busy_nanos.add(time.0);
     }
 
     fn has_commands(&self) -> bool {

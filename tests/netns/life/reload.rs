@@ -88,6 +88,36 @@ fn what_differs_is_done_and_the_rest_goes_on() {
     running.ends_as_before(&before);
 }
 
+/// Goal: another worker for a port is a move, under which no frame is lost; none at all leaves it
+/// where it is, and one that is not there is an error.
+#[test]
+fn a_port_follows_the_worker_in_its_file() {
+    let Some(bed) = Bed::new(2) else { return };
+    let start = format!("workers = 2\n{START}[port.veth1]\n");
+    let file = File::new(&bed, &format!("{start}worker = 0\n"));
+    let running = bed.start(&format!("run --config {}", file.0.display()));
+    let stream = Stream::start(bed.net.c(1), bed.net.c(2), bed.net.ip(2));
+    let worker = || bed.rows("port", "ifname", "veth1")[0]["vswitch"]["worker"].clone();
+    assert_eq!(worker(), 0);
+    let said = file.reload(&running, &format!("{start}worker = 1\n"), "reload: ");
+    assert_eq!(said, ["reload: port veth1: worker 1"]);
+    assert_eq!(worker(), 1);
+    let said = file.reload(&running, &start, "reload: ");
+    assert_eq!(said, ["reload: nothing differs"]);
+    let said = file.reload(
+        &running,
+        &format!("{start}worker = 2\n").replace("workers = 2", "workers = 3"),
+        "restart",
+    );
+    assert!(
+        said.iter()
+            .any(|line| line.contains("no worker 2: they are 0 to 1")),
+        "{said:?}"
+    );
+    assert_eq!(worker(), 1, "nothing was done");
+    stream.finish_whole();
+}
+
 /// Goal: a file that cannot be read, or asks for what cannot be, is an error message and no more.
 #[test]
 fn a_broken_file_changes_nothing() {
