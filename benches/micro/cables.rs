@@ -38,6 +38,7 @@ fn world(ports: u16) -> (Switch, Worker, Vec<SimHost>) {
             egress: Egress::Sim(egress),
             mtu: 1500,
             up: true,
+            nat_worker: 0,
         };
         switch.add_port(index, view, Rx::Sim(rx), 0);
         hosts.push(host);

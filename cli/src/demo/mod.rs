@@ -16,7 +16,7 @@
 //! ```
 
 mod sandbox;
-mod signals;
+pub(crate) mod signals;
 mod stale;
 mod steps;
 mod story;

@@ -26,7 +26,7 @@ const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
 /// Takes the signals that end a demo as long as it lives; then they act as before.
 #[derive(Debug)]
-pub(super) struct Signals {
+pub(crate) struct Signals {
     reader: SignalFd,
     blocked_before: SigSet,
     arrived: Option<Signal>,
@@ -34,7 +34,7 @@ pub(super) struct Signals {
 
 impl Signals {
     /// Blocks the signals for this thread and those it starts from now on.
-    pub(super) fn take() -> io::Result<Self> {
+    pub(crate) fn take() -> io::Result<Self> {
         let ending: SigSet = ENDING.into_iter().collect();
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         let reader = SignalFd::with_flags(&ending, flags)?;
@@ -48,7 +48,7 @@ impl Signals {
     }
 
     /// Waits `time` unless a signal comes, or came before; that signal.
-    pub(super) fn wait(&mut self, time: Duration) -> io::Result<Option<Signal>> {
+    pub(crate) fn wait(&mut self, time: Duration) -> io::Result<Option<Signal>> {
         if self.arrived.is_some() {
             return Ok(self.arrived);
         }
