@@ -190,7 +190,7 @@ impl Daemon {
         };
         let peers = self.far_ends(&links, peers);
         let opened = links.into_iter().zip(guards).zip(rings).zip(peers);
-        Ok(opened.map(|parts| assemble(parts)).collect())
+        Ok(opened.map(assemble).collect())
     }
 
     /// The far end of each link, as far as they can be seen.
