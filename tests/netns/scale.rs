@@ -114,7 +114,7 @@ impl Bed {
 
     fn memory_is_within_the_goal(&self) {
         let (rss, ports) = (self.resident(), self.ports as u64);
-        let rings = ports * (128 * 2048);
+        let rings = ports * (256 * 2048);
         let allowed = MEMORY.0 + ports * MEMORY.1;
         report(&format!(
             "{ports} ports: {} of {} KiB",

@@ -4,9 +4,9 @@
 //!
 //! `DIR/NAME.journal` holds JSON lines. The first is the [`Head`]: who owns it and in which network
 //! namespace. Each [`Change`] gets a numbered line, appended and fsync'ed *before* the change is
-//! made, those of many ports together ([`Journal::record_all`]); a line `{"undone":N}` follows once it has been undone. So whatever moment the process dies
-//! at, the file names at least everything that was touched: a torn last line is a change that was
-//! never made.
+//! made, those of many ports together ([`Journal::record_all`]); a line `{"undone":N}` follows once
+//! it has been undone. So whatever moment the process dies at, the file names at least everything
+//! that was touched: a torn last line is a change that was never made.
 //!
 //! Undoing is idempotent and tolerant, because after a SIGKILL the world has moved on: an interface
 //! that is gone needs nothing, a value that somebody else has changed since is left alone and said.
@@ -251,7 +251,7 @@ impl Journal {
     }
 
     /// Writes many changes down with one write and one fsync, which on a disk takes milliseconds;
-    /// when this returns, all are on disk and may be made. Tickets come in the order of the changes.
+    /// when this returns, all are on disk and may be made. Tickets come in the changes' order.
     ///
     /// # Errors
     /// As [`record`](Self::record): then none of them must be made.

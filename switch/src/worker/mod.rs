@@ -4,9 +4,10 @@
 //!
 //! A worker owns the receiving halves of some ports, the NAT sessions of the members behind them,
 //! and sockets to send to every port; so it takes no lock for a frame. [`Worker::poll_once`] visits
-//! each ring once (of hundreds, those that are not quiet, see `ports`), up to 64 frames at a time, and runs them to completion. [`Worker::tick`] does
-//! what is not due for every frame, in bounded portions. Both take the time as an argument:
-//! the simulator calls them directly, [`run`] from a thread.
+//! each ring once (of hundreds, those that are not quiet, see `ports`), up to 64 frames at a time,
+//! and runs them to completion. [`Worker::tick`] does what is not due for every frame, in bounded
+//! portions. Both take the time as an argument: the simulator calls them directly, [`run`] from a
+//! thread.
 //!
 //! What a frame needs from another worker is handed over through that worker's bounded queue: a
 //! packet from the uplink whose NAT port lies in another slice, mostly because the kernel could not
@@ -133,7 +134,8 @@ impl Worker {
         &self.shared.counters[usize::from(self.index)]
     }
 
-    /// Visits every ring that may have frames, and the hand-over queue, once. Returns the frames handled.
+    /// Visits every ring that may have frames, and the hand-over queue, once. Returns the frames
+    /// handled.
     pub fn poll_once(&mut self, now: Nanos) -> usize {
         // Before new frames are taken, so that those that waited go first.
         self.heed_neighbours(now);

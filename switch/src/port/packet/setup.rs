@@ -56,23 +56,24 @@ impl RingGeometry {
     const BLOCKS_MAX: u32 = 4096;
 
     /// The ring of a port that is one of `ports`: the largest power of two of slots of which each
-    /// may have 256 KiB and its part of 24 MiB that all share. So up to 6 ports have 2,048 slots
-    /// each, and from 97 on 128: two batches of 64.
+    /// may have 512 KiB and its part of 20 MiB that all share. So up to 5 ports have 2,048 slots
+    /// each, and from 41 on 256: four batches of 64. Slots are slack for senders that get a
+    /// processor's whole time slice: with 128 of them half, with 256 two thirds of an unpaced flood
+    /// of small datagrams came through that 2,048 let pass, on two busy processors.
     ///
     /// A ring's pages are allocated when it is made, whether frames come or not; without this, 256
     /// ports would take 1 GiB of a host that may have no more. The same sum bounds ports that are
     /// added one by one, each by the number there is then.
     #[must_use]
     pub fn for_ports(ports: usize) -> Self {
-        const SHARED_SLOTS: usize = (24 << 20) / 2048;
-        const OWN_SLOTS: usize = (256 << 10) / 2048;
+        const SHARED_SLOTS: usize = (20 << 20) / 2048;
+        const OWN_SLOTS: usize = (512 << 10) / 2048;
         let share = OWN_SLOTS + SHARED_SLOTS / ports.max(1);
         let slots = match share {
             2048.. => 2048,
             1024.. => 1024,
             512.. => 512,
-            256.. => 256,
-            _ => 128,
+            _ => 256,
         };
         Self::Hybrid { slots }
     }
@@ -393,12 +394,10 @@ mod tests {
     #[test]
     fn rings_shrink_so_that_all_together_stay_within_the_goal() {
         let slots = |ports| RingGeometry::for_ports(ports).slots();
-        let steps = [1, 6, 7, 13, 14, 32, 33, 96, 97, 256, 1000, 4096].map(slots);
+        let steps = [1, 5, 6, 13, 14, 40, 41, 96, 256, 1000, 4096].map(slots);
         assert_eq!(
             steps,
-            [
-                2048, 2048, 1024, 1024, 512, 512, 256, 256, 128, 128, 128, 128
-            ]
+            [2048, 2048, 1024, 1024, 512, 512, 256, 256, 256, 256, 256]
         );
         assert_eq!(slots(0), slots(1));
         let mut one_by_one = 0;
