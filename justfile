@@ -23,4 +23,4 @@ soak seconds="60":
 
 bench:
     cargo bench --bench micro
-    cargo bench --bench side_by_side
+    sudo target/release/vswitch bench --vs bridge,direct

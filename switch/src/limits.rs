@@ -17,8 +17,9 @@ pub const HEADROOM_BYTES: usize = 64;
 /// The largest frame carried: 65,535 bytes of IP, 14 of Ethernet, two VLAN tags of 4.
 pub const FRAME_BYTES_MAX: usize = 65_535 + 14 + 8;
 
-/// GSO frames one `fill` may fetch into the worker's hot buffers: 16 x 66 KB = 1 MiB, an L2 cache.
-pub const HOT_FRAMES_MAX: usize = 16;
+/// GSO frames one `fill` may fetch into the worker's hot buffers: 32 x 66 KB = 2 MiB. Larger than
+/// some L2 caches, and yet better than fewer: see BENCHMARKS.md.
+pub const HOT_FRAMES_MAX: usize = 32;
 
 /// Frames waiting in one worker for a neighbour to answer ARP, over all neighbours.
 pub const HELD_FRAMES_MAX: usize = 256;

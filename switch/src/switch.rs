@@ -191,6 +191,7 @@ impl Switch {
                         // went away since leaves the thread to the scheduler.
                         let _ = sys::affinity::pin_current_thread(cpu);
                     }
+                    sys::affinity::prefer_current_thread();
                     run(worker, idle, clock)
                 })
                 .map_err(|source| StartError::Worker {

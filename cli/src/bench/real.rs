@@ -95,6 +95,7 @@ impl Bench for Real {
             Test::Tcp
             | Test::Tcp8
             | Test::Udp64
+            | Test::Udp64Each
             | Test::Udp1400
             | Test::Rr
             | Test::Crr

@@ -29,6 +29,7 @@ pub const fn title(test: Test) -> &'static str {
     match test {
         Test::Tcp => "bulk TCP, one stream",
         Test::Tcp8 => "bulk TCP, eight streams",
+        Test::Udp64Each => "64-byte UDP frames from a sender that sends one at a time, delivered",
         Test::Udp64 => "64-byte UDP frames as fast as one sender can, delivered",
         Test::Udp1400 => "1,400 bytes of UDP payload as fast as one sender can, delivered",
         Test::Rr => "one byte there and back over TCP, median",

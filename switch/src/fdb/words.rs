@@ -17,8 +17,9 @@ pub enum Learned {
         /// The port it was on.
         from: PortIndex,
     },
-    /// It has been heard on too many ports within this second ([`MOVES_PER_SECOND`](super::MOVES_PER_SECOND)): a loop, or
-    /// two stations of one address. It stays where it was.
+    /// It has been heard on too many ports within this second
+    /// ([`MOVES_PER_SECOND`](super::MOVES_PER_SECOND)): a loop, or two stations of one address. It
+    /// stays where it was.
     Damped {
         /// The port it stays on.
         at: PortIndex,

@@ -16,7 +16,7 @@ pub struct HotBuffers {
 }
 
 impl HotBuffers {
-    /// Reserves the memory (1 MiB; the kernel hands pages out at the first touch).
+    /// Reserves the memory (2 MiB; the kernel hands pages out at the first touch).
     #[must_use]
     pub fn new() -> Self {
         Self {

@@ -89,6 +89,14 @@ pub fn run(path: &Path<'_>, load: &Load, kind: Kind) -> Result<Sample, LoadError
     run_by(path, load, kind, kind.way())
 }
 
+/// As [`run`], from a sender that hands over one frame at a time.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_each(path: &Path<'_>, load: &Load, kind: Kind) -> Result<Sample, LoadError> {
+    run_by(path, load, kind, Way::Each)
+}
+
 /// As [`run`], by the given way.
 pub(super) fn run_by(
     path: &Path<'_>,

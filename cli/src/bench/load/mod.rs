@@ -126,6 +126,7 @@ pub fn run(test: Test, path: &Path<'_>, load: &Load) -> Result<Sample, LoadError
         Test::Tcp8 => bulk::run(path, load, 8, bulk::Direction::ToServer),
         Test::NatTcpR => bulk::run(path, load, 1, bulk::Direction::ToClient),
         Test::Udp64 | Test::Ports => datagrams::run(path, load, datagrams::Kind::Udp64),
+        Test::Udp64Each => datagrams::run_each(path, load, datagrams::Kind::Udp64),
         Test::Udp1400 => datagrams::run(path, load, datagrams::Kind::Udp1400),
         Test::Flood => datagrams::run(path, load, datagrams::Kind::Broadcast),
         Test::Rr => pingpong::run(path, load),
@@ -147,9 +148,9 @@ pub fn curve(
 ) -> Result<Vec<Sample>, LoadError> {
     if !matches!(
         test,
-        Test::Udp64 | Test::Udp1400 | Test::Flood | Test::Ports
+        Test::Udp64 | Test::Udp64Each | Test::Udp1400 | Test::Flood | Test::Ports
     ) {
-        let why = "it offers no frames; udp64, udp1400, flood and ports do";
+        let why = "it offers no frames; udp64, udp64-each, udp1400, flood and ports do";
         return Err(LoadError::machine(format!("vary the load of {test}"), why));
     }
     let point = |&rate| {

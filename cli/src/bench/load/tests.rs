@@ -80,7 +80,7 @@ fn assert_sane(test: Test, sample: &Sample) {
             assert!(sample.bits > 0.0, "{test} {sample:?}");
             assert_eq!((sample.frames, sample.offered), (0, None));
         }
-        Test::Udp64 | Test::Udp1400 | Test::Flood | Test::Ports => {
+        Test::Udp64 | Test::Udp64Each | Test::Udp1400 | Test::Flood | Test::Ports => {
             let loss = sample.loss().unwrap();
             assert!((0.0..1.0).contains(&loss), "{test} {sample:?}");
             assert!(sample.frames <= sample.offered.unwrap() && sample.frames > 0);
