@@ -2,7 +2,7 @@
 //!
 //! Pictures are inline SVG in the colours of the style sheet, which follow the reader's light or
 //! dark setting. A page is the same for the same input. What it was made from may come from
-//! anywhere, so every text goes through [`svg::escaped`].
+//! anywhere, so every text goes through `svg::escaped`.
 
 mod chart;
 mod iperf;
