@@ -107,6 +107,7 @@ impl World {
             origin: &mut self.origin,
             worker: 0,
             member_mtu_min: self.member_mtu_min,
+            last_hop: None,
             now,
         };
         pipeline::process(&mut ctx, batch)

@@ -17,7 +17,7 @@ pub(super) fn inside(
     frame: &mut Frame<'_>,
     gateway: GatewayView,
 ) -> Verdict {
-    let Some(arp) = parse(frame) else {
+    let Some(arp) = heard(ctx, frame) else {
         return Verdict::Drop(DropReason::ArpInvalid);
     };
     if let Some(verdict) = overheard(ctx, frame, gateway) {
@@ -44,7 +44,7 @@ pub fn overheard(
     frame: &mut Frame<'_>,
     gateway: GatewayView,
 ) -> Option<Verdict> {
-    let arp = parse(frame)?;
+    let arp = heard(ctx, frame)?;
     let from_host = ctx
         .view
         .port(frame.ingress)
@@ -94,7 +94,7 @@ pub(super) fn outside(
     frame: &mut Frame<'_>,
     uplink: &UplinkView,
 ) -> Verdict {
-    let Some(arp) = parse(frame) else {
+    let Some(arp) = heard(ctx, frame) else {
         return Verdict::Drop(DropReason::ArpInvalid);
     };
     if uplink.own && arp.sender == uplink.address {
@@ -122,7 +122,9 @@ pub(super) fn outside(
     }
 }
 
-fn parse(frame: &Frame<'_>) -> Option<Arp> {
+/// Takes note that neighbours may change with this packet.
+fn heard(ctx: &mut Context<'_>, frame: &Frame<'_>) -> Option<Arp> {
+    ctx.last_hop = None;
     Arp::parse(frame.bytes().get(HEADER_BYTES..)?)
 }
 

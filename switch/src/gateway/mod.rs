@@ -110,6 +110,9 @@ pub struct Context<'c> {
     pub worker: u16,
     /// The smallest MTU of any port but the uplink, in bytes: [`View::member_mtu_min`].
     pub member_mtu_min: u32,
+    /// The last next hop looked up in this batch and found reachable: packets come in trains.
+    /// Forgotten when a neighbour is heard.
+    pub last_hop: Option<(Hop, crate::mac::Mac)>,
     /// The time, read once for the batch.
     pub now: Nanos,
 }

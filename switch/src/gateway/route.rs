@@ -130,12 +130,20 @@ pub(super) fn resolve_untold(
     frame: &Frame<'_>,
     hop: Hop,
 ) -> Result<Mac, Verdict> {
+    if let Some((last, mac)) = ctx.last_hop
+        && last == hop
+    {
+        return Ok(mac);
+    }
     match ctx.neighbours.lookup(hop.link, hop.address, ctx.now) {
         // It answered this very moment, at another worker: the frames that wait here go first.
         Neighbour::Known(_) if ctx.hold.waits_for(hop) && ctx.hold.push(hop, frame, ctx.now) => {
             Err(Verdict::Hold)
         }
-        Neighbour::Known(mac) => Ok(mac),
+        Neighbour::Known(mac) => {
+            ctx.last_hop = Some((hop, mac));
+            Ok(mac)
+        }
         Neighbour::Refresh(mac) => {
             ask(ctx, hop);
             Ok(mac)

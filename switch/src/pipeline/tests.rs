@@ -92,6 +92,7 @@ impl Bench {
             origin: &mut self.origin,
             worker: 0,
             member_mtu_min: self.view.member_mtu_min(),
+            last_hop: None,
             now: Nanos::from_secs(1),
         };
         let mut frame = frame.borrow();

@@ -76,6 +76,7 @@ impl Engine {
             origin: &mut self.origin,
             worker: self.index,
             member_mtu_min: self.member_mtu_min,
+            last_hop: None,
             now,
         };
         work(&mut ctx)
