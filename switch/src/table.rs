@@ -6,9 +6,9 @@
 //! a new key goes to the emptier one. With two choices and a load of at most a half, both buckets
 //! are practically never full (Mitzenmacher, "The Power of Two Choices", 2001), and when they are,
 //! [`Insert::Full`] says so: nothing grows, moves or chains, there are no tombstones, and every
-//! operation reads at most four cache lines; most lookups read two, as the first bucket is preferred
-//! while it has room. The hash is keyed by a secret of this boot (`mix`), because stations choose
-//! their own addresses and must not be able to choose their buckets.
+//! operation reads at most four cache lines; most look-ups read two, as the first bucket is
+//! preferred while it has room. The hash is keyed by a secret of this boot (`mix`), because
+//! stations choose their own addresses and must not be able to choose their buckets.
 //!
 //! A slot is three words:
 //!

@@ -1,5 +1,5 @@
-//! Goal: the path of a frame takes no memory. Method: batches of frames through the pipeline and the
-//! dispatch, on a thread whose allocations are counted.
+//! Goal: the path of a frame takes no memory. Method: batches of frames through the pipeline and
+//! the dispatch, on a thread whose allocations are counted.
 
 use nat::Nanos;
 use switch::counters::WorkerCounters;
