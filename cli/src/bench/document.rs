@@ -207,6 +207,9 @@ pub struct Summary {
     pub cpu_per_gbit: Option<Cost>,
     /// Processor seconds for one million frames that arrived.
     pub cpu_per_mpkt: Option<Cost>,
+    /// What iperf3 measured, once, in a test of bulk TCP: Gbit/s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iperf3: Option<f64>,
     /// Why it failed.
     pub error: Option<String>,
 }

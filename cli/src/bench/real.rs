@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::bed::{self, Bed, BedError, Options, Shape};
 use super::command::conduct;
 use super::load::{self, Load, LoadError};
+use super::path::Path;
 use super::run::Bench;
 use super::sample::Sample;
 use super::words::{Forwarder, Test};
@@ -61,11 +62,21 @@ enum RealError {
 
 impl Real {
     fn load(&self, of: Forwarder, test: Test, load: &Load) -> Result<Sample, RealError> {
+        self.with_bed(of, test, |path| load::run(test, path, load))
+    }
+
+    /// Lets the forwarder run for the time of `work`.
+    fn with_bed<T>(
+        &self,
+        of: Forwarder,
+        test: Test,
+        work: impl FnOnce(&Path<'_>) -> Result<T, LoadError>,
+    ) -> Result<T, RealError> {
         let mut beds = self.beds.iter();
         let bed = beds.find(|(forwarder, its, _)| (*forwarder, *its) == (of, test));
         let (_, _, bed) = bed.ok_or(RealError::NotOpen(of, test))?;
         bed.resume()?;
-        let found = load::run(test, &bed.path(), load);
+        let found = work(&bed.path());
         // A forwarder that has ended explains a load that found nothing, not the other way round.
         let alive = bed.check();
         bed.pause()?;
@@ -126,6 +137,28 @@ impl Bench for Real {
     fn curve(&mut self, of: Forwarder, mpps: f64, time: Duration) -> Result<Sample, RealError> {
         let offered = Some(mpps);
         self.load(of, Test::Udp64, &Load { time, offered })
+    }
+
+    fn cross_check(
+        &mut self,
+        of: Forwarder,
+        test: Test,
+        time: Duration,
+    ) -> Result<Option<f64>, RealError> {
+        let (reverse, streams) = match test {
+            Test::Tcp | Test::NatTcp => (false, 1),
+            Test::Tcp8 => (false, 8),
+            Test::NatTcpR => (true, 1),
+            Test::Udp64
+            | Test::Udp64Each
+            | Test::Udp1400
+            | Test::Rr
+            | Test::Crr
+            | Test::NatCrr
+            | Test::Flood
+            | Test::Ports => return Ok(None),
+        };
+        self.with_bed(of, test, |path| load::iperf3(path, time, reverse, streams))
     }
 
     fn close(&mut self, test: Test) {

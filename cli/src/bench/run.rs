@@ -44,6 +44,20 @@ pub trait Bench {
     /// As [`run`](Self::run).
     fn curve(&mut self, of: Forwarder, mpps: f64, time: Duration) -> Result<Sample, Self::Error>;
 
+    /// The same bulk test as another program measures it, Gbit/s; none where it is not installed or
+    /// the test is none of bulk TCP.
+    ///
+    /// # Errors
+    /// It found no figure.
+    fn cross_check(
+        &mut self,
+        _of: Forwarder,
+        _test: Test,
+        _time: Duration,
+    ) -> Result<Option<f64>, Self::Error> {
+        Ok(None)
+    }
+
     /// Takes down every network that was opened for a test.
     fn close(&mut self, test: Test);
 
@@ -96,6 +110,8 @@ pub struct Measured {
     pub parts: Vec<(Test, Vec<Forwarder>)>,
     /// What each forwarder was, in the order they were first opened.
     pub described: Vec<(Forwarder, String)>,
+    /// What another program measured, once each.
+    pub cross_checks: Vec<(Test, Forwarder, f64)>,
     /// What the sender of frames can do by itself.
     pub ceiling: Option<Sample>,
     /// What 100 % of each forwarder's curve are, Mpps.
@@ -112,6 +128,14 @@ impl Measured {
         let own = taken.filter(|one| one.test == test && one.forwarder == forwarder);
         let counted = own.filter(|one| one.round > 0 && one.load.is_none());
         counted.map(|one| (one.round, &one.sample)).collect()
+    }
+
+    /// What another program measured.
+    #[must_use]
+    pub fn cross_check(&self, test: Test, forwarder: Forwarder) -> Option<f64> {
+        let mut checks = self.cross_checks.iter();
+        let found = checks.find(|(its, of, _)| (*its, *of) == (test, forwarder));
+        found.map(|(_, _, value)| *value)
     }
 
     /// Why a forwarder has no figure in a test.
@@ -221,10 +245,32 @@ impl<B: Bench> Run<'_, '_, B> {
             }
             self.progress.passed(turn.time);
         }
+        self.cross_checks(test, &well);
         if part.curve {
             self.loads(&part.forwarders, well);
         }
         self.bench.close(test);
+    }
+
+    /// Has another program measure the same, once each: a check of our own load, no ranking.
+    fn cross_checks(&mut self, test: Test, well: &[Forwarder]) {
+        for &forwarder in well {
+            if self.is_interrupted() {
+                return;
+            }
+            self.progress
+                .now(&format_args!("{test} {forwarder} by iperf3"));
+            match self.bench.cross_check(forwarder, test, self.wanted.time) {
+                Ok(Some(value)) => {
+                    let checks = &mut self.measured.cross_checks;
+                    checks.push((test, forwarder, value));
+                }
+                Ok(None) => {}
+                Err(error) => self
+                    .progress
+                    .line(&format_args!("{forwarder} by iperf3: {error}")),
+            }
+        }
     }
 
     fn described(&mut self, forwarder: Forwarder) {

@@ -163,6 +163,7 @@ fn summary(measured: &Measured, test: Test, forwarder: Forwarder) -> Summary {
         latency: latency(&counted),
         cpu_per_gbit: cost(&counted, Sample::cpu_per_gbit),
         cpu_per_mpkt: cost(&counted, Sample::cpu_per_million),
+        iperf3: measured.cross_check(test, forwarder),
         value,
         error,
     }

@@ -252,6 +252,18 @@ pub(super) fn notes(document: &Document, end: &TestEnd) -> Vec<String> {
             notes.push(note);
         }
     }
+    let checked: Vec<String> = end
+        .forwarders
+        .iter()
+        .filter_map(|one| Some(format!("{} {}", one.forwarder, figure(one.iperf3?))))
+        .collect();
+    if !checked.is_empty() {
+        notes.push(format!(
+            "iperf3, once each: {} {}",
+            checked.join(", "),
+            end.unit
+        ));
+    }
     notes
 }
 
