@@ -74,9 +74,11 @@ fn assert_sane(test: Test, sample: &Sample) {
         "{test} {sample:?}"
     );
     assert!(sample.elapsed >= TIME, "{test} {sample:?}");
-    assert!(!sample.cpu.machine.is_zero(), "{test} {sample:?}");
     match test {
         Test::Tcp | Test::Tcp8 | Test::NatTcp | Test::NatTcpR => {
+            // The machine's time is counted by ticks of 10 ms, which only a load that never rests
+            // is sure to meet.
+            assert!(!sample.cpu.machine.is_zero(), "{test} {sample:?}");
             assert!(sample.bits > 0.0, "{test} {sample:?}");
             assert_eq!((sample.frames, sample.offered), (0, None));
         }
