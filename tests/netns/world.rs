@@ -338,6 +338,18 @@ impl World {
         }
     }
 
+    /// Totals, ports and drops of one and the same moment: nothing came in between.
+    fn at_rest(&self) -> (Value, Vec<Value>, BTreeMap<String, u64>) {
+        for _ in 0..20 {
+            let totals = self.quiet();
+            let (ports, drops) = (self.rows("port"), self.drops());
+            if self.json("status")["totals"] == totals {
+                return (totals, ports, drops);
+            }
+        }
+        panic!("frames keep coming: {:#}", self.json("status")["totals"]);
+    }
+
     /// What holds at the end of every test; `expected` are the drops that must have been counted.
     /// On a shared uplink the host's own ARP comes along and is always allowed.
     pub(super) fn finish(mut self, expected: &[(&str, Times)]) {
@@ -362,7 +374,7 @@ impl World {
 
     /// Every frame has one fate, every copy an end; ports and totals agree.
     pub(super) fn check_conservation(&self) {
-        let totals = self.quiet();
+        let (totals, ports, drops) = self.at_rest();
         let sum = |names: &[&str]| -> u64 {
             names
                 .iter()
@@ -384,7 +396,6 @@ impl World {
         let made = sum(&["copies", "originated"]);
         let ended = sum(&["sent", "egress_dropped"]);
         assert_eq!(made, ended, "copies without an end: {totals:#}");
-        let ports = self.rows("port");
         let over = |way: &str| -> u64 {
             let count = |row: &Value| row["stats64"][way]["packets"].as_u64().unwrap();
             ports.iter().map(count).sum()
@@ -399,7 +410,7 @@ impl World {
             sum(&["sent"]),
             "ports and total differ: {totals:#}"
         );
-        let dropped: u64 = self.drops().values().sum();
+        let dropped: u64 = drops.values().sum();
         assert_eq!(
             dropped,
             sum(&["dropped", "egress_dropped"]),
