@@ -173,15 +173,20 @@ impl fmt::Display for Unknown {
 
 impl std::error::Error for Unknown {}
 
+/// Which of `all` is called `text`.
+fn named<T: Copy>(all: &[T], word: fn(T) -> &'static str, text: &str) -> Result<T, Unknown> {
+    let found = all.iter().copied().find(|&one| word(one) == text);
+    found.ok_or_else(|| Unknown {
+        word: text.to_owned(),
+        known: all.iter().copied().map(word).collect(),
+    })
+}
+
 impl FromStr for Forwarder {
     type Err = Unknown;
 
     fn from_str(word: &str) -> Result<Self, Unknown> {
-        let found = Self::ALL.into_iter().find(|one| one.word() == word);
-        found.ok_or_else(|| Unknown {
-            word: word.to_owned(),
-            known: Self::ALL.map(Self::word).to_vec(),
-        })
+        named(&Self::ALL, Self::word, word)
     }
 }
 
@@ -189,11 +194,7 @@ impl FromStr for Test {
     type Err = Unknown;
 
     fn from_str(word: &str) -> Result<Self, Unknown> {
-        let found = Self::ALL.into_iter().find(|one| one.word() == word);
-        found.ok_or_else(|| Unknown {
-            word: word.to_owned(),
-            known: Self::ALL.map(Self::word).to_vec(),
-        })
+        named(&Self::ALL, Self::word, word)
     }
 }
 

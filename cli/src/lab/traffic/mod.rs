@@ -13,7 +13,30 @@ pub mod tagged;
 pub mod tcp;
 pub mod udp;
 
+use std::io;
+use std::thread;
 use std::time::Duration;
+
+/// How often a bind to an address in use is tried again, and how far apart: a second in all.
+const BIND_TRIES: u32 = 100;
+const BIND_PAUSE: Duration = Duration::from_millis(10);
+
+/// Binds a socket by `open`, again where the address is in use. Another thread that is starting a
+/// program holds a copy of every descriptor from its fork to its exec, so an address may be in use
+/// for an instant after its socket was closed.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the lab plays the world outside, where time passes"
+)]
+fn bound<T>(mut open: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 0..BIND_TRIES {
+        match open() {
+            Err(err) if err.kind() == io::ErrorKind::AddrInUse => thread::sleep(BIND_PAUSE),
+            result => return result,
+        }
+    }
+    open()
+}
 
 /// Round-trip times of a measurement.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,6 +93,26 @@ impl Rtts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_in_use_for_an_instant_is_waited_for_and_nothing_else() {
+        let mut tries = 0;
+        let opened = bound(|| {
+            tries += 1;
+            if tries < 3 {
+                Err(io::ErrorKind::AddrInUse.into())
+            } else {
+                Ok(tries)
+            }
+        });
+        assert_eq!(opened.unwrap(), 3);
+        let mut tries = 0;
+        let refused = bound(|| -> io::Result<()> {
+            tries += 1;
+            Err(io::ErrorKind::AddrNotAvailable.into())
+        });
+        assert_eq!((refused.is_err(), tries), (true, 1));
+    }
 
     #[test]
     fn percentiles_are_nearest_ranks() {

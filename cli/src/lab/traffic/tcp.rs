@@ -116,11 +116,11 @@ impl BulkReport {
 /// A listening socket in `host` on `address` (port 0: any).
 ///
 /// # Errors
-/// `EADDRINUSE`, `EADDRNOTAVAIL`.
+/// `EADDRINUSE`, after a second; `EADDRNOTAVAIL`.
 pub fn listen(host: &Host, address: impl Into<SocketAddr>) -> Result<TcpListener> {
     let address = address.into();
     let what = || format!("listen on TCP {address} in {}", host.label());
-    host.attempt(what, || TcpListener::bind(address))
+    host.attempt(what, || super::bound(|| TcpListener::bind(address)))
 }
 
 /// Connects from `host`, within 2 s.

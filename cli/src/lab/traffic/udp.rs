@@ -31,11 +31,11 @@ const ROUND: Duration = Duration::from_millis(20);
 /// A socket in `host` bound to `address` (port 0: any).
 ///
 /// # Errors
-/// `EADDRINUSE`, `EADDRNOTAVAIL`.
+/// `EADDRINUSE`, after a second; `EADDRNOTAVAIL`.
 pub fn bind(host: &Host, address: impl Into<SocketAddr>) -> Result<UdpSocket> {
     let address = address.into();
     let what = || format!("bind UDP {address} in {}", host.label());
-    host.attempt(what, || UdpSocket::bind(address))
+    host.attempt(what, || super::bound(|| UdpSocket::bind(address)))
 }
 
 /// Waits at most `timeout` for a datagram.
