@@ -220,11 +220,7 @@ impl Sessions {
         if matches(*guess) {
             return Some(*guess);
         }
-        let tuple = match from {
-            Side::Inside => 0,
-            Side::Outside => 1,
-        };
-        let hash = hash(self.key, tuple, protocol, ours, remote);
+        let hash = hash(self.key, from, protocol, ours, remote);
         let found = self.index.find(hash, matches)?;
         *guess = found;
         Some(found)
@@ -330,28 +326,21 @@ impl Sessions {
     }
 
     fn hashes(&self, session: &Session) -> (u64, u64) {
+        let of = |from, ours| hash(self.key, from, session.protocol, ours, session.remote);
         (
-            hash(
-                self.key,
-                0,
-                session.protocol,
-                session.inside,
-                session.remote,
-            ),
-            hash(
-                self.key,
-                1,
-                session.protocol,
-                session.external,
-                session.remote,
-            ),
+            of(Side::Inside, session.inside),
+            of(Side::Outside, session.external),
         )
     }
 }
 
-/// The keyed hash of a tuple: 0 for that of outbound packets, 1 for that of inbound ones.
-fn hash(key: HashKey, tuple: u64, protocol: Protocol, ours: Endpoint, remote: Endpoint) -> u64 {
+/// The keyed hash of the tuple that packets `from` a side have.
+fn hash(key: HashKey, from: Side, protocol: Protocol, ours: Endpoint, remote: Endpoint) -> u64 {
     let (addresses, ports) = words(ours, remote);
+    let tuple = match from {
+        Side::Inside => 0,
+        Side::Outside => 1,
+    };
     key.hash(
         addresses,
         ports << 32 | u64::from(protocol.number()) << 8 | tuple,

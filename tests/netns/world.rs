@@ -375,26 +375,8 @@ impl World {
     /// Every frame has one fate, every copy an end; ports and totals agree.
     pub(super) fn check_conservation(&self) {
         let (totals, ports, drops) = self.at_rest();
-        let sum = |names: &[&str]| -> u64 {
-            names
-                .iter()
-                .map(|name| totals[*name].as_u64().unwrap())
-                .sum()
-        };
-        let came = sum(&["received", "resumed"]);
-        let verdicts = sum(&[
-            "forwarded",
-            "routed",
-            "flooded",
-            "answered",
-            "absorbed",
-            "held",
-            "handed_over",
-            "dropped",
-        ]);
-        assert_eq!(came, verdicts, "frames without a fate: {totals:#}");
-        let made = sum(&["copies", "originated"]);
-        let ended = sum(&["sent", "egress_dropped"]);
+        let [(came, fates), (made, ended)] = sums(&totals);
+        assert_eq!(came, fates, "frames without a fate: {totals:#}");
         assert_eq!(made, ended, "copies without an end: {totals:#}");
         let over = |way: &str| -> u64 {
             let count = |row: &Value| row["stats64"][way]["packets"].as_u64().unwrap();
@@ -402,18 +384,18 @@ impl World {
         };
         assert_eq!(
             over("rx"),
-            sum(&["received"]),
+            sum(&totals, &["received"]),
             "ports and total differ: {totals:#}"
         );
         assert_eq!(
             over("tx"),
-            sum(&["sent"]),
+            sum(&totals, &["sent"]),
             "ports and total differ: {totals:#}"
         );
         let dropped: u64 = drops.values().sum();
         assert_eq!(
             dropped,
-            sum(&["dropped", "egress_dropped"]),
+            sum(&totals, &["dropped", "egress_dropped"]),
             "{:?}",
             self.drops()
         );
@@ -564,4 +546,31 @@ pub(super) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 /// The subnet's broadcast address.
 pub(super) fn broadcast(subnet: Subnet) -> Ipv4Addr {
     Ipv4Addr::from_bits(subnet.gateway().to_bits() | 0xff)
+}
+
+/// The two sums of a status's `totals` that must agree at rest: frames that came and fates, copies
+/// that were made and ends.
+pub(super) fn sums(totals: &Value) -> [(u64, u64); 2] {
+    let came = sum(totals, &["received", "resumed"]);
+    let fates = sum(
+        totals,
+        &[
+            "forwarded",
+            "routed",
+            "flooded",
+            "answered",
+            "absorbed",
+            "held",
+            "handed_over",
+            "dropped",
+        ],
+    );
+    let made = sum(totals, &["copies", "originated"]);
+    let ended = sum(totals, &["sent", "egress_dropped"]);
+    [(came, fates), (made, ended)]
+}
+
+fn sum(totals: &Value, names: &[&str]) -> u64 {
+    let count = |name: &&str| totals[*name].as_u64().unwrap();
+    names.iter().map(count).sum()
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use vswitch_cli::host::link::VethEnd;
 
+use super::super::world::sums;
 use super::bed::{Bed, eventually, netlink, soak};
 use super::stream::{Spot, Stream, resumed};
 
@@ -110,32 +111,9 @@ fn settled(bed: &Bed) {
 
 /// Every frame has one fate, every copy an end.
 fn conserved(bed: &Bed) {
-    let sums = || {
-        let totals = bed.json("status")["totals"].clone();
-        let sum = |names: &[&str]| -> u64 {
-            names
-                .iter()
-                .map(|name| totals[*name].as_u64().unwrap())
-                .sum()
-        };
-        let came = sum(&["received", "resumed"]);
-        let fates = sum(&[
-            "forwarded",
-            "routed",
-            "flooded",
-            "answered",
-            "absorbed",
-            "held",
-            "handed_over",
-            "dropped",
-        ]);
-        let made = sum(&["copies", "originated"]);
-        let ended = sum(&["sent", "egress_dropped"]);
-        (came, fates, made, ended)
-    };
     // Frames that are under way while the counters are read have no fate yet.
     eventually("every frame accounted for", || {
-        let (came, fates, made, ended) = sums();
+        let [(came, fates), (made, ended)] = sums(&bed.json("status")["totals"]);
         came == fates && made == ended
     });
 }
