@@ -39,6 +39,7 @@ fn world(ports: u16) -> (Switch, Worker, Vec<SimHost>) {
             mtu: 1500,
             up: true,
             nat_worker: 0,
+            isolated: false,
         };
         switch.add_port(index, view, Rx::Sim(rx), 0);
         hosts.push(host);

@@ -48,6 +48,7 @@ impl World {
                 mtu: 1500,
                 up: true,
                 nat_worker: 0,
+                isolated: false,
             })
         };
         let mut ports: Vec<_> = (0..members).map(|_| port(Role::Member)).collect();
@@ -71,11 +72,15 @@ impl World {
                     via: Some(ROUTER.into()),
                 }],
                 nat_ports: 1024..=65_535,
+                pool: Vec::new(),
+                untranslated: Vec::new(),
+                mss_clamp: false,
             }),
             host: HostView {
                 port: None,
                 addresses: vec![EXTERNAL.into()],
             },
+            publishes: std::sync::Arc::default(),
         };
         let fdb = Fdb::new(usize::try_from(stations).unwrap().max(8192), 1);
         for station in 0..stations {

@@ -137,11 +137,47 @@ impl Default for FragmentLimits {
     }
 }
 
+/// What one inside host may have at once, so that none takes what belongs to all (RFC 6888 REQ-4).
+/// `u32::MAX` means no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Sessions.
+    pub sessions: u32,
+    /// External ports and query identifiers, over all protocols.
+    pub ports: u32,
+    /// TCP handshakes under way.
+    pub half_open: u32,
+    /// New sessions a second; as many again may come at once.
+    pub new_per_sec: u32,
+}
+
+impl Quota {
+    /// No limit at all.
+    pub const NONE: Self = Self {
+        sessions: u32::MAX,
+        ports: u32::MAX,
+        half_open: u32::MAX,
+        new_per_sec: u32::MAX,
+    };
+}
+
+/// Protocols that carry addresses in their payload and are helped through (RFC 5382 REQ-6): all
+/// off unless asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Helpers {
+    /// FTP on port 21 (RFC 959, RFC 2428): active transfers of inside clients.
+    pub ftp: bool,
+    /// TFTP on port 69 (RFC 1350): the server answers from another port.
+    pub tftp: bool,
+}
+
 /// Configuration of one engine: one worker's slice of one external address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The address that inside hosts appear as.
+    /// The address that inside hosts appear as; the first of several, if there is a `pool`.
     pub external: Ipv4Addr,
+    /// Further external addresses; an inside host keeps one of all (RFC 4787 REQ-2, paired).
+    pub pool: Vec<Ipv4Addr>,
     /// External ports, and echo identifiers, of all slices together; never 0.
     pub ports: RangeInclusive<u16>,
     /// Which slice of `ports` is this engine's, from 0.
@@ -167,6 +203,17 @@ pub struct Config {
     pub preserve_ids: bool,
     /// Bounds on fragments.
     pub fragments: FragmentLimits,
+    /// How long a port that came free is kept from other inside hosts (RFC 6888 REQ-8: 120 s).
+    pub port_hold: Nanos,
+    /// Whether, once all ports are taken, a TCP port may stand for several inside endpoints
+    /// towards different remotes (RFC 7857 section 3).
+    pub tcp_overlap: bool,
+    /// What one inside host may have.
+    pub quota: Quota,
+    /// Protocols that are helped through.
+    pub helpers: Helpers,
+    /// Whether what happens to mappings and sessions is recorded as events.
+    pub events: bool,
 }
 
 /// Why a configuration cannot work.
@@ -213,6 +260,12 @@ impl Config {
             inbound_refresh: false,
             preserve_ids: true,
             fragments: FragmentLimits::default(),
+            pool: Vec::new(),
+            port_hold: Nanos::from_secs(120),
+            tcp_overlap: true,
+            quota: Quota::NONE,
+            helpers: Helpers::default(),
+            events: false,
         }
     }
 

@@ -76,6 +76,7 @@ mod index;
 mod mapping;
 mod outcome;
 mod pool;
+mod publish;
 mod rewrite;
 mod session;
 mod slab;
@@ -86,11 +87,14 @@ mod time;
 mod wheel;
 pub mod wire;
 
-pub use config::{Config, ConfigError, Filtering, FragmentLimits, SESSIONS_MAX, Timeouts};
+pub use config::{
+    Config, ConfigError, Filtering, FragmentLimits, Helpers, Quota, SESSIONS_MAX, Timeouts,
+};
 pub use engine::{Nat, Packet};
 pub use fragment::ReleasedPacket;
 pub use outcome::{Counters, Direction, Outcome, Reason};
 pub use pool::owner_of;
+pub use publish::{Publish, PublishError, Publishes, Target};
 pub use rewrite::{L4Sum, Protocol};
 pub use session::{SessionView, Traffic};
 pub use time::Nanos;

@@ -72,6 +72,10 @@ reasons! {
     PortsExhausted = "NAT_PORTS_EXHAUSTED",
     /// The session table is full; raise the limit on sessions.
     SessionsExhausted = "NAT_SESSIONS_EXHAUSTED",
+    /// The inside host has what one host may have: sessions, ports, handshakes or new sessions.
+    HostQuota = "NAT_HOST_QUOTA",
+    /// Another inside host has this protocol with this remote, or this port which must be kept.
+    ProtocolBusy = "NAT_PROTOCOL_BUSY",
     /// Too many TCP handshakes are under way; raise the limit if they are wanted.
     HalfOpenFull = "NAT_HALF_OPEN_FULL",
     /// The TCP flags make no sense together (no flag, SYN+FIN, SYN+RST, FIN without ACK).

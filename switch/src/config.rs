@@ -5,8 +5,9 @@
 
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
-use nat::{Filtering, Timeouts};
+use nat::{Filtering, Helpers, Nanos, Publishes, Quota, Timeouts};
 
 use crate::mac::Mac;
 use crate::neigh::Link;
@@ -43,6 +44,8 @@ pub struct PortView {
     /// The worker that translates for it: the first to receive from it, for as long as there is
     /// the port. [`Switch::add_port`](crate::switch::Switch::add_port) fills it in.
     pub nat_worker: u16,
+    /// It and the other isolated ports do not see each other; gateway and uplink they do.
+    pub isolated: bool,
 }
 
 /// The gateway of a network.
@@ -85,6 +88,12 @@ pub struct UplinkView {
     pub routes: Vec<Route>,
     /// The external ports and echo ids that are the switch's.
     pub nat_ports: RangeInclusive<u16>,
+    /// Further external addresses, all of them the switch's own.
+    pub pool: Vec<Ipv4Addr>,
+    /// Destinations, as network and prefix length, that are reached untranslated.
+    pub untranslated: Vec<(Ipv4Addr, u8)>,
+    /// Whether the MSS of a TCP handshake is lowered to what fits the way.
+    pub mss_clamp: bool,
 }
 
 /// The host itself: its addresses, and the port by which it is reached.
@@ -107,6 +116,8 @@ pub struct View {
     pub uplink: Option<UplinkView>,
     /// The host's addresses and port.
     pub host: HostView,
+    /// Ports that lead from outside to members.
+    pub publishes: Arc<Publishes>,
 }
 
 /// What the NAT is made with; it holds for the life of a switch.
@@ -118,8 +129,18 @@ pub struct NatSettings {
     pub sessions_max: u32,
     /// Idle times.
     pub timeouts: Timeouts,
-    /// Which outside hosts may answer.
-    pub filtering: Filtering,
+    /// Which outside hosts may answer by UDP.
+    pub udp_filtering: Filtering,
+    /// Which outside hosts may connect by TCP.
+    pub tcp_filtering: Filtering,
+    /// What one member may have, over all workers.
+    pub quota: Quota,
+    /// How long a port that came free is kept from other members.
+    pub port_hold: Nanos,
+    /// Protocols that are helped through.
+    pub helpers: Helpers,
+    /// Whether the NAT's events are recorded.
+    pub events: bool,
     /// Echo ids are kept where they are free: only on an address of the switch's own.
     pub preserve_ids: bool,
 }
@@ -269,6 +290,9 @@ mod tests {
                 route([0, 0, 0, 0], 0, Some([192, 0, 2, 1])),
             ],
             nat_ports: 40_000..=60_999,
+            pool: Vec::new(),
+            untranslated: Vec::new(),
+            mss_clamp: false,
         };
         let to = |a: [u8; 4]| uplink.next_hop(a.into()).map(|a| a.octets());
         assert_eq!(to([192, 0, 2, 77]), Some([192, 0, 2, 77]));

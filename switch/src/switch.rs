@@ -558,8 +558,12 @@ fn make_nat(nat: &NatSettings, settings: &Settings, slice: u16) -> Result<Nat, S
     config.sessions_max = sessions;
     config.half_open_max = (sessions / 4).max(1);
     config.timeouts = nat.timeouts;
-    config.udp_filtering = nat.filtering;
-    config.tcp_filtering = nat.filtering;
+    config.udp_filtering = nat.udp_filtering;
+    config.tcp_filtering = nat.tcp_filtering;
+    config.quota = nat.quota;
+    config.port_hold = nat.port_hold;
+    config.helpers = nat.helpers;
+    config.events = nat.events;
     config.preserve_ids = nat.preserve_ids;
     config.validate()?;
     Ok(Nat::new(

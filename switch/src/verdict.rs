@@ -143,6 +143,14 @@ drop_reasons! {
     NatPortsExhausted "NAT_PORTS_EXHAUSTED" Ingress fix "raise --nat-ports, or --uplink-address";
     /// The session table is full; the sender was told (ICMP 3/13).
     NatSessionsExhausted "NAT_SESSIONS_EXHAUSTED" Ingress fix "raise --nat-sessions";
+    /// The member has all the sessions, ports or handshakes one may have; it was told (ICMP 3/13).
+    NatHostQuota "NAT_HOST_QUOTA" Ingress fix "raise --nat-quota, or look who it is: vswitch nat";
+    /// Another member has this protocol with this remote, or this port which must be kept.
+    NatProtocolBusy "NAT_PROTOCOL_BUSY" Ingress fix "--nat-pool ADDRESS gives it one of its own";
+    /// The packet is from one isolated port to another.
+    PortIsolated "PORT_ISOLATED" Ingress fix "start without --isolate";
+    /// Another host's packet, which this host's kernel would route into the network.
+    HostForwarded "HOST_FORWARDED" Ingress fix "publish the port: vswitch nat publish";
     /// Too many TCP handshakes are under way.
     NatHalfOpenFull "NAT_HALF_OPEN_FULL" Ingress fix "vswitch nat: who opens them?";
     /// TCP flags that make no sense together.

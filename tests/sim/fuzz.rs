@@ -22,7 +22,11 @@ use super::world::{
 
 /// Drops that no frame brings about by itself: a ring's, a queue's or a device's doing, and a limit
 /// reached by many alike.
-const BEYOND_FRAMES: [DropReason; 8] = [
+const BEYOND_FRAMES: [DropReason; 12] = [
+    DropReason::NatHostQuota,
+    DropReason::NatProtocolBusy,
+    DropReason::PortIsolated,
+    DropReason::HostForwarded,
     DropReason::NatHalfOpenFull,
     DropReason::RingFull,
     DropReason::Truncated,

@@ -145,6 +145,9 @@ pub(super) fn uplink_view(port: PortIndex, setup: &Setup) -> UplinkView {
             route([198, 51, 100, 0], 24, Some(ROUTER)),
         ],
         nat_ports: setup.nat_ports.clone(),
+        pool: Vec::new(),
+        untranslated: Vec::new(),
+        mss_clamp: false,
     }
 }
 
@@ -162,7 +165,12 @@ fn settings(setup: &Setup) -> Settings {
             ports: setup.nat_ports.clone(),
             sessions_max: setup.sessions,
             timeouts: Timeouts::default(),
-            filtering: Filtering::Apdf,
+            udp_filtering: Filtering::Apdf,
+            tcp_filtering: Filtering::Apdf,
+            quota: nat::Quota::NONE,
+            port_hold: nat::Nanos::ZERO,
+            helpers: nat::Helpers::default(),
+            events: false,
             preserve_ids: setup.uplink == Uplink::Own,
         }),
         seed: setup.seed,
@@ -240,6 +248,7 @@ impl World {
             mtu,
             up: true,
             nat_worker: 0,
+            isolated: false,
         };
         if role == Role::Uplink {
             self.switch.add_port_to_all(index, view, rx);

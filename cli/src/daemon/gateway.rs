@@ -79,6 +79,7 @@ impl Daemon {
             mtu: link.mtu,
             up: state_of(&link) == OperState::Up,
             nat_worker: 0,
+            isolated: false,
         };
         let worker = self.switch.idlest_worker();
         self.switch

@@ -134,7 +134,12 @@ fn switch_settings(settings: &Settings) -> SwitchSettings {
             ports: settings.nat_ports.low..=settings.nat_ports.high,
             sessions_max: settings.nat_sessions,
             timeouts: timeouts(settings.nat_profile),
-            filtering: filtering(settings.nat_filter),
+            udp_filtering: filtering(settings.nat_filter),
+            tcp_filtering: filtering(settings.nat_filter),
+            quota: nat::Quota::NONE,
+            port_hold: Nanos::ZERO,
+            helpers: nat::Helpers::default(),
+            events: false,
             preserve_ids: settings.uplink_address.is_some(),
         }),
         // The standard library seeds each hasher from the system's randomness.

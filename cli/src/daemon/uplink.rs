@@ -71,6 +71,7 @@ impl Daemon {
             mtu: uplink.link.mtu,
             up: state == OperState::Up,
             nat_worker: 0,
+            isolated: false,
         };
         self.uplink = Some(uplink);
         self.switch
@@ -199,6 +200,9 @@ impl Daemon {
             own,
             routes,
             nat_ports,
+            pool: Vec::new(),
+            untranslated: Vec::new(),
+            mss_clamp: false,
         });
         if self.switch.view().uplink != uplink {
             self.switch.update(|view| view.uplink = uplink);

@@ -15,6 +15,7 @@ fn port(mtu: u32) -> PortView {
         mtu,
         up: true,
         nat_worker: 0,
+        isolated: false,
     }
 }
 

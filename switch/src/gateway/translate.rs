@@ -63,7 +63,10 @@ pub(super) fn out(
         // An outbound packet is translated by the engine of its port's NAT worker, always.
         Outcome::Elsewhere { .. } | Outcome::NotOurs => Verdict::Drop(DropReason::NatUnsolicited),
         Outcome::Drop(reason) => {
-            if matches!(reason, Reason::PortsExhausted | Reason::SessionsExhausted) {
+            if matches!(
+                reason,
+                Reason::PortsExhausted | Reason::SessionsExhausted | Reason::HostQuota
+            ) {
                 tell(ctx, frame, way, icmp::Error::Prohibited);
             }
             Verdict::Drop(drop_reason(reason))
@@ -218,6 +221,8 @@ pub(super) const fn drop_reason(reason: Reason) -> DropReason {
         Reason::Unsolicited => DropReason::NatUnsolicited,
         Reason::PortsExhausted => DropReason::NatPortsExhausted,
         Reason::SessionsExhausted => DropReason::NatSessionsExhausted,
+        Reason::HostQuota => DropReason::NatHostQuota,
+        Reason::ProtocolBusy => DropReason::NatProtocolBusy,
         Reason::HalfOpenFull => DropReason::NatHalfOpenFull,
         Reason::InvalidTcpFlags => DropReason::NatTcpFlags,
         Reason::TcpOutOfState => DropReason::NatTcpState,

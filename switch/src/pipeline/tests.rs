@@ -31,6 +31,7 @@ fn view() -> View {
             mtu: 1500,
             up: true,
             nat_worker: 0,
+            isolated: false,
         })
     });
     View {
@@ -52,11 +53,15 @@ fn view() -> View {
                 via: None,
             }],
             nat_ports: 40_000..=40_999,
+            pool: Vec::new(),
+            untranslated: Vec::new(),
+            mss_clamp: false,
         }),
         host: HostView {
             port: Some(PortIndex(2)),
             addresses: vec![EXTERNAL],
         },
+        publishes: std::sync::Arc::default(),
     }
 }
 

@@ -37,6 +37,7 @@ fn add(switch: &mut Switch) -> (PortIndex, SimHost) {
         mtu: 1500,
         up: true,
         nat_worker: 0,
+        isolated: false,
     };
     let worker = switch.idlest_worker();
     switch.add_port(index, port, Rx::Sim(rx), worker);

@@ -1,0 +1,63 @@
+//! Published ports: which inside endpoints stand behind which external ports.
+
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+
+use crate::rewrite::Protocol;
+
+/// An inside endpoint behind a published port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// The inside host.
+    pub address: Ipv4Addr,
+    /// Its port behind the first external port; the n-th external port leads to the n-th from it.
+    pub port: u16,
+}
+
+/// A range of external ports that leads to inside hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    /// TCP, UDP or SCTP.
+    pub protocol: Protocol,
+    /// The external address; `None`: each of them.
+    pub external: Option<Ipv4Addr>,
+    /// The external ports; not empty, without port 0.
+    pub ports: RangeInclusive<u16>,
+    /// Who is behind them: flows are spread over several. Empty while none is known.
+    pub targets: Vec<Target>,
+    /// Whether all flows of one remote address go to the same target.
+    pub by_source: bool,
+    /// The slice that keeps its sessions.
+    pub owner: u16,
+}
+
+/// Why ports cannot be published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishError {
+    /// Two entries have an external port in common; their places in the list.
+    Overlap(usize, usize),
+    /// The entry at this place has no ports, port 0, a protocol without ports, or targets whose
+    /// ports end beyond 65535.
+    Invalid(usize),
+}
+
+/// All published ports; made once, then only read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Publishes {
+    entries: Vec<Publish>,
+}
+
+impl Publishes {
+    /// Checks the entries and orders them for look-ups.
+    ///
+    /// # Errors
+    /// The first [`PublishError`] in the order given.
+    pub fn new(entries: Vec<Publish>) -> Result<Self, PublishError> {
+        Ok(Self { entries })
+    }
+
+    /// Lists the entries.
+    pub fn iter(&self) -> impl Iterator<Item = &Publish> {
+        self.entries.iter()
+    }
+}
