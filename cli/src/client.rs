@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::args::{Common, Mutation, Table};
 use crate::control::api;
+use crate::control::select::Pair;
 use crate::control::server::ANSWER_SECS_MAX;
 use crate::error::{CliError, Exit};
 
@@ -43,14 +44,22 @@ impl<'a> Client<'a> {
     /// As [`request`](Self::request).
     pub fn table(&self, table: &Table) -> Result<Vec<u8>, CliError> {
         let path = match table {
-            Table::Ports => "/ports",
-            Table::Fdb => "/fdb",
-            Table::Neighbours => "/neigh",
-            Table::Nat => "/nat",
-            Table::Drops => "/drops",
-            Table::Status => "/status",
+            Table::Ports => "/ports".into(),
+            Table::Fdb => "/fdb".into(),
+            Table::Neighbours => "/neigh".into(),
+            Table::Nat(pairs) => query("/nat", pairs),
+            Table::Drops => "/drops".into(),
+            Table::Status => "/status".into(),
         };
-        self.request("GET", path, None)
+        self.request("GET", &path, None)
+    }
+
+    /// What becomes of the RFCs' requirements, as the server's JSON.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub fn nat_report(&self) -> Result<Vec<u8>, CliError> {
+        self.request("GET", "/nat/report", None)
     }
 
     /// Changes something; the answer as the server's JSON.
@@ -80,7 +89,7 @@ impl<'a> Client<'a> {
             Mutation::FdbFlush(Some(port)) => {
                 ("POST", format!("/fdb/flush?port={}", escaped(port)), None)
             }
-            Mutation::NatFlush => ("POST", "/nat/flush".into(), None),
+            Mutation::NatFlush(pairs) => ("POST", query("/nat/flush", pairs), None),
             Mutation::NeighFlush => ("POST", "/neigh/flush".into(), None),
         };
         let unwritable = |error: serde_json::Error| self.broken(&error.to_string());
@@ -203,6 +212,18 @@ fn split(mut answer: Vec<u8>) -> Result<(u16, Vec<u8>), &'static str> {
     } else {
         Err("the answer was cut short")
     }
+}
+
+/// A path with its query.
+fn query(path: &str, pairs: &[Pair]) -> String {
+    let pairs: Vec<String> = pairs
+        .iter()
+        .map(|(key, value)| format!("{}={}", escaped(key), escaped(value)))
+        .collect();
+    if pairs.is_empty() {
+        return path.to_owned();
+    }
+    format!("{path}?{}", pairs.join("&"))
 }
 
 /// A path segment, or a query's value, with everything but letters, digits and `-._~`

@@ -16,7 +16,9 @@ use crate::args::{
 use crate::bench::report;
 use crate::client::Client;
 use crate::config::{Settings, Source, check};
+use crate::conform::Level;
 use crate::control::api;
+use crate::control::select::Pair;
 use crate::error::{CliError, Exit, printable};
 use crate::{man, show};
 
@@ -64,6 +66,8 @@ fn dispatch(common: &Common, action: Action, hooks: &Hooks) -> Outcome {
         Action::Bench(plan) => (hooks.bench)(common, &plan),
         Action::Report(plan) => report::command(common, &plan),
         Action::Show(table, view) => show_table(common, &table, view),
+        Action::NatReport(view) => nat_report(common, view),
+        Action::Conntrack(pairs) => conntrack(common, pairs),
         Action::Change(mutation) => change(common, &mutation),
         Action::Explain(reasons) => {
             if common.json {
@@ -100,11 +104,37 @@ fn show_table(common: &Common, table: &Table, view: View) -> Outcome {
         Table::Neighbours => screen(&client, &body, |neigh: Vec<_>| {
             show::neigh::neigh(&neigh, view)
         })?,
-        Table::Nat => screen(&client, &body, |nat| show::nat::nat(&nat, view))?,
+        Table::Nat(_) => screen(&client, &body, |nat| show::nat::nat(&nat, view))?,
         Table::Drops => screen(&client, &body, |drops: Vec<_>| show::drops(&drops, view))?,
         Table::Status => screen(&client, &body, |status| show::status::status(&status, view))?,
     };
     print(common.colour, &text)
+}
+
+/// The RFCs' requirements; the answer is no where one that must be met is not.
+fn nat_report(common: &Common, view: View) -> Outcome {
+    let client = Client::new(common);
+    let body = client.nat_report()?;
+    let report: api::NatReport = client.read(&body)?;
+    let mut requirements = report.requirements.iter();
+    let met = requirements.all(|one| one.met || one.level == Level::Should);
+    let text = if common.json {
+        format!("{}\n", String::from_utf8_lossy(&body))
+    } else {
+        show::conform::requirements(&report.requirements, view)
+    };
+    print(common.colour, &text)?;
+    Ok(if met { Exit::Done } else { Exit::No })
+}
+
+/// The sessions as `conntrack -L` prints them: lines to stdout, their number to stderr.
+fn conntrack(common: &Common, pairs: Vec<Pair>) -> Outcome {
+    let client = Client::new(common);
+    let body = client.table(&Table::Nat(pairs))?;
+    let nat: api::Nat = client.read(&body)?;
+    let count = nat.sessions.len();
+    message(common, &format!("conntrack lines of {count} sessions"));
+    print(common.colour, &show::conntrack::lines(&nat.sessions))
 }
 
 /// What goes below the ports' counters.

@@ -10,6 +10,7 @@ pub mod args;
 pub mod bench;
 pub mod client;
 pub mod config;
+pub mod conform;
 pub mod control;
 pub mod daemon;
 pub mod demo;

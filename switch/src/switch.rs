@@ -4,12 +4,13 @@
 //! receiving halves and views to the workers and reads counters and tables.
 
 mod moves;
+mod sessions;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, bounded, unbounded};
+use crossbeam_channel::{Receiver, unbounded};
 use nat::{Config as NatConfig, Nanos, Nat};
 
 use crate::config::{NatSettings, PortView, View};
@@ -19,7 +20,7 @@ use crate::limits::{NEIGHBOURS_MAX, PORTS_MAX};
 use crate::neigh::Neighbours;
 use crate::port::{PortError, PortIndex, Rx, Tx, Wake, close_all, sys};
 use crate::verdict::DropReason;
-use crate::worker::{Command, GiveBack, Idle, Link, NatReport, Shared, Worker, run};
+use crate::worker::{Command, GiveBack, Idle, Link, Shared, Worker, run};
 
 pub use moves::MoveError;
 
@@ -479,28 +480,6 @@ impl Switch {
             .map(|reason| (*reason, drops[reason.index()]));
         totals.drops = counted.filter(|(_, count)| *count > 0).collect();
         totals
-    }
-
-    /// The sessions of every worker that answers in time.
-    #[must_use]
-    pub fn nat_reports(&self) -> Vec<NatReport> {
-        let (answer, reports) = bounded(usize::from(self.workers()));
-        let ask = |worker| self.command(worker, Command::NatReport(answer.clone()));
-        let asked = (0..self.workers()).filter(|worker| ask(*worker)).count();
-        (0..asked)
-            .filter_map(|_| reports.recv_timeout(ANSWER_TIMEOUT).ok())
-            .collect()
-    }
-
-    /// Forgets all sessions and returns how many there were.
-    #[must_use]
-    pub fn nat_flush(&self) -> usize {
-        let (answer, counts) = bounded(usize::from(self.workers()));
-        let ask = |worker| self.command(worker, Command::NatFlush(answer.clone()));
-        let asked = (0..self.workers()).filter(|worker| ask(*worker)).count();
-        (0..asked)
-            .filter_map(|_| counts.recv_timeout(ANSWER_TIMEOUT).ok())
-            .sum()
     }
 
     /// Stops the workers and waits for them.

@@ -62,7 +62,7 @@ fn screens(noun: &str, render: impl Fn(View) -> String) {
             assert!(longest <= 120, "{noun} is {longest} columns wide");
         }
     }
-    snapshot(&format!("{noun}.txt"), &all);
+    snapshot(&format!("{}.txt", noun.replace(" ", "-")), &all);
 }
 
 #[test]
@@ -74,6 +74,10 @@ fn tables_look_as_committed_in_every_view() {
     screens("fdb", |view| show::fdb::fdb(&world.fdb, view));
     screens("neigh", |view| show::neigh::neigh(&world.neigh, view));
     screens("nat", |view| show::nat::nat(&world.nat, view));
+    let requirements = super::world::nat_report().requirements;
+    screens("nat report", |view| {
+        show::conform::requirements(&requirements, view)
+    });
     screens("drops", |view| show::drops(&world.drops, view));
     screens("status", |view| show::status::status(&world.status, view));
 }

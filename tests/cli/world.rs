@@ -112,6 +112,8 @@ fn session(proto: &str, state: &str, ends: [&str; 3], left: f64) -> api::NatSess
         inside,
         external,
         outside,
+        origin: api::Side::Inside,
+        replied: state != "UNREPLIED",
         port: Some("veth-blue".into()),
         age: 4.0,
         left,
@@ -123,6 +125,15 @@ fn session(proto: &str, state: &str, ends: [&str; 3], left: f64) -> api::NatSess
             bytes: 88_000,
             packets: 64,
         },
+    }
+}
+
+/// What the defaults come to on an address of the switch's own.
+pub(super) fn nat_report() -> api::NatReport {
+    let config = nat::Config::new([192, 0, 2, 10].into(), 1024..=65_535);
+    api::NatReport {
+        schema: api::NatReportSchema,
+        requirements: vswitch_cli::conform::report(&config),
     }
 }
 
@@ -235,7 +246,14 @@ impl World {
             Request::Ports(reply) => reply.send(Ok(self.ports.clone())),
             Request::Fdb(reply) => reply.send(Ok(self.fdb.clone())),
             Request::Neighbours(reply) => reply.send(Ok(self.neigh.clone())),
-            Request::Nat(reply) => reply.send(Ok(self.nat.clone())),
+            Request::Nat(selection, reply) => {
+                let mut nat = self.nat.clone();
+                let proto = selection.protocol.map(nat::Protocol::name);
+                let wanted = |name: &str| proto.is_none_or(|proto| proto == name);
+                nat.sessions.retain(|session| wanted(&session.proto));
+                reply.send(Ok(nat));
+            }
+            Request::NatReport(reply) => reply.send(Ok(nat_report())),
             Request::Drops(reply) => reply.send(Ok(self.drops.clone())),
             Request::Status(reply) => reply.send(Ok(self.status.clone())),
             Request::PortDel(name, reply) if name == "hang0" => {
@@ -247,7 +265,7 @@ impl World {
             | Request::FdbAdd { .. }
             | Request::FdbDel(..)
             | Request::FdbFlush(..)
-            | Request::NatFlush(_)
+            | Request::NatFlush(..)
             | Request::NeighFlush(_)) => self.change(change),
         }
     }
@@ -301,12 +319,13 @@ impl World {
             other @ (Request::FdbAdd { .. }
             | Request::FdbDel(..)
             | Request::FdbFlush(..)
-            | Request::NatFlush(_)
+            | Request::NatFlush(..)
             | Request::NeighFlush(_)
             | Request::Ports(_)
             | Request::Fdb(_)
             | Request::Neighbours(_)
-            | Request::Nat(_)
+            | Request::Nat(..)
+            | Request::NatReport(_)
             | Request::Drops(_)
             | Request::Status(_)) => self.change_table(other),
         }
@@ -346,7 +365,7 @@ impl World {
                     count,
                 )));
             }
-            Request::NatFlush(reply) => {
+            Request::NatFlush(_, reply) => {
                 let count = self.nat.sessions.drain(..).count() as u64;
                 reply.send(Ok(api::Done::new(format!("{count} sessions ended"), count)));
             }
@@ -364,7 +383,8 @@ impl World {
             | Request::Ports(_)
             | Request::Fdb(_)
             | Request::Neighbours(_)
-            | Request::Nat(_)
+            | Request::Nat(..)
+            | Request::NatReport(_)
             | Request::Drops(_)
             | Request::Status(_) => unreachable!("answered above"),
         }

@@ -117,7 +117,7 @@ impl ViewArgs {
         }
     }
 
-    const fn plus(self, other: Self) -> Self {
+    pub(super) const fn plus(self, other: Self) -> Self {
         let View {
             stats,
             details,
@@ -151,9 +151,12 @@ pub enum Noun {
     /// Neighbours of the gateway: IP address to MAC address
     #[command(after_help = "Example: vswitch neigh\n         vswitch neigh flush")]
     Neigh(FlushNoun),
-    /// NAT sessions
-    #[command(after_help = "Example: vswitch nat\n         vswitch -j nat | jq .summary")]
-    Nat(FlushNoun),
+    /// NAT sessions: show, end; what becomes of the RFCs' requirements
+    #[command(
+        after_help = "Example: vswitch nat proto tcp host 10.77.0.11\n         \
+                            vswitch nat --format conntrack\n         vswitch -j nat | jq .summary"
+    )]
+    Nat(Box<super::nat::NatNoun>),
     /// Why frames were dropped, and what fixes it
     #[command(after_help = "Example: vswitch drops\n         vswitch drops --why NO_ROUTE")]
     Drops(DropsNoun),

@@ -9,6 +9,7 @@ pub mod low;
 pub mod run;
 
 mod iproute;
+mod nat;
 mod usage;
 
 use std::ffi::OsString;
@@ -20,6 +21,7 @@ use switch::verdict::DropReason;
 
 use crate::config::settings::{NAME_DEFAULT, PortWord, RUN_DIR_DEFAULT};
 use crate::config::{Layer, Source};
+use crate::control::select::Pair;
 use crate::error::CliError;
 
 pub use bench::{BenchPlan, ReportPlan};
@@ -75,6 +77,10 @@ pub enum Action {
     ExplainRun(Box<Source>),
     /// Show a table or the status.
     Show(Table, View),
+    /// Show NAT sessions as `conntrack -L` does.
+    Conntrack(Vec<Pair>),
+    /// Show what becomes of the RFCs' requirements.
+    NatReport(View),
     /// Change something in a running switch.
     Change(Mutation),
     /// Explain one reason for drops, or all.
@@ -106,8 +112,8 @@ pub enum Table {
     Fdb,
     /// Neighbours.
     Neighbours,
-    /// NAT sessions.
-    Nat,
+    /// NAT sessions, those that the pairs select.
+    Nat(Vec<Pair>),
     /// Drops, of one reason only where one is named.
     Drops,
     /// The switch as a whole.
@@ -129,8 +135,8 @@ pub enum Mutation {
     FdbDel(Mac),
     /// Forget all learned stations, or those of one port.
     FdbFlush(Option<String>),
-    /// End all NAT sessions.
-    NatFlush,
+    /// End the NAT sessions that the pairs select; all of them if there are none.
+    NatFlush(Vec<Pair>),
     /// Forget all neighbours.
     NeighFlush,
 }
@@ -233,7 +239,7 @@ impl low::Low {
             Some(low::Noun::Neigh(noun)) => {
                 noun.action(view, Table::Neighbours, Mutation::NeighFlush)
             }
-            Some(low::Noun::Nat(noun)) => noun.action(view, Table::Nat, Mutation::NatFlush),
+            Some(low::Noun::Nat(noun)) => noun.action(view)?,
             Some(low::Noun::Drops(noun)) => noun.action(view),
             Some(low::Noun::Status(noun)) => Action::Show(Table::Status, noun.view.or(view)),
             Some(low::Noun::Doctor(doctor)) => Action::Doctor(DoctorPlan {

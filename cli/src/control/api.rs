@@ -16,6 +16,7 @@ mod worker;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::conform::Requirement;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use switch::mac::Mac;
 use switch::verdict::DropReason;
@@ -63,6 +64,8 @@ schemas! {
     NeighSchema "vswitch.neigh/1";
     /// The schema of [`Nat`].
     NatSchema "vswitch.nat/1";
+    /// The schema of [`NatReport`].
+    NatReportSchema "vswitch.nat-report/1";
     /// The schema of a [`Drop`].
     DropSchema "vswitch.drop/1";
     /// The schema of [`Status`].
@@ -284,6 +287,15 @@ pub enum Side {
     Outside,
 }
 
+/// What becomes of the RFCs' requirements: `GET /nat/report`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NatReport {
+    /// `vswitch.nat-report/1`.
+    pub schema: NatReportSchema,
+    /// The requirements, in the order of the RFCs.
+    pub requirements: Vec<Requirement>,
+}
+
 /// The address translation: `GET /nat`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Nat {
@@ -330,6 +342,10 @@ pub struct NatSession {
     pub external: SocketAddr,
     /// The endpoint outside.
     pub outside: SocketAddr,
+    /// The side that sent the first packet.
+    pub origin: Side,
+    /// The other side has answered.
+    pub replied: bool,
     /// The port the inside endpoint is on.
     pub port: Option<String>,
     /// Seconds since the first packet.

@@ -20,6 +20,7 @@
 pub mod api;
 pub mod instance;
 pub mod request;
+pub mod select;
 pub mod server;
 
 mod text;

@@ -16,8 +16,8 @@ pub enum Request {
     Fdb(ReplyTo<Vec<api::FdbEntry>>),
     /// The neighbours.
     Neighbours(ReplyTo<Vec<api::Neighbour>>),
-    /// The NAT sessions.
-    Nat(ReplyTo<api::Nat>),
+    /// The selected NAT sessions.
+    Nat(nat::Selection, ReplyTo<api::Nat>),
     /// The reasons that applied at least once.
     Drops(ReplyTo<Vec<api::Drop>>),
     /// The switch as a whole.
@@ -48,8 +48,10 @@ pub enum Request {
     FdbDel(Mac, ReplyTo<api::Done>),
     /// Forget all learned stations, or those of one port.
     FdbFlush(Option<String>, ReplyTo<api::Done>),
-    /// End all NAT sessions.
-    NatFlush(ReplyTo<api::Done>),
+    /// What becomes of the RFCs' requirements with the live configuration.
+    NatReport(ReplyTo<api::NatReport>),
+    /// End the selected NAT sessions.
+    NatFlush(nat::Selection, ReplyTo<api::Done>),
     /// Forget all neighbours but the fixed ones.
     NeighFlush(ReplyTo<api::Done>),
 }

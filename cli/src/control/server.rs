@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 
 use super::api::{self, ErrorSchema};
 use super::request::{Refusal, ReplyTo, Request};
+use super::select;
 use crate::config::settings::PortSpec;
 use crate::config::words;
 
@@ -136,6 +137,7 @@ fn routes(gate: Gate) -> Router {
         .route("/neigh/flush", post(neigh_flush))
         .route("/nat", get(nat))
         .route("/nat/flush", post(nat_flush))
+        .route("/nat/report", get(nat_report))
         .route("/drops", get(drops))
         .route("/status", get(status))
         .fallback(unknown)
@@ -249,8 +251,24 @@ async fn neigh(State(gate): State<Gate>) -> Answer<Vec<api::Neighbour>> {
     gate.ask(Request::Neighbours).await
 }
 
-async fn nat(State(gate): State<Gate>) -> Answer<api::Nat> {
-    gate.ask(Request::Nat).await
+async fn nat(State(gate): State<Gate>, query: Pairs) -> Answer<api::Nat> {
+    let selection = selection("/nat", query)?;
+    gate.ask(|reply| Request::Nat(selection, reply)).await
+}
+
+async fn nat_report(State(gate): State<Gate>) -> Answer<api::NatReport> {
+    gate.ask(Request::NatReport).await
+}
+
+type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
+
+/// The sessions that a query selects; a key that is not known is refused, or a slip of the finger
+/// would end every session.
+fn selection(path: &'static str, query: Pairs) -> Result<nat::Selection, Failure> {
+    let fix = format!("{path}?proto=tcp&host=10.77.0.11");
+    let Query(pairs) =
+        query.map_err(|rejection| Failure::bad(path, &rejection.body_text(), &fix))?;
+    select::selection(&pairs).map_err(|why| Failure::bad(path, &why, &fix))
 }
 
 async fn drops(State(gate): State<Gate>) -> Answer<Vec<api::Drop>> {
@@ -357,9 +375,11 @@ async fn neigh_flush(
 async fn nat_flush(
     State(gate): State<Gate>,
     ConnectInfo(peer): ConnectInfo<Peer>,
+    query: Pairs,
 ) -> Answer<api::Done> {
     gate.admit(peer)?;
-    gate.ask(Request::NatFlush).await
+    let selection = selection("/nat/flush", query)?;
+    gate.ask(|reply| Request::NatFlush(selection, reply)).await
 }
 
 async fn unknown(uri: axum::http::Uri) -> Failure {

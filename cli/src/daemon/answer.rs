@@ -13,6 +13,7 @@ use switch::switch::PortTotals;
 use switch::verdict::{DropReason, Stage};
 
 use crate::config::PortSpec;
+use crate::conform;
 use crate::control::api::{self, OperState, Role};
 use crate::control::{Refusal, Request};
 
@@ -29,7 +30,7 @@ impl Daemon {
             Request::Ports(reply) => reply.send(Ok(self.ports_answer())),
             Request::Fdb(reply) => reply.send(Ok(self.fdb_answer())),
             Request::Neighbours(reply) => reply.send(Ok(self.neighbours_answer())),
-            Request::Nat(reply) => reply.send(Ok(self.nat_answer())),
+            Request::Nat(selection, reply) => reply.send(Ok(self.nat_answer(&selection))),
             Request::Drops(reply) => reply.send(Ok(self.drops_answer())),
             Request::Status(reply) => reply.send(Ok(self.status_answer())),
             Request::PortAdd(spec, reply) => reply.send(self.port_add(&spec)),
@@ -42,8 +43,9 @@ impl Daemon {
             Request::FdbAdd { mac, port, reply } => reply.send(self.fdb_add(mac, &port)),
             Request::FdbDel(mac, reply) => reply.send(self.fdb_del(mac)),
             Request::FdbFlush(port, reply) => reply.send(self.fdb_flush(port.as_deref())),
-            Request::NatFlush(reply) => {
-                let count = self.switch.nat_flush();
+            Request::NatReport(reply) => reply.send(self.nat_report_answer()),
+            Request::NatFlush(selection, reply) => {
+                let count = self.switch.nat_flush(&selection);
                 reply.send(Ok(done(format!("{count} NAT sessions ended"), count)));
             }
             Request::NeighFlush(reply) => {
@@ -236,8 +238,8 @@ impl Daemon {
         port.map_or_else(|| self.settings.name.clone(), |port| self.name_of(port))
     }
 
-    fn nat_answer(&self) -> api::Nat {
-        let reports = self.switch.nat_reports();
+    fn nat_answer(&self, selection: &nat::Selection) -> api::Nat {
+        let reports = self.switch.nat_reports(selection);
         let mut sessions: Vec<api::NatSession> = reports
             .iter()
             .flat_map(|report| report.sessions.iter().map(|s| self.session(s, report.now)))
@@ -263,12 +265,25 @@ impl Daemon {
         api::Nat {
             schema: api::NatSchema,
             summary: api::NatSummary {
-                sessions: sessions.len() as u64,
+                sessions: reports.iter().map(|report| report.total as u64).sum(),
                 sessions_max: reports.iter().map(|report| report.capacity as u64).sum(),
                 external: external.into_iter().collect(),
             },
             sessions,
         }
+    }
+
+    fn nat_report_answer(&self) -> Answer<api::NatReport> {
+        let sizes = self.switch.nat_sizes();
+        let config = sizes.iter().find_map(|worker| worker.config.as_ref());
+        let config = config.ok_or_else(|| Refusal::Absent {
+            what: "NAT".into(),
+            fix: "start with --uplink, and without --no-nat".into(),
+        })?;
+        Ok(api::NatReport {
+            schema: api::NatReportSchema,
+            requirements: conform::report(config),
+        })
     }
 
     fn session(&self, session: &SessionView, now: Nanos) -> api::NatSession {
@@ -295,6 +310,12 @@ impl Daemon {
             inside: endpoint(session.inside),
             external: endpoint(session.external),
             outside: endpoint(session.remote),
+            origin: if session.from_inside {
+                api::Side::Inside
+            } else {
+                api::Side::Outside
+            },
+            replied: session.replied,
             port: port.map(|port| self.name_of(port)),
             age: seconds(now.saturating_sub(session.created)),
             left: seconds(session.expires_at.saturating_sub(now)),
@@ -335,9 +356,9 @@ impl Daemon {
                 as u64,
             nat_sessions: self
                 .switch
-                .nat_reports()
+                .nat_sizes()
                 .iter()
-                .map(|report| report.sessions.len() as u64)
+                .map(|report| report.total as u64)
                 .sum(),
             workers,
             imbalance,

@@ -4,6 +4,8 @@
 //! can compare it letter for letter. It is always styled; whoever prints it strips the style where
 //! it does not belong (a pipe, `NO_COLOR`).
 
+pub mod conform;
+pub mod conntrack;
 pub mod explain;
 pub mod fdb;
 pub mod kernel;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
-use nat::{Nanos, Protocol, SessionView};
+use nat::{Nanos, Part, Protocol, Selection, SessionView};
 
 use crate::config::View;
 use crate::frame::OwnedFrame;
@@ -29,10 +29,11 @@ pub enum Command {
     Take(Box<Moving>),
     /// Tell all stations who the gateway is.
     Announce,
-    /// Report the sessions.
-    NatReport(Sender<NatReport>),
-    /// Forget all sessions; the answer is how many there were.
-    NatFlush(Sender<usize>),
+    /// Report the selected sessions of one part of the table.
+    NatReport(Arc<Selection>, Part, Sender<NatReport>),
+    /// End the selected sessions of one part of the table; the answer is how many there were, and
+    /// where the next part begins.
+    NatFlush(Arc<Selection>, Part, Sender<(usize, Option<u32>)>),
     /// Finish.
     Stop,
 }
@@ -53,12 +54,20 @@ pub struct Moving {
 }
 
 /// One worker's sessions, as the command line shows them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct NatReport {
     /// The worker's time, to which the sessions' times relate.
     pub now: Nanos,
-    /// The sessions.
+    /// The sessions that were selected.
     pub sessions: Vec<SessionView>,
+    /// Where the next part of the table begins, unless this was the last.
+    pub next: Option<u32>,
+    /// All sessions there are.
+    pub total: usize,
+    /// What was counted since the start.
+    pub counters: nat::Counters,
+    /// What the engine was made with, the external addresses now in force; `None` without one.
+    pub config: Option<nat::Config>,
     /// External TCP ports, UDP ports and echo ids in use.
     pub ports_used: [u32; 3],
     /// Sessions there is room for.
@@ -86,11 +95,13 @@ impl Worker {
                     self.engine
                         .with_context(shared, view, now, gateway::announce);
                 }
-                Command::NatReport(answer) => {
-                    let _ = answer.send(self.nat_report(now));
+                Command::NatReport(selection, part, answer) => {
+                    let _ = answer.send(self.nat_part(&selection, part, now));
                 }
-                Command::NatFlush(answer) => {
-                    let _ = answer.send(self.engine.nat.as_mut().map_or(0, nat::Nat::flush));
+                Command::NatFlush(selection, part, answer) => {
+                    let nat = self.engine.nat.as_mut();
+                    let ended = nat.map_or((0, None), |nat| nat.end_selected(&selection, part));
+                    let _ = answer.send(ended);
                 }
                 Command::Stop => {
                     self.count_losses();
@@ -169,23 +180,34 @@ impl Worker {
         }
     }
 
-    /// The sessions of this worker's slice; empty without an uplink.
+    /// All sessions of this worker's slice; empty without an uplink.
     #[must_use]
     pub fn nat_report(&self, now: Nanos) -> NatReport {
-        self.engine.nat.as_ref().map_or_else(
-            || NatReport {
+        let all = Part {
+            from: 0,
+            places: u32::MAX,
+        };
+        self.nat_part(&Selection::default(), all, now)
+    }
+
+    fn nat_part(&self, selection: &Selection, part: Part, now: Nanos) -> NatReport {
+        let Some(nat) = &self.engine.nat else {
+            return NatReport {
                 now,
-                sessions: Vec::new(),
-                ports_used: [0; 3],
-                capacity: 0,
-            },
-            |nat| NatReport {
-                now,
-                sessions: nat.sessions().collect(),
-                ports_used: [Protocol::Tcp, Protocol::Udp, Protocol::Icmp]
-                    .map(|p| nat.ports_used(p)),
-                capacity: nat.capacity(),
-            },
-        )
+                ..NatReport::default()
+            };
+        };
+        let mut sessions = Vec::new();
+        let next = nat.select(selection, part, &mut sessions);
+        NatReport {
+            now,
+            sessions,
+            next,
+            total: nat.len(),
+            counters: nat.counters().clone(),
+            config: Some(nat.config().clone()),
+            ports_used: [Protocol::Tcp, Protocol::Udp, Protocol::Icmp].map(|p| nat.ports_used(p)),
+            capacity: nat.capacity(),
+        }
     }
 }

@@ -1,0 +1,80 @@
+//! The NAT's sessions, asked of every worker part by part: between two parts it forwards frames, so
+//! that a table of a million sessions holds up nobody.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Sender, bounded};
+use nat::{Part, Selection};
+
+use super::{ANSWER_TIMEOUT, Switch};
+use crate::worker::{Command, NatReport};
+
+/// Sessions a worker looks at between two batches: 2 MiB of memory, less than a millisecond.
+const PART_PLACES: u32 = 16_384;
+
+impl Switch {
+    /// The selected sessions of every worker that answers in time, one report for each.
+    #[must_use]
+    pub fn nat_reports(&self, selection: &Selection) -> Vec<NatReport> {
+        let selection = Arc::new(selection.clone());
+        let workers = 0..self.workers();
+        workers
+            .filter_map(|worker| self.nat_report(worker, &selection))
+            .collect()
+    }
+
+    fn nat_report(&self, worker: u16, selection: &Arc<Selection>) -> Option<NatReport> {
+        let ask = |part, answer| Command::NatReport(Arc::clone(selection), part, answer);
+        let mut whole = self.nat_part(worker, 0, ask)?;
+        while let Some(from) = whole.next {
+            let part = self.nat_part(worker, from, ask)?;
+            let mut sessions = std::mem::take(&mut whole.sessions);
+            sessions.extend(&part.sessions);
+            whole = NatReport { sessions, ..part };
+        }
+        Some(whole)
+    }
+
+    /// How full every worker's table is, without any session.
+    #[must_use]
+    pub fn nat_sizes(&self) -> Vec<NatReport> {
+        let selection = Arc::new(Selection::default());
+        let ask = |part, answer| Command::NatReport(Arc::clone(&selection), part, answer);
+        let workers = 0..self.workers();
+        // Beyond the end of every table there is no session to report.
+        let size = |worker| self.nat_part(worker, u32::MAX, ask);
+        workers.filter_map(size).collect()
+    }
+
+    /// Ends the selected sessions and returns how many there were.
+    #[must_use]
+    pub fn nat_flush(&self, selection: &Selection) -> usize {
+        let selection = Arc::new(selection.clone());
+        let ask = |part, answer| Command::NatFlush(Arc::clone(&selection), part, answer);
+        let flush = |worker| {
+            let (mut ended, mut next) = (0, Some(0));
+            while let Some((count, rest)) = next.and_then(|from| self.nat_part(worker, from, ask)) {
+                ended += count;
+                next = rest;
+            }
+            ended
+        };
+        (0..self.workers()).map(flush).sum()
+    }
+
+    /// A worker's answer about one part of its table; `None` if it gives none in time.
+    fn nat_part<T>(
+        &self,
+        worker: u16,
+        from: u32,
+        ask: impl Fn(Part, Sender<T>) -> Command,
+    ) -> Option<T> {
+        let (answer, answers) = bounded(1);
+        let part = Part {
+            from,
+            places: PART_PLACES,
+        };
+        self.command(worker, ask(part, answer)).then_some(())?;
+        answers.recv_timeout(ANSWER_TIMEOUT).ok()
+    }
+}
