@@ -64,6 +64,57 @@ fn raw(socket: &std::path::Path, request: &str) -> (u16, String) {
     (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
 }
 
+#[test]
+fn sessions_are_selected_by_words_and_printed_as_conntrack_does() {
+    let running = Running::new();
+    let lines = running.vswitch("nat --format conntrack proto udp");
+    assert_eq!(
+        lines.stdout,
+        "udp      17 29 src=10.77.0.20 dst=9.9.9.9 sport=5353 dport=53 packets=21 bytes=2100 \
+         [UNREPLIED] src=9.9.9.9 dst=192.0.2.10 sport=53 dport=61008 packets=64 bytes=88000 \
+         mark=0 use=1\n"
+    );
+    assert_eq!(lines.stderr, "conntrack lines of 1 sessions\n");
+    let table = running.vswitch("nat show proto tcp --brief").stdout;
+    assert_eq!(table.lines().count(), 1, "{table}");
+    for words in [
+        "nat proto",
+        "nat prot tcp",
+        "nat flush port x",
+        "nat show host 1.2.3",
+    ] {
+        let ended = running.vswitch(words);
+        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{words}");
+        assert!(
+            ended.stderr.contains("fix: vswitch nat"),
+            "{}",
+            ended.stderr
+        );
+    }
+    // What a hand writes into the query is read as strictly.
+    for query in [
+        "/nat?port=x",
+        "/nat?prot=tcp",
+        "/nat?host=1.2.3.4&host=1.2.3.5",
+    ] {
+        assert_eq!(running.raw(&format!("GET {query}")).0, 400, "{query}");
+    }
+    assert_eq!(running.raw(&post("/nat/flush?prot=tcp", "")).0, 400);
+}
+
+#[test]
+fn the_rfcs_requirements_are_reported_and_a_broken_must_would_be_exit_code_4() {
+    let running = Running::new();
+    let report = running.vswitch("nat report");
+    assert_eq!(report.code, 0, "{}", report.stderr);
+    let last = report.stdout.lines().last().unwrap();
+    assert_eq!(last, "25 of 25 MUST and 4 of 7 SHOULD are met");
+    let json: serde_json::Value =
+        serde_json::from_str(&running.vswitch("-j nat report").stdout).unwrap();
+    assert_eq!(json["schema"], "vswitch.nat-report/1");
+    assert_eq!(json["requirements"].as_array().unwrap().len(), 32);
+}
+
 fn post(path: &str, body: &str) -> String {
     format!(
         "POST {path}\r\nContent-Length: {}\r\n\r\n{body}",
