@@ -119,9 +119,9 @@ mod tests {
         let out = ["10.77.0.11:40122", "192.0.2.10:61007", "1.1.1.1:443"];
         assert_eq!(
             line(&session("tcp", "ESTABLISHED", Side::Inside, out)),
-            "tcp      6 7195 ESTABLISHED src=10.77.0.11 dst=1.1.1.1 sport=40122 dport=443 packets=3 \
-             bytes=180 src=1.1.1.1 dst=192.0.2.10 sport=443 dport=61007 packets=2 bytes=120 \
-             [ASSURED] mark=0 use=1"
+            "tcp      6 7195 ESTABLISHED src=10.77.0.11 dst=1.1.1.1 sport=40122 dport=443 \
+             packets=3 bytes=180 src=1.1.1.1 dst=192.0.2.10 sport=443 dport=61007 packets=2 \
+             bytes=120 [ASSURED] mark=0 use=1"
         );
         assert_eq!(
             line(&session("tcp", "SYN_SENT", Side::Inside, out)),
