@@ -66,7 +66,8 @@ enum NatVerb {
     },
     /// Try the RFCs' requirements on a NAT with this one's settings
     #[command(
-        after_help = "Requirements of RFC 4787, 5382 and 5508, each played with packets to an engine\n\
+        after_help = "Requirements of RFC 4787, 5382 and 5508, each played with packets to an \
+                      engine\n\
                       that has the live settings and a clock of its own.\n\n\
                       Example: vswitch nat report"
     )]
