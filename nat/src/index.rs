@@ -90,12 +90,13 @@ impl Index {
     #[must_use]
     pub(crate) fn insert(&mut self, hash: u64, value: u32) -> bool {
         let (first, tag) = self.first(hash);
+        if let Some(way) = free_way(self.bucket(first)) {
+            self.put(first, way, (tag, value));
+            return true;
+        }
         let second = self.other(first, tag);
-        let place = [first, second].into_iter().find_map(|place| {
-            let way = free_way(self.bucket(place))?;
-            Some((place, way))
-        });
-        let Some((place, way)) = place
+        let free = free_way(self.bucket(second)).map(|way| (second, way));
+        let Some((place, way)) = free
             .or_else(|| self.make_room(first))
             .or_else(|| self.make_room(second))
         else {
@@ -172,9 +173,11 @@ impl Index {
     }
 
     fn put(&mut self, place: u32, way: usize, (tag, value): (u32, u32)) {
-        let bucket = &mut self.words[self.skip + at(place) * 2 * WAYS..][..2 * WAYS];
-        bucket[way] = tag;
-        bucket[WAYS + way] = value;
+        let (words, _) = self.words[self.skip..].as_chunks_mut::<WAYS>();
+        let (buckets, _) = words.as_chunks_mut::<2>();
+        let [tags, values] = &mut buckets[at(place)];
+        tags[way % WAYS] = tag;
+        values[way % WAYS] = value;
     }
 }
 

@@ -86,6 +86,20 @@ impl Session {
         self.out.target()
     }
 
+    /// What outbound and inbound packets are found by.
+    fn tuples(&self) -> (Tuple, Tuple) {
+        let tuple = |from, ours| Tuple {
+            from,
+            protocol: self.protocol,
+            ours,
+            remote: self.remote,
+        };
+        (
+            tuple(Side::Inside, self.inside()),
+            tuple(Side::Outside, self.external()),
+        )
+    }
+
     /// Reads a word of each cache line.
     #[inline]
     fn touch(&self) -> u64 {
@@ -196,22 +210,19 @@ impl Tuple {
         (ours, session.remote, session.protocol) == (self.ours, self.remote, self.protocol)
     }
 
-    /// The keyed hash.
-    fn hash(&self, key: HashKey) -> u64 {
-        let (addresses, ports) = self.words();
+    /// Everything in two words, of which the second is never zero.
+    #[inline]
+    fn words(&self) -> (u64, u64) {
+        let (ours, remote) = (self.ours, self.remote);
+        let ports = u64::from(ours.1) << 16 | u64::from(remote.1);
         let side = match self.from {
             Side::Inside => 0,
             Side::Outside => 1,
         };
         let protocol = u64::from(self.protocol.number());
-        key.hash(addresses, ports << 32 | protocol << 8 | side)
-    }
-
-    fn words(&self) -> (u64, u64) {
-        let (ours, remote) = (self.ours, self.remote);
         (
             u64::from(ours.0.to_bits()) << 32 | u64::from(remote.0.to_bits()),
-            u64::from(ours.1) << 16 | u64::from(remote.1),
+            ports << 32 | protocol << 8 | side,
         )
     }
 }
@@ -222,7 +233,7 @@ pub(crate) struct Sessions {
     index: Index,
     recent: Recent,
     wheel: Wheel,
-    key: HashKey,
+    hashes: Hashes,
     half_open: u32,
     next_serial: u16,
 }
@@ -237,7 +248,7 @@ impl Sessions {
             index: Index::new(2 * max),
             recent: Recent::new(),
             wheel: Wheel::new(max),
-            key,
+            hashes: Hashes::new(key),
             half_open: 0,
             next_serial: 0,
         }
@@ -245,7 +256,11 @@ impl Sessions {
 
     /// Returns the bytes taken.
     pub(crate) fn memory(&self) -> usize {
-        self.slab.memory() + self.index.memory() + self.recent.memory() + self.wheel.memory()
+        self.slab.memory()
+            + self.index.memory()
+            + self.wheel.memory()
+            + self.recent.memory()
+            + self.hashes.memory()
     }
 
     /// Finds a session by the tuple of its outbound packets.
@@ -285,7 +300,7 @@ impl Sessions {
         if guess.check == check && matches(guess.id) {
             return Some(guess.id);
         }
-        let id = self.index.find(tuple.hash(self.key), matches)?;
+        let id = self.index.find(self.hashes.of(tuple), matches)?;
         *guess = Guess { check, id };
         Some(id)
     }
@@ -306,7 +321,7 @@ impl Sessions {
                 ids.push(guess.id);
             } else {
                 let guess = Guess { check, ..guess };
-                wanted.push((tuple.hash(self.key), guess, place));
+                wanted.push((self.hashes.of(tuple), guess, place));
             }
         }
         let touched = |sum: u32, hash| sum ^ self.index.touch(hash);
@@ -422,21 +437,10 @@ impl Sessions {
         self.slab.iter()
     }
 
-    fn hashes(&self, session: &Session) -> (u64, u64) {
-        let of = |from, ours| {
-            let (protocol, remote) = (session.protocol, session.remote);
-            let tuple = Tuple {
-                from,
-                protocol,
-                ours,
-                remote,
-            };
-            tuple.hash(self.key)
-        };
-        (
-            of(Side::Inside, session.inside()),
-            of(Side::Outside, session.external()),
-        )
+    /// The hashes of the tuples that outbound and inbound packets have.
+    fn hashes(&mut self, session: &Session) -> (u64, u64) {
+        let (outbound, inbound) = session.tuples();
+        (self.hashes.of(outbound), self.hashes.of(inbound))
     }
 }
 
@@ -487,11 +491,59 @@ impl Recent {
     #[inline]
     fn place(tuple: Tuple) -> (usize, u32) {
         let (addresses, ports) = tuple.words();
-        let mixed = (addresses ^ ports.rotate_left(20)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (addresses ^ ports.rotate_right(12)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         // The upper bits of a product depend on all bits of the factors.
         let place = usize::try_from(mixed >> 54).unwrap_or(0);
         let check = (mixed >> 22 & 0xffff_ffff) as u32;
         (place % Self::PLACES, check)
+    }
+}
+
+/// The keyed hashes of tuples. A new flow needs its own three times, to be announced, to be looked
+/// up and to be stored; so those worked out last are kept.
+struct Hashes {
+    key: HashKey,
+    last: Box<[Hashed; Self::PLACES]>,
+}
+
+#[derive(Clone, Copy)]
+struct Hashed {
+    words: (u64, u64),
+    hash: u64,
+}
+
+impl Hashes {
+    /// Four times the packets of a batch; 6 KiB.
+    const PLACES: usize = 256;
+
+    fn new(key: HashKey) -> Self {
+        // The words of no tuple.
+        let none = Hashed {
+            words: (0, 0),
+            hash: 0,
+        };
+        Self {
+            key,
+            last: Box::new([none; Self::PLACES]),
+        }
+    }
+
+    fn memory(&self) -> usize {
+        size_of_val::<[Hashed; Self::PLACES]>(&self.last)
+    }
+
+    #[inline]
+    fn of(&mut self, tuple: Tuple) -> u64 {
+        let words = tuple.words();
+        let (place, _) = Recent::place(tuple);
+        let last = &mut self.last[place % Self::PLACES];
+        if last.words != words {
+            *last = Hashed {
+                words,
+                hash: self.key.hash(words.0, words.1),
+            };
+        }
+        last.hash
     }
 }
 
