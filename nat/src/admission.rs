@@ -110,8 +110,6 @@ impl Nat {
         let (inside, external) = (parent.inside, (self.config.external, parent.port));
         let parent_deadline = parent.deadline;
         let mut session = Session {
-            inside,
-            external,
             remote,
             protocol,
             origin,

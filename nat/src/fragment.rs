@@ -48,7 +48,7 @@ pub(crate) enum Verdict {
         rewrite: Rewrite,
         outcome: Outcome,
         session: u32,
-        serial: u32,
+        serial: u16,
     },
     /// Leave the bytes alone.
     Fixed(Outcome),

@@ -74,6 +74,7 @@ mod hash;
 mod icmp;
 mod index;
 mod mapping;
+mod memory;
 mod outcome;
 mod pool;
 mod publish;

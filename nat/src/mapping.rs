@@ -56,6 +56,13 @@ impl Mappings {
         }
     }
 
+    /// Returns the bytes taken.
+    pub(crate) fn memory(&self) -> usize {
+        let by_port = self.by_port.iter().map(|ports| size_of_val::<[u32]>(ports));
+        let pools = self.pools.iter().map(Pool::memory);
+        self.slab.memory() + self.index.memory() + by_port.chain(pools).sum::<usize>()
+    }
+
     pub(crate) fn get(&self, id: u32) -> Option<&Mapping> {
         self.slab.get(id)
     }
@@ -197,6 +204,11 @@ impl Peers {
             index: Index::new(sessions_max),
             key,
         }
+    }
+
+    /// Returns the bytes taken.
+    pub(crate) fn memory(&self) -> usize {
+        self.slab.memory() + self.index.memory()
     }
 
     /// Returns whether the mapping has a session with this address.

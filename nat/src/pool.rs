@@ -69,6 +69,11 @@ impl Pool {
         }
     }
 
+    /// Returns the bytes taken.
+    pub(crate) fn memory(&self) -> usize {
+        size_of_val::<[u64]>(&self.used)
+    }
+
     /// Returns how many ports are taken.
     pub(crate) fn used(&self) -> u32 {
         self.len() - self.free

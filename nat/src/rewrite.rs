@@ -91,7 +91,7 @@ impl End {
 /// a pseudo sum; `delta_full` has `~5555 + 40000` added and goes into a complete checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rewrite {
-    address: u32,
+    address: Ipv4Addr,
     port: u16,
     delta_address: u16,
     delta_full: u16,
@@ -107,11 +107,16 @@ impl Rewrite {
             Protocol::Icmp => delta_port,
         };
         Self {
-            address: new.0.to_bits(),
+            address: new.0,
             port: new.1,
             delta_address,
             delta_full,
         }
+    }
+
+    /// Returns the address and the port that it puts in.
+    pub(crate) fn target(&self) -> (Ipv4Addr, u16) {
+        (self.address, self.port)
     }
 
     /// Replaces the address in an IPv4 header, whose checksum follows.
@@ -122,7 +127,7 @@ impl Rewrite {
             checksum::apply(field, self.delta_address)
         });
         if let Some(address) = packet.get_mut(end.address()..end.address() + 4) {
-            address.copy_from_slice(&self.address.to_be_bytes());
+            address.copy_from_slice(&self.address.octets());
         }
     }
 

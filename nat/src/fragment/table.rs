@@ -141,6 +141,12 @@ impl Fragments {
         }
     }
 
+    /// Returns the bytes taken at the start: without what is held.
+    pub(crate) fn memory(&self) -> usize {
+        let sources = size_of_val::<[u32]>(&self.per_source);
+        self.slab.memory() + self.index.memory() + self.queues.memory() + sources
+    }
+
     /// Takes note of a fragment and says what is to be done with it.
     pub(super) fn arrive(&mut self, key: Key, span: Span, now: Nanos) -> Arrival {
         if self.ready.len() >= READY_MAX {
