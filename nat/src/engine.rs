@@ -6,7 +6,9 @@ use crate::config::{Config, Filtering};
 use crate::flow::{Class, Flow, Header, classify};
 use crate::fragment::Fragments;
 use crate::hash::HashKey;
+use crate::ids::Ids;
 use crate::mapping::{Mappings, Peers};
+use crate::other;
 use crate::outcome::{Counters, Direction, Outcome, Reason};
 use crate::pool::owner_of;
 use crate::rewrite::{End, L4Sum, Protocol, Rewrite};
@@ -55,6 +57,7 @@ pub struct Nat {
     pub(crate) mappings: Mappings,
     pub(crate) peers: Option<Peers>,
     pub(crate) fragments: Fragments,
+    pub(crate) ids: Ids,
     pub(crate) counters: Counters,
 }
 
@@ -79,6 +82,7 @@ impl Nat {
             mappings: Mappings::new(&config, HashKey::new(seed, 2), HashKey::new(seed, 3)),
             peers: needs_peers.then(|| Peers::new(max, HashKey::new(seed, 4))),
             fragments: Fragments::new(config.fragments, HashKey::new(seed, 5)),
+            ids: Ids::new(config.slice, config.slices, HashKey::new(seed, 6)),
             counters: Counters::default(),
             config,
         }
@@ -252,7 +256,7 @@ impl Nat {
             (Direction::Outbound, Class::Reply(_) | Class::OtherIcmp(_)) => {
                 Reason::IcmpTypeRefused.into()
             }
-            (Direction::Outbound, Class::Foreign) => refusal(header.protocol).into(),
+            (Direction::Outbound, Class::Foreign) => Reason::UnknownProtocol.into(),
             (Direction::Inbound | Direction::Hairpin, Class::Flow(flow) | Class::Reply(flow)) => {
                 self.inbound_flow(packet, header, flow, direction, now)
             }
@@ -275,6 +279,9 @@ impl Nat {
         flow: Flow,
         now: Nanos,
     ) -> Fate {
+        if let Some(outcome) = self.elsewhere(flow.protocol) {
+            return outcome.into();
+        }
         let Some(outcome) = self.way_out(header.dst, flow.protocol, flow.dst_port) else {
             return Outcome::NotOurs.into();
         };
@@ -285,7 +292,7 @@ impl Nat {
         let remote = (header.dst, flow.dst_port);
         let found = self.sessions.find_outbound(flow.protocol, inside, remote);
         let carried = match self.alive(found, now) {
-            Some(id) => self.carry(id, Side::Inside, flow.segment, header.total_len, now),
+            Some(id) => self.carry(id, Side::Inside, Some(flow), header.total_len, now),
             None => self
                 .open_outbound(flow, inside, remote, now)
                 .and_then(|id| self.carry(id, Side::Inside, None, header.total_len, now)),
@@ -293,6 +300,9 @@ impl Nat {
         match carried {
             Ok((id, rewrite)) => {
                 edit(rewrite, End::Source, flow.protocol, header, packet);
+                if !header.is_fragment {
+                    self.ids.renew(packet.bytes);
+                }
                 Fate {
                     outcome,
                     session: Some(id),
@@ -313,11 +323,17 @@ impl Nat {
         if dst != self.config.external {
             return Some(Outcome::Translated);
         }
-        // A query's identifier is its sender's: it names no port of ours.
-        if protocol == Protocol::Icmp {
-            return None;
+        match protocol {
+            // A query's identifier is its sender's: it names no port of ours.
+            Protocol::Icmp | Protocol::Other(_) => None,
+            Protocol::Sctp => self
+                .mappings
+                .find_external(protocol, dst_port)
+                .map(|_| Outcome::Hairpin { owner: 0 }),
+            Protocol::Tcp | Protocol::Udp => {
+                self.owner(dst_port).map(|owner| Outcome::Hairpin { owner })
+            }
         }
-        self.owner(dst_port).map(|owner| Outcome::Hairpin { owner })
     }
 
     fn inbound_flow(
@@ -328,7 +344,7 @@ impl Nat {
         direction: Direction,
         now: Nanos,
     ) -> Fate {
-        match self.owner(flow.dst_port) {
+        match self.owner_for(flow.protocol, flow.dst_port) {
             None => return Outcome::NotOurs.into(),
             Some(owner) if owner != self.config.slice => {
                 return Outcome::Elsewhere { owner }.into();
@@ -342,7 +358,7 @@ impl Nat {
         let remote = (header.src, flow.src_port);
         let found = self.sessions.find_inbound(flow.protocol, external, remote);
         let carried = match self.alive(found, now) {
-            Some(id) => self.carry(id, Side::Outside, flow.segment, header.total_len, now),
+            Some(id) => self.carry(id, Side::Outside, Some(flow), header.total_len, now),
             None => self
                 .open_inbound(flow, remote, direction, now)
                 .and_then(|id| self.carry(id, Side::Outside, None, header.total_len, now)),
@@ -355,6 +371,8 @@ impl Nat {
                     session: Some(id),
                 }
             }
+            // There is no range of theirs: it may well be the host's own.
+            Err(Reason::Unsolicited) if flow.protocol.is_by_address() => Outcome::NotOurs.into(),
             Err(reason) => reason.into(),
         }
     }
@@ -366,7 +384,7 @@ impl Nat {
 
     /// Removes a session that was found but has idled out: time is up to the nanosecond, not to
     /// the wheel's tick.
-    fn alive(&mut self, found: Option<u32>, now: Nanos) -> Option<u32> {
+    pub(crate) fn alive(&mut self, found: Option<u32>, now: Nanos) -> Option<u32> {
         let id = found?;
         if self
             .sessions
@@ -385,7 +403,7 @@ impl Nat {
         &mut self,
         id: u32,
         from: Side,
-        segment: Option<Segment>,
+        flow: Option<Flow>,
         bytes: usize,
         now: Nanos,
     ) -> Result<(u32, Rewrite), Reason> {
@@ -396,10 +414,14 @@ impl Nat {
             let mut refresh = match session.protocol {
                 Protocol::Tcp => from == Side::Inside || session.inside_has_spoken(),
                 Protocol::Udp => from == Side::Inside || config.inbound_refresh,
-                Protocol::Icmp => from == Side::Inside,
+                Protocol::Icmp | Protocol::Other(_) => from == Side::Inside,
+                Protocol::Sctp => true,
             };
-            if let Some(segment) = segment {
+            if let Some(segment) = flow.and_then(|flow| flow.segment) {
                 refresh &= advance(session, from, segment, may_open)?;
+            }
+            if let Some(event) = flow.and_then(|flow| flow.event) {
+                refresh &= other::advance(session, from, event)?;
             }
             session.replied |= session.role(from) == Role::Responder;
             session.last_seen = now;
@@ -455,14 +477,6 @@ fn advance(
             session.replied = false;
             Ok(true)
         }
-    }
-}
-
-/// Names the refusal of a protocol that is not translated.
-pub(crate) fn refusal(protocol: u8) -> Reason {
-    match protocol {
-        crate::wire::protocol::SCTP => Reason::SctpRefused,
-        _ => Reason::UnknownProtocol,
     }
 }
 

@@ -60,9 +60,9 @@ macro_rules! reasons {
 reasons! {
     /// The IPv4 or transport header is impossible or cut off.
     Malformed = "NAT_MALFORMED",
-    /// The protocol is neither TCP, UDP nor ICMP: it is not translated in this version.
+    /// UDP-Lite and DCCP are not translated; nor are protocols without ports if they are off.
     UnknownProtocol = "NAT_UNKNOWN_PROTOCOL",
-    /// SCTP is not translated: a port rewrite would need a new CRC32c over the whole packet.
+    /// SCTP that begins no association, or any if protocols besides TCP, UDP and ICMP are off.
     SctpRefused = "NAT_SCTP_REFUSED",
     /// The source address is our own external address, so it is forged.
     SpoofedSource = "NAT_SPOOFED_SOURCE",
