@@ -89,14 +89,19 @@ impl Nat {
                     .is_some_and(|peers| peers.contains(mapping, remote.0)),
                 Filtering::Eif => true,
             };
+        let expected = !admitted && self.is_expected(mapping, remote, now);
         // From outside only a SYN begins a TCP session, and only an INIT an association.
         let begins = flow.segment.is_none_or(|segment| segment == Segment::Syn)
             && flow.event.is_none_or(|event| event.what == What::Init);
-        if !admitted || !begins {
+        if !(admitted || expected) || !begins {
             return Err(Reason::Unsolicited);
         }
         self.check_room(flow.segment.and_then(Tracker::open))?;
-        self.open(Side::Outside, mapping, flow, remote, now)
+        let id = self.open(Side::Outside, mapping, flow, remote, now)?;
+        if expected {
+            self.fulfil(mapping, remote);
+        }
+        Ok(id)
     }
 
     /// Checks the limits that a new session counts against; live ones are never evicted.
@@ -184,6 +189,7 @@ impl Nat {
                 peers.remove(session.mapping, session.remote.0);
             }
             self.mappings.remove_session(session.mapping);
+            self.forget_shift(id);
             self.counters.sessions_removed += 1;
         }
     }

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use crate::alg::Alg;
 use crate::config::{Config, Filtering};
 use crate::flow::{Class, Flow, Header, classify};
 use crate::fragment::Fragments;
@@ -58,6 +59,7 @@ pub struct Nat {
     pub(crate) peers: Option<Peers>,
     pub(crate) fragments: Fragments,
     pub(crate) ids: Ids,
+    pub(crate) alg: Option<Box<Alg>>,
     pub(crate) counters: Counters,
 }
 
@@ -83,6 +85,7 @@ impl Nat {
             peers: needs_peers.then(|| Peers::new(max, HashKey::new(seed, 4))),
             fragments: Fragments::new(config.fragments, HashKey::new(seed, 5)),
             ids: Ids::new(config.slice, config.slices, HashKey::new(seed, 6)),
+            alg: Alg::new(config.helpers, seed),
             counters: Counters::default(),
             config,
         }
@@ -129,20 +132,23 @@ impl Nat {
                 }
             }
         }
-        ended + self.fragments.expire(now, budget)
+        ended + self.fragments.expire(now, budget) + self.expire_expectations(now, budget)
     }
 
     /// Returns when [`Nat::expire`] will next have something to do.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Nanos> {
-        [self.sessions.next_expiry(), self.fragments.next_expiry()]
-            .into_iter()
-            .flatten()
-            .min()
+        let next = [
+            self.sessions.next_expiry(),
+            self.fragments.next_expiry(),
+            self.next_expectation(),
+        ];
+        next.into_iter().flatten().min()
     }
 
-    /// Returns the next held fragment whose fate has become known, oldest first; call it until
-    /// it returns `None` after every call that took a fragment, and after [`Nat::expire`].
+    /// Returns the next held packet whose fate has become known, oldest first; call it until it
+    /// returns `None` after calls that took fragments or returned [`Outcome::Held`], and after
+    /// [`Nat::expire`].
     pub fn released(&mut self) -> Option<ReleasedPacket> {
         self.release_fragment()
     }
@@ -163,6 +169,7 @@ impl Nat {
             self.remove(id);
         }
         self.fragments.forget_decided();
+        self.expire_expectations(Nanos::MAX, usize::MAX);
         before
     }
 
@@ -299,10 +306,14 @@ impl Nat {
         };
         match carried {
             Ok((id, rewrite)) => {
+                if let Some(fate) = self.help(id, rewrite, packet, header, (outcome, now)) {
+                    return fate;
+                }
                 edit(rewrite, End::Source, flow.protocol, header, packet);
                 if !header.is_fragment {
                     self.ids.renew(packet.bytes);
                 }
+                self.shift_outbound(id, packet, header);
                 Fate {
                     outcome,
                     session: Some(id),
@@ -366,6 +377,7 @@ impl Nat {
         match carried {
             Ok((id, rewrite)) => {
                 edit(rewrite, End::Destination, flow.protocol, header, packet);
+                self.shift_inbound(id, packet, header);
                 Fate {
                     outcome: Outcome::Translated,
                     session: Some(id),
@@ -426,7 +438,13 @@ impl Nat {
             session.replied |= session.role(from) == Role::Responder;
             session.last_seen = now;
             if refresh {
-                session.deadline = now + session.timeout(&config.timeouts);
+                let deadline = now + session.timeout(&config.timeouts);
+                // A RST shortens and never prolongs: an inside host's answer to strangers must not
+                // hold the mapping for them (RFC 7857 section 7.1).
+                session.deadline = match flow.and_then(|flow| flow.segment) {
+                    Some(Segment::Rst) => deadline.min(old_deadline),
+                    _ => deadline,
+                };
             }
             let (rewrite, traffic) = match from {
                 Side::Inside => (session.out, &mut session.outbound),

@@ -91,6 +91,16 @@ pub(crate) fn set(bytes: &mut [u8], id: u16) {
     }
 }
 
+/// Replaces the total length in an IPv4 header of as many bytes, whose checksum follows.
+pub(crate) fn set_total_len(bytes: &mut [u8], total_len: u16) {
+    if let Ok(mut ip) = Ipv4::parse_quoted(bytes) {
+        let old = u16::try_from(ip.total_len()).unwrap_or(u16::MAX);
+        let field = checksum::update(ip.checksum(), old, total_len);
+        ip.set_checksum(field);
+        ip.set_total_len(total_len);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

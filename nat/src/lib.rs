@@ -65,6 +65,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod alg;
 pub mod checksum;
 mod config;
 mod engine;

@@ -4,10 +4,7 @@ use crate::checksum;
 use crate::rewrite::L4Sum;
 use crate::wire::{Ipv4, Tcp, TcpFlags, protocol};
 
-const END: u8 = 0;
-const NOP: u8 = 1;
 const MSS: u8 = 2;
-const MSS_LEN: u8 = 4;
 
 /// Lowers the MSS option of a SYN or SYN-ACK to `mss` bytes; returns whether it did.
 ///
@@ -29,12 +26,12 @@ pub fn clamp_mss(bytes: &mut [u8], mss: u16, l4_sum: L4Sum) -> bool {
     if !tcp.flags().contains(TcpFlags::SYN) {
         return false;
     }
-    let Some(at) = find(tcp.options()) else {
+    let Some(value) = tcp.find_option(MSS).filter(|value| value.len() == 2) else {
         return false;
     };
     // The options begin at a multiple of two bytes, so their sum is part of the segment's.
     let before = checksum::fold(checksum::sum(tcp.options()));
-    let Some(value) = tcp.options_mut().get_mut(at..at + 2) else {
+    let Some(value) = tcp.options_mut().get_mut(value) else {
         return false;
     };
     if u16::from_be_bytes([value[0], value[1]]) <= mss {
@@ -47,28 +44,6 @@ pub fn clamp_mss(bytes: &mut [u8], mss: u16, l4_sum: L4Sum) -> bool {
         tcp.set_checksum(field);
     }
     true
-}
-
-/// Returns where in the options the value of the MSS option lies.
-fn find(options: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        match *options.get(at)? {
-            END => return None,
-            NOP => at += 1,
-            kind => {
-                let length = *options.get(at + 1)?;
-                let next = at + usize::from(length);
-                if length < 2 || next > options.len() {
-                    return None;
-                }
-                if kind == MSS {
-                    return (length == MSS_LEN).then_some(at + 2);
-                }
-                at = next;
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -147,8 +122,8 @@ mod tests {
             nops in 0usize..8, old: u16, new: u16, partial: bool, ack: bool,
             data in proptest::collection::vec(any::<u8>(), 0..50),
         ) {
-            let mut options = vec![NOP; nops];
-            options.extend([MSS, MSS_LEN]);
+            let mut options = vec![1u8; nops];
+            options.extend([MSS, 4]);
             options.extend(old.to_be_bytes());
             let flags = if ack { SYN | TcpFlags::ACK } else { SYN };
             let mut bytes = segment(flags, &options, &data);
