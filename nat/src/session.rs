@@ -8,6 +8,7 @@ use crate::config::Timeouts;
 use crate::hash::HashKey;
 use crate::index::Index;
 use crate::rewrite::{Protocol, Rewrite};
+use crate::sctp;
 use crate::slab::Slab;
 use crate::tcp::{Role, Tracker};
 use crate::wheel::Wheel;
@@ -71,6 +72,8 @@ pub(crate) struct Session {
     pub(crate) replied: bool,
     /// Connection state; `None` unless this is TCP.
     pub(crate) tracker: Option<Tracker>,
+    /// Association state; `None` unless this is SCTP.
+    pub(crate) sctp: Option<sctp::Tracker>,
 }
 
 impl Session {
@@ -132,14 +135,19 @@ impl Session {
             (Protocol::Udp, _) if self.replied => timeouts.udp,
             (Protocol::Tcp | Protocol::Udp, _) => timeouts.udp_unreplied,
             (Protocol::Icmp, _) => timeouts.icmp,
+            (Protocol::Sctp, _) => self.sctp.map_or(timeouts.sctp_transitory, |tracker| {
+                timeouts.sctp(tracker.state())
+            }),
+            (Protocol::Other(_), _) => timeouts.other,
         }
     }
 
     fn state_name(&self) -> &'static str {
-        match self.tracker {
-            Some(tracker) => tracker.state().name(),
-            None if self.replied => "REPLIED",
-            None => "UNREPLIED",
+        match (self.tracker, self.sctp) {
+            (Some(tracker), _) => tracker.state().name(),
+            (None, Some(tracker)) => tracker.state().name(),
+            (None, None) if self.replied => "REPLIED",
+            (None, None) => "UNREPLIED",
         }
     }
 
@@ -166,7 +174,7 @@ impl Session {
 pub struct SessionView {
     /// Protocol.
     pub protocol: Protocol,
-    /// TCP: the state's name as Linux prints it; else `UNREPLIED` or `REPLIED`.
+    /// TCP and SCTP: the state's name as Linux prints it; else `UNREPLIED` or `REPLIED`.
     pub state: &'static str,
     /// Address and port (query identifier) of the inside host.
     pub inside: (Ipv4Addr, u16),

@@ -305,6 +305,23 @@ impl Fragments {
         }
     }
 
+    /// Releases a translated copy of an outbound packet that took its place, with this outcome;
+    /// returns what became of the packet itself.
+    pub(crate) fn release_copy(&mut self, bytes: Vec<u8>, outcome: Outcome) -> Outcome {
+        if self.ready.len() >= READY_MAX {
+            return Outcome::Drop(Reason::FragmentLimit);
+        }
+        self.ready.push_back(Ready {
+            bytes,
+            l4_sum: L4Sum::Full,
+            direction: Direction::Outbound,
+            verdict: Verdict::Fixed(outcome),
+            // It is there for one call only, and nothing of others need make room for it.
+            charge: 0,
+        });
+        Outcome::Held
+    }
+
     /// Takes the oldest released fragment.
     pub(super) fn pop_ready(&mut self) -> Option<Ready> {
         let ready = self.ready.pop_front()?;
