@@ -1,13 +1,16 @@
 //! What the tables take, and how their memory is fetched ahead of a batch.
 
+use std::ops::Range;
+
 use crate::engine::Nat;
 use crate::flow::{Class, Header, classify};
 use crate::outcome::Direction;
+use crate::rewrite::Protocol;
 use crate::session::{Sessions, Side, Tuple};
 
-/// Sessions that fit the processor's second-level cache with their share of the index: 1 MiB holds
-/// 8,192 of 128 bytes.
-const CACHED_SESSIONS: usize = 8_192;
+/// Sessions that fit the processor's second-level cache beside all else that a packet needs: with
+/// their share of the index these are 256 KiB.
+const CACHED_SESSIONS: usize = 2_048;
 
 impl Nat {
     /// Packets that [`Nat::announce`] takes at once.
@@ -22,6 +25,14 @@ impl Nat {
     pub fn memory(&self) -> usize {
         let peers = self.peers.as_ref().map_or(0, crate::mapping::Peers::memory);
         self.sessions.memory() + self.mappings.memory() + peers + self.fragments.memory()
+    }
+
+    /// Returns where the tables lie that packets reach into at random, to be backed by large
+    /// pages if the caller can have it so.
+    ///
+    /// Do it before the first packet: until then the allocator has not touched them.
+    pub fn rooms(&self) -> impl Iterator<Item = Range<*const u8>> {
+        self.sessions.rooms().into_iter()
     }
 
     /// Returns whether packets wait for memory rather than for the processor, because the live
@@ -39,8 +50,19 @@ impl Nat {
     /// translated; [`Nat::ANNOUNCED_MAX`] are taken. It is only a hint: nothing that can be
     /// observed depends on it, and what is announced need not come, nor come unchanged.
     pub fn announce<'p>(&mut self, packets: impl Iterator<Item = (&'p [u8], Direction)>) {
-        self.sessions
-            .fetch(packets.filter_map(|(bytes, direction)| tuple(bytes, direction)));
+        let tuples = packets.filter_map(|(bytes, direction)| tuple(bytes, direction));
+        // A new mapping has its port for the asking most of the time, and all else has been fetched
+        // in vain.
+        let external = self.config.external;
+        let answer = |new: Tuple| {
+            let keeps_port = matches!(new.protocol, Protocol::Tcp | Protocol::Udp);
+            (new.from == Side::Inside && keeps_port).then_some(Tuple {
+                from: Side::Outside,
+                ours: (external, new.ours.1),
+                ..new
+            })
+        };
+        self.sessions.fetch(tuples, answer);
     }
 }
 
@@ -122,6 +144,8 @@ mod tests {
             "Nat::memory leaves something out, or counts it twice"
         );
         assert!(memory <= 160_000_000, "{memory}");
+        let rooms = nat.rooms().map(|room| room.end.addr() - room.start.addr());
+        assert!((memory / 10 * 8..memory).contains(&rooms.sum()));
 
         // The second round finds every slot used before.
         for (round, sessions) in [(0, MILLION), (1, MILLION / 8)] {

@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::net::Ipv4Addr;
+use std::ops::Range;
 
 use crate::Nanos;
 use crate::config::Timeouts;
@@ -210,6 +211,14 @@ pub(crate) struct Tuple {
 }
 
 impl Tuple {
+    /// The tuple of no packet.
+    const NONE: Self = Self {
+        from: Side::Inside,
+        protocol: Protocol::Tcp,
+        ours: (Ipv4Addr::UNSPECIFIED, 0),
+        remote: (Ipv4Addr::UNSPECIFIED, 0),
+    };
+
     fn is_of(&self, session: &Session) -> bool {
         let ours = match self.from {
             Side::Inside => session.inside(),
@@ -271,6 +280,11 @@ impl Sessions {
             + self.hashes.memory()
     }
 
+    /// Returns where the largest tables lie.
+    pub(crate) fn rooms(&self) -> [Range<*const u8>; 2] {
+        [self.slab.room(), self.index.room()]
+    }
+
     /// Finds a session by the tuple of its outbound packets.
     pub(crate) fn find_outbound(
         &mut self,
@@ -318,32 +332,44 @@ impl Sessions {
     ///
     /// One packet after the other would wait for its bucket and then for its session. Here all
     /// loads of one kind stand close together and none depends on another, so the processor has
-    /// as many under way as it can.
-    pub(crate) fn fetch(&mut self, tuples: impl Iterator<Item = Tuple>) {
+    /// as many under way as it can. For a flow that seems to be new, `answer` foretells the tuple
+    /// of its inbound packets.
+    pub(crate) fn fetch(
+        &mut self,
+        tuples: impl Iterator<Item = Tuple>,
+        answer: impl Fn(Tuple) -> Option<Tuple>,
+    ) {
         let mut ids = List::new(0u32);
-        let mut wanted = List::new((0u64, Guess::NONE, 0usize));
+        let mut wanted = List::new((Tuple::NONE, 0u64));
+        let mut strange = List::new(Tuple::NONE);
         for tuple in tuples.take(Self::FETCHED_MAX) {
-            let (place, check) = Recent::place(tuple);
-            let guess = self.recent.guesses[place];
+            let (guess, check) = self.recent.guess(tuple);
             if guess.check == check {
                 ids.push(guess.id);
             } else {
-                let guess = Guess { check, ..guess };
-                wanted.push((self.hashes.of(tuple), guess, place));
+                wanted.push((tuple, self.hashes.of(tuple)));
             }
         }
-        let touched = |sum: u32, hash| sum ^ self.index.touch(hash);
-        black_box(wanted.iter().map(|it| it.0).fold(0, touched));
-        for &(hash, Guess { check, .. }, place) in wanted.iter() {
+        let mut read = 0;
+        for &(_, hash) in wanted.iter() {
+            read ^= self.index.touch(hash);
+        }
+        for &(tuple, hash) in wanted.iter() {
             if let Some(id) = self.index.candidate(hash) {
-                self.recent.guesses[place] = Guess { check, id };
+                let (guess, check) = self.recent.guess(tuple);
+                *guess = Guess { check, id };
                 ids.push(id);
             } else {
-                black_box(self.index.touch_other(hash));
+                read ^= self.index.touch_other(hash);
+                strange.push(tuple);
             }
         }
+        for tuple in strange.iter().filter_map(|&tuple| answer(tuple)) {
+            read ^= self.index.touch(self.hashes.of(tuple));
+        }
         let touch = |&id: &u32| self.slab.get(id).map_or(0, Session::touch);
-        black_box(ids.iter().map(touch).fold(0, |sum, word| sum ^ word));
+        let sessions = ids.iter().map(touch).fold(0, |all, word| all ^ word);
+        black_box((read, sessions));
     }
 
     /// Stores a session, gives it a serial number and starts its timer; returns `None`, storing

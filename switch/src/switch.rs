@@ -545,10 +545,10 @@ fn make_nat(nat: &NatSettings, settings: &Settings, slice: u16) -> Result<Nat, S
     config.events = nat.events;
     config.preserve_ids = nat.preserve_ids;
     config.validate()?;
-    Ok(Nat::new(
-        config,
-        settings.seed.wrapping_add(u64::from(slice)),
-    ))
+    let seed = settings.seed.wrapping_add(u64::from(slice));
+    let nat = Nat::new(config, seed);
+    nat.rooms().for_each(sys::huge::prefer_huge_pages_in);
+    Ok(nat)
 }
 
 #[cfg(test)]
