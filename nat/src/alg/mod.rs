@@ -67,8 +67,8 @@ impl Alg {
         (helpers != Helpers::default()).then(|| {
             Box::new(Self {
                 helpers,
-                expectations: Expectations::new(EXPECTED_MAX, HashKey::new(seed, 7)),
-                shifts: Shifts::new(SHIFTED_MAX, HashKey::new(seed, 8)),
+                expectations: Expectations::new(EXPECTED_MAX, HashKey::new(seed, 17)),
+                shifts: Shifts::new(SHIFTED_MAX, HashKey::new(seed, 18)),
             })
         })
     }
