@@ -84,7 +84,7 @@ impl Nat {
             mappings: Mappings::new(&config, HashKey::new(seed, 2), HashKey::new(seed, 3)),
             peers: needs_peers.then(|| Peers::new(max, HashKey::new(seed, 4))),
             fragments: Fragments::new(config.fragments, HashKey::new(seed, 5)),
-            ids: Ids::new(config.slice, config.slices, HashKey::new(seed, 6)),
+            ids: Ids::new(config.slice, config.slices, HashKey::new(seed, 16)),
             alg: Alg::new(config.helpers, seed),
             counters: Counters::default(),
             config,

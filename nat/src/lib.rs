@@ -20,9 +20,14 @@
 //! [`Nat::hairpin`], exempt from filtering. Fragments follow their first one in any order, and
 //! [`Nat::released`] gives back those that had to wait.
 //!
-//! Left to the caller: routing, TTL, MTU, MSS, answering with ICMP errors, IPv4 header checksums
-//! of what it receives. Left out for now: published ports, several addresses, quotas, SCTP and
-//! other protocols (refused by name), logging of mappings, port overlap for TCP.
+//! SCTP keeps its ports and other protocols have none: only their addresses are translated, by
+//! the engine of the first slice (`other`). Packets that are or may become fragments get an
+//! identification that is unique behind the external address (`ids`). FTP and TFTP are helped
+//! through if asked (`alg`).
+//!
+//! Left to the caller: routing, TTL, MTU, MSS (but see [`clamp_mss`]), answering with ICMP errors,
+//! IPv4 header checksums of what it receives. Left out for now: published ports, several
+//! addresses, quotas, logging of mappings, port overlap for TCP.
 //!
 //! # Example
 //! ```
@@ -53,13 +58,17 @@
 //! | A1-12 | REQ-12: errors end no mapping | `tests::icmp` (a3_3, a3_5) |
 //! | A1-14 A5-1 A5-2 A5-3 | REQ-14: fragments in any order, bounded | `tests::fragments` |
 //! | A1-15 A1-16 | UDP zero sums, RFC 1624 equation 3 | `checksum`, `tests::udp` |
+//! | A1-17 A1-18 | SCTP, other protocols; refused ones | `tests::{sctp, other}`, `sctp` |
 //! | A2-1 A2-2 A2-3 A2-3b A2-3c | RFC 5382 REQ-1 to 4, 7 to 10 | `tests::tcp`, `tcp` |
 //! | A2-4 A2-5 A2-6 | REQ-5; RFC 7857 section 2: timers, RST, reopening | `tests::tcp`, `tcp` |
+//! | A2-8 A2-14 A2-16 F-10 | no window; what is untouched, what refreshes | `tests::untouched` |
+//! | A2-12 | MSS lowered on SYNs | `mss` |
 //! | A2-9 A2-10 A2-15 | mid-stream pick-up, flag sets, state table | `tests::tcp`, `tcp` |
 //! | A3-1 to A3-6 | RFC 5508 REQ-1 to 7: queries and errors | `tests::icmp` |
-//! | A3-8 A3-9 | unrelated errors, refused types | `tests::icmp` |
+//! | A3-8 A3-9 A3-10 | unrelated errors, refused types; options | `tests::{icmp, untouched}` |
 //! | A4-1 A4-2 A4-4 | port choice, exhaustion, half-open cap | `pool`, `tests::{udp, tcp}` |
 //! | A4-3 | bytes per session | `session` |
+//! | A5-4 A5-5 | identifications; FTP and TFTP | `ids`, `tests::{ids, alg}`, `alg` |
 //! | A4-11 A4-12 | change of address; keyed hashes, bounded expiry | `tests`, `tests::udp` |
 //! | F-13 F-16 F-16c | bad packets, loops, collisions | `tests::{properties, udp}`, `index` |
 #![forbid(unsafe_code)]

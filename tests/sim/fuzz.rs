@@ -153,7 +153,7 @@ impl Fuzz {
                 ip.icmp(kind, 1, packet::word(ports.0, 1), &inner)
             }
             5 | 6 => {
-                let protocol = self.pick(&[UDP, TCP, ICMP, 132, 47, 50]);
+                let protocol = self.pick(&[UDP, TCP, ICMP, 132, 47, 33]);
                 let offset = 8 * self.pick(&[0, 1, 2, 64, 8000]);
                 let more = self.random.below(2) == 0;
                 (ip.piece(protocol, &body, offset, more), Offload::PLAIN)

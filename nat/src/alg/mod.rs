@@ -67,8 +67,8 @@ impl Alg {
         (helpers != Helpers::default()).then(|| {
             Box::new(Self {
                 helpers,
-                expectations: Expectations::new(EXPECTED_MAX, HashKey::new(seed, 7)),
-                shifts: Shifts::new(SHIFTED_MAX, HashKey::new(seed, 8)),
+                expectations: Expectations::new(EXPECTED_MAX, HashKey::new(seed, 17)),
+                shifts: Shifts::new(SHIFTED_MAX, HashKey::new(seed, 18)),
             })
         })
     }
@@ -159,7 +159,7 @@ impl Nat {
     pub(crate) fn fulfil(&mut self, mapping: u32, remote: Endpoint) {
         let alg = self.alg.as_mut();
         if alg.is_some_and(|alg| alg.expectations.fulfil(mapping, remote.0)) {
-            self.mappings.remove_session(mapping);
+            self.let_go(mapping);
         }
     }
 
@@ -172,7 +172,7 @@ impl Nat {
         {
             ended += 1;
             if let Some(mapping) = held {
-                self.mappings.remove_session(mapping);
+                self.let_go(mapping);
             }
         }
         ended
@@ -203,8 +203,13 @@ impl Nat {
             self.mappings.remove_if_unused(mapping);
         }
         if let Some(given_up) = given_up {
-            self.mappings.remove_session(given_up);
+            self.let_go(given_up);
         }
+    }
+
+    /// Ends the hold of an expectation on its mapping.
+    fn let_go(&mut self, mapping: u32) {
+        self.mappings.remove_session(mapping);
     }
 
     /// Returns a translated copy of a segment that tells an inside endpoint, with the external

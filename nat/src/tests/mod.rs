@@ -9,6 +9,7 @@ mod properties;
 mod sctp;
 mod tcp;
 mod udp;
+mod untouched;
 
 use std::net::Ipv4Addr;
 
