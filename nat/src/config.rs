@@ -10,6 +10,10 @@ use crate::tcp::State;
 /// 200 bytes a session this is 3.2 GiB, beyond any machine that runs containers through one core.
 pub const SESSIONS_MAX: u32 = 1 << 24;
 
+/// Most external addresses: each takes memory for all its ports, and a host that has none yet may
+/// have to try them all.
+pub const EXTERNALS_MAX: usize = 256;
+
 /// Who outside may answer on a mapped port (RFC 4787 section 5, RFC 5382 REQ-3).
 ///
 /// A packet that was hairpinned comes from inside and is not filtered.
@@ -227,6 +231,8 @@ pub enum ConfigError {
     Sessions,
     /// A fragment limit is outside the range its documentation gives.
     Fragments,
+    /// Two external addresses are the same, or there are more than [`EXTERNALS_MAX`].
+    Externals,
 }
 
 impl std::fmt::Display for ConfigError {
@@ -236,6 +242,7 @@ impl std::fmt::Display for ConfigError {
             Self::Slices => "NAT slices must be 1 to the number of ports, and slice below slices",
             Self::Sessions => "NAT sessions must be 1 to 16777216",
             Self::Fragments => "NAT fragment limits are out of range",
+            Self::Externals => "NAT external addresses must differ and be at most 256",
         })
     }
 }
@@ -289,6 +296,12 @@ impl Config {
             || !(2..=64).contains(&limits.per_datagram_max)
         {
             return Err(ConfigError::Fragments);
+        }
+        let mut addresses = self.pool.clone();
+        addresses.push(self.external);
+        addresses.sort_unstable();
+        if addresses.len() > EXTERNALS_MAX || !addresses.is_sorted_by(|a, b| a < b) {
+            return Err(ConfigError::Externals);
         }
         Ok(())
     }

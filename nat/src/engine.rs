@@ -1,14 +1,15 @@
-//! The engine: one slice of one external address, one call per packet.
+//! The engine: one slice of the external ports, one call per packet.
 
 use std::net::Ipv4Addr;
 
-use crate::config::{Config, Filtering};
+use crate::config::{Config, EXTERNALS_MAX, Filtering};
 use crate::flow::{Class, Flow, Header, classify};
 use crate::fragment::Fragments;
 use crate::hash::HashKey;
 use crate::mapping::{Mappings, Peers};
 use crate::outcome::{Counters, Direction, Outcome, Reason};
 use crate::pool::owner_of;
+use crate::quota::{HostView, Hosts, Phase};
 use crate::rewrite::{End, L4Sum, Protocol, Rewrite};
 use crate::session::{Session, SessionView, Sessions, Side};
 use crate::slab::at;
@@ -54,6 +55,7 @@ pub struct Nat {
     pub(crate) sessions: Sessions,
     pub(crate) mappings: Mappings,
     pub(crate) peers: Option<Peers>,
+    pub(crate) hosts: Hosts,
     pub(crate) fragments: Fragments,
     pub(crate) counters: Counters,
 }
@@ -76,9 +78,10 @@ impl Nat {
         let needs_peers = is_adf(config.udp_filtering) || is_adf(config.tcp_filtering);
         Self {
             sessions: Sessions::new(max, HashKey::new(seed, 1)),
-            mappings: Mappings::new(&config, HashKey::new(seed, 2), HashKey::new(seed, 3)),
+            mappings: Mappings::new(&config, seed),
             peers: needs_peers.then(|| Peers::new(max, HashKey::new(seed, 4))),
             fragments: Fragments::new(config.fragments, HashKey::new(seed, 5)),
+            hosts: Hosts::new(&config, HashKey::new(seed, 7)),
             counters: Counters::default(),
             config,
         }
@@ -115,6 +118,8 @@ impl Nat {
     /// a packet finds its session dead at the exact deadline.
     pub fn expire(&mut self, now: Nanos, budget: usize) -> usize {
         let mut ended = 0;
+        self.mappings.tick(now);
+        self.mappings.let_go(budget);
         for _ in 0..budget {
             match self.sessions.next_due(now) {
                 None => break,
@@ -143,13 +148,40 @@ impl Nat {
         self.release_fragment()
     }
 
-    /// Changes the external address: mappings of another address are of no use, so all sessions
-    /// end (the kernel's masquerade does the same).
+    /// Changes the external address to this one alone: see [`Nat::set_externals`].
     pub fn set_external(&mut self, external: Ipv4Addr) {
-        if self.config.external != external {
-            self.flush();
-            self.config.external = external;
+        self.set_externals(&[external]);
+    }
+
+    /// Changes the external addresses to these, of which [`EXTERNALS_MAX`] count and repeated ones
+    /// once; an empty list changes nothing.
+    ///
+    /// Sessions on an address that is gone are of no use, so they end (the kernel's masquerade
+    /// does the same); those on one that stays live on.
+    pub fn set_externals(&mut self, addresses: &[Ipv4Addr]) {
+        let mut different = Vec::new();
+        for &address in addresses {
+            if !different.contains(&address) && different.len() < EXTERNALS_MAX {
+                different.push(address);
+            }
         }
+        let Some((&external, pool)) = different.split_first() else {
+            return;
+        };
+        let addresses = different.as_slice();
+        let before = self.sessions.len();
+        for id in 0..self.sessions.end() {
+            let session = self.sessions.get(id);
+            if session.is_some_and(|session| !addresses.contains(&session.external.0)) {
+                self.remove(id);
+            }
+        }
+        if self.sessions.len() < before {
+            self.fragments.forget_decided();
+        }
+        self.mappings.externals.replace(addresses);
+        self.config.external = external;
+        self.config.pool = pool.to_vec();
     }
 
     /// Ends all sessions and returns how many there were.
@@ -167,13 +199,20 @@ impl Nat {
         self.sessions.iter().map(Session::view)
     }
 
+    /// Lists the inside hosts that have sessions, and what each has of its quota.
+    pub fn hosts(&self) -> impl Iterator<Item = HostView> + '_ {
+        let externals = &self.mappings.externals;
+        self.hosts
+            .views(|slot| externals.get(slot).map(|external| external.address))
+    }
+
     /// Returns the counters.
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// Returns the configuration, with the external address now in force.
+    /// Returns the configuration, with the external addresses now in force.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
@@ -200,7 +239,14 @@ impl Nat {
     /// Returns how many external ports (identifiers) of a protocol are mapped.
     #[must_use]
     pub fn ports_used(&self, protocol: Protocol) -> u32 {
-        self.mappings.ports_used(protocol)
+        self.mappings.ports(protocol).0
+    }
+
+    /// Returns how many external ports (identifiers) of a protocol came free and are still kept
+    /// from other hosts than their last ones ([`Config::port_hold`]).
+    #[must_use]
+    pub fn ports_held(&self, protocol: Protocol) -> u32 {
+        self.mappings.ports(protocol).1
     }
 
     fn translate(&mut self, packet: &mut Packet<'_>, direction: Direction, now: Nanos) -> Outcome {
@@ -217,12 +263,12 @@ impl Nat {
     }
 
     fn check_addresses(&self, header: Header, direction: Direction) -> Option<Outcome> {
-        let external = self.config.external;
+        let is_external = |address| self.mappings.externals.contains(address);
         match direction {
-            Direction::Outbound | Direction::Inbound if header.src == external => {
+            Direction::Outbound | Direction::Inbound if is_external(header.src) => {
                 Some(Outcome::Drop(Reason::SpoofedSource))
             }
-            Direction::Inbound | Direction::Hairpin if header.dst != external => {
+            Direction::Inbound | Direction::Hairpin if !is_external(header.dst) => {
                 Some(Outcome::NotOurs)
             }
             Direction::Outbound | Direction::Inbound | Direction::Hairpin => None,
@@ -310,7 +356,7 @@ impl Nat {
         protocol: Protocol,
         dst_port: u16,
     ) -> Option<Outcome> {
-        if dst != self.config.external {
+        if !self.mappings.externals.contains(dst) {
             return Some(Outcome::Translated);
         }
         // A query's identifier is its sender's: it names no port of ours.
@@ -344,7 +390,7 @@ impl Nat {
         let carried = match self.alive(found, now) {
             Some(id) => self.carry(id, Side::Outside, flow.segment, header.total_len, now),
             None => self
-                .open_inbound(flow, remote, direction, now)
+                .open_inbound(flow, external, remote, direction, now)
                 .and_then(|id| self.carry(id, Side::Outside, None, header.total_len, now)),
         };
         match carried {
@@ -375,6 +421,7 @@ impl Nat {
         {
             return Some(id);
         }
+        self.mappings.tick(now);
         self.remove(id);
         None
     }
@@ -389,10 +436,13 @@ impl Nat {
         bytes: usize,
         now: Nanos,
     ) -> Result<(u32, Rewrite), Reason> {
+        let may_open = match segment {
+            Some(Segment::Syn) => self.may_reopen(id),
+            _ => Ok(()),
+        };
         let config = &self.config;
-        let may_open = self.sessions.half_open() < config.half_open_max;
         let carried = self.sessions.update(id, |session| {
-            let old_deadline = session.deadline;
+            let (old_phase, old_deadline) = (Phase::of(session), session.deadline);
             let mut refresh = match session.protocol {
                 Protocol::Tcp => from == Side::Inside || session.inside_has_spoken(),
                 Protocol::Udp => from == Side::Inside || config.inbound_refresh,
@@ -414,14 +464,18 @@ impl Nat {
             // The mapping's deadline is read with a second's slack, so it is written once a
             // second and not once a packet.
             let prolong = session.deadline.as_secs() != old_deadline.as_secs();
-            Ok((
-                rewrite,
-                prolong.then_some((session.mapping, session.deadline)),
-            ))
+            let prolong = prolong.then_some((session.mapping, session.deadline));
+            let phase = Phase::of(session);
+            let moved = (phase != old_phase).then_some((session.mapping, old_phase, phase));
+            Ok((rewrite, prolong, moved))
         });
-        let (rewrite, prolong) = carried.unwrap_or(Err(Reason::Unsolicited))?;
+        let carried = carried.unwrap_or(Err(Reason::Unsolicited));
+        let (rewrite, prolong, moved) = carried.inspect_err(|&reason| self.count_quota(reason))?;
         if let Some((mapping, deadline)) = prolong {
             self.mappings.prolong(mapping, deadline);
+        }
+        if let Some((mapping, from, to)) = moved {
+            self.move_session(id, mapping, from, to);
         }
         Ok((id, rewrite))
     }
@@ -432,7 +486,7 @@ fn advance(
     session: &mut Session,
     from: Side,
     segment: Segment,
-    may_open: bool,
+    may_open: Result<(), Reason>,
 ) -> Result<bool, Reason> {
     let role = session.role(from);
     let Some(tracker) = &mut session.tracker else {
@@ -448,8 +502,8 @@ fn advance(
         Step::Reopen if role == Role::Responder && from == Side::Outside => {
             Err(Reason::Unsolicited)
         }
-        Step::Reopen if !may_open => Err(Reason::HalfOpenFull),
         Step::Reopen => {
+            may_open?;
             session.tracker = Tracker::open(segment);
             session.origin = from;
             session.replied = false;

@@ -92,9 +92,9 @@ impl Nat {
         };
         edit_quote(session.out, End::Destination, &quote, header, packet);
         // The outer source may be a router behind the host, so the session's difference does
-        // not fit it.
+        // not fit it; it appears as the host's own external address.
         let source = (header.src, 0);
-        let outer = Rewrite::new(Protocol::Icmp, source, (self.config.external, 0));
+        let outer = Rewrite::new(Protocol::Icmp, source, (session.external.0, 0));
         outer.apply_address(End::Source, packet.bytes);
         self.counters.icmp_errors += 1;
         Fate {

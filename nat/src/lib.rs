@@ -68,15 +68,18 @@ mod admission;
 pub mod checksum;
 mod config;
 mod engine;
+mod externals;
 mod flow;
 mod fragment;
 mod hash;
 mod icmp;
 mod index;
+mod list;
 mod mapping;
 mod outcome;
 mod pool;
 mod publish;
+mod quota;
 mod rewrite;
 mod session;
 mod slab;
@@ -88,13 +91,15 @@ mod wheel;
 pub mod wire;
 
 pub use config::{
-    Config, ConfigError, Filtering, FragmentLimits, Helpers, Quota, SESSIONS_MAX, Timeouts,
+    Config, ConfigError, EXTERNALS_MAX, Filtering, FragmentLimits, Helpers, Quota, SESSIONS_MAX,
+    Timeouts,
 };
 pub use engine::{Nat, Packet};
 pub use fragment::ReleasedPacket;
-pub use outcome::{Counters, Direction, Outcome, Reason};
+pub use outcome::{Counters, Direction, NatV2, Outcome, Reason};
 pub use pool::owner_of;
 pub use publish::{Publish, PublishError, Publishes, Target};
+pub use quota::HostView;
 pub use rewrite::{L4Sum, Protocol};
 pub use session::{SessionView, Traffic};
 pub use time::Nanos;

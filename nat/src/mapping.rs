@@ -1,125 +1,278 @@
-//! Mappings: which external port stands for which inside endpoint, whatever the destination.
+//! Mappings: which external endpoint stands for which inside endpoint, whatever the destination.
 //!
 //! A mapping is endpoint-independent (RFC 4787 REQ-1): all sessions of one inside address and
 //! port share it, and it ends with the last of them. The inside endpoint finds it through a keyed
-//! hash, the external port through a plain array.
+//! hash, the external one through a plain array for each address.
+//!
+//! Only when no TCP port is left may one stand for several inside endpoints (RFC 7857 section 3,
+//! [`Mappings::share`]). The port then has a list of mappings: the first is the one whom strangers
+//! reach where the filtering admits them, all others are only there for the remotes of their own
+//! sessions. The caller sees to it that no two of them have a session with the same remote
+//! endpoint; an inside endpoint may for that reason have a second mapping, and its sessions find
+//! the one they can use ([`Mappings::find_inside`]).
 
 use std::net::Ipv4Addr;
 
 use crate::Nanos;
+use crate::externals::Externals;
 use crate::hash::HashKey;
 use crate::index::Index;
-use crate::pool::{Pool, Wish, slice_ports};
+use crate::outcome::Reason;
+use crate::pool::{Holder, Wish, same_class};
 use crate::rewrite::Protocol;
 use crate::session::Endpoint;
-use crate::slab::Slab;
+use crate::slab::{Slab, at};
 
-const NONE: u32 = u32::MAX;
+/// Numbers of the random sequence that the choice of a free port leaves to that of a shared one.
+const SHARE_PROBES_FROM: u32 = 64;
 
 pub(crate) struct Mapping {
-    protocol: Protocol,
+    pub(crate) protocol: Protocol,
     pub(crate) inside: Endpoint,
-    pub(crate) port: u16,
-    /// Sessions that use it.
+    pub(crate) external: Endpoint,
+    /// Account of the inside host.
+    pub(crate) host: u32,
+    /// Sessions that use it, and how many of them are finished.
     sessions: u32,
+    finished: u32,
+    /// Slot of the external address.
+    slot: u32,
+    /// Other mappings of the same port.
+    prev: Option<u32>,
+    next: Option<u32>,
     /// When it is dead unless an inside packet refreshes it: the latest of its sessions'
     /// deadlines, so that what strangers send cannot prolong it (RFC 4787 REQ-6).
     pub(crate) deadline: Nanos,
 }
 
-/// The mappings of one slice of one external address.
+impl Mapping {
+    /// Returns whether the external port is another inside endpoint's too.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.prev.is_some() || self.next.is_some()
+    }
+
+    /// Returns whether nothing would miss it: all its sessions are finished.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.sessions == self.finished
+    }
+}
+
+/// For whom a mapping is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) protocol: Protocol,
+    pub(crate) inside: Endpoint,
+    /// Account of the inside host.
+    pub(crate) host: u32,
+    /// Slot of the address that the host has, if it has mappings.
+    pub(crate) paired: Option<u32>,
+}
+
+/// The mappings of one slice of all external addresses.
 pub(crate) struct Mappings {
     slab: Slab<Mapping>,
     index: Index,
-    by_port: [Box<[u32]>; Protocol::COUNT],
-    pools: [Pool; Protocol::COUNT],
-    first_port: u16,
+    pub(crate) externals: Externals,
     find_key: HashKey,
     draw_key: HashKey,
     preserve_ids: bool,
+    /// Latest time heard of, at which ports come free.
+    now: Nanos,
 }
 
 impl Mappings {
-    /// Takes memory for every port of the slice, but for no more mappings than sessions.
-    pub(crate) fn new(config: &crate::Config, find_key: HashKey, draw_key: HashKey) -> Self {
-        let ports = slice_ports(&config.ports, config.slices, config.slice);
-        let max = (ports.len() * Protocol::COUNT).min(crate::slab::at(config.sessions_max));
+    /// Takes memory for every port of the slice, and for as many mappings as sessions: each has
+    /// one at least.
+    pub(crate) fn new(config: &crate::Config, seed: u64) -> Self {
+        let max = at(config.sessions_max);
         Self {
             slab: Slab::new(max),
             index: Index::new(max),
-            by_port: Protocol::ALL.map(|_| vec![NONE; ports.len()].into_boxed_slice()),
-            pools: Protocol::ALL.map(|_| Pool::new(ports.clone())),
-            first_port: *ports.start(),
-            find_key,
-            draw_key,
+            externals: Externals::new(config, HashKey::new(seed, 6)),
+            find_key: HashKey::new(seed, 2),
+            draw_key: HashKey::new(seed, 3),
             preserve_ids: config.preserve_ids,
+            now: Nanos::ZERO,
         }
+    }
+
+    /// Takes note of the time.
+    pub(crate) fn tick(&mut self, now: Nanos) {
+        self.now = self.now.max(now);
     }
 
     pub(crate) fn get(&self, id: u32) -> Option<&Mapping> {
         self.slab.get(id)
     }
 
-    /// Finds the mapping of an inside endpoint.
-    pub(crate) fn find_inside(&self, protocol: Protocol, inside: Endpoint) -> Option<u32> {
-        self.index
-            .find(hash(self.find_key, protocol, inside, 0), |id| {
-                self.slab
-                    .get(id)
-                    .is_some_and(|mapping| mapping.inside == inside && mapping.protocol == protocol)
+    /// Finds the mapping of an inside endpoint that `usable` accepts.
+    pub(crate) fn find_inside(
+        &self,
+        protocol: Protocol,
+        inside: Endpoint,
+        mut usable: impl FnMut(&Mapping) -> bool,
+    ) -> Option<u32> {
+        let hash = hash(self.find_key, protocol, inside, 0);
+        self.index.find(hash, |id| {
+            self.slab.get(id).is_some_and(|mapping| {
+                mapping.inside == inside && mapping.protocol == protocol && usable(mapping)
             })
+        })
     }
 
-    /// Finds the mapping behind an external port.
-    pub(crate) fn find_external(&self, protocol: Protocol, port: u16) -> Option<u32> {
-        let offset = port.checked_sub(self.first_port)?;
-        let id = *self.by_port[protocol.index()].get(usize::from(offset))?;
-        (id != NONE).then_some(id)
+    /// Finds the first mapping behind an external endpoint.
+    pub(crate) fn find_external(&self, protocol: Protocol, external: Endpoint) -> Option<u32> {
+        let slot = self.externals.slot_of(external.0)?;
+        self.externals.get(slot)?.first(protocol, external.1)
     }
 
-    /// Makes a mapping without sessions; returns `None` if no port is left.
+    /// Makes a mapping without sessions.
     ///
     /// The port is the inside one if it is free. Else it is drawn by a keyed function of the
     /// inside endpoint (RFC 6056 section 3.3.3): outsiders cannot guess it, yet the same
     /// endpoint tends to get the same port again, so that connections survive a flush.
-    pub(crate) fn create(&mut self, protocol: Protocol, inside: Endpoint) -> Option<u32> {
-        let wish = match protocol {
-            Protocol::Tcp | Protocol::Udp => Wish::Like(inside.1),
-            Protocol::Icmp if self.preserve_ids => Wish::Prefer(inside.1),
+    ///
+    /// # Errors
+    /// No port is left on the host's address, or, for a host without one, on any.
+    pub(crate) fn create(&mut self, wanted: Wanted) -> Result<u32, Reason> {
+        let wish = match wanted.protocol {
+            Protocol::Tcp | Protocol::Udp => Wish::Like(wanted.inside.1),
+            Protocol::Icmp if self.preserve_ids => Wish::Prefer(wanted.inside.1),
             Protocol::Icmp => Wish::Any,
         };
-        if self.slab.is_full() {
-            return None;
+        match wanted.paired {
+            Some(slot) => self.create_at(wanted, slot, wish),
+            None => self.create_anywhere(wanted, wish),
         }
-        let draw_key = self.draw_key;
-        let random = |n: u32| {
-            let hash = hash(draw_key, protocol, inside, n);
-            u32::try_from(hash >> 32).unwrap_or(0)
-        };
-        let port = self.pools[protocol.index()].take(wish, random)?;
-        let mapping = Mapping {
-            protocol,
-            inside,
-            port,
-            sessions: 0,
-            deadline: Nanos::ZERO,
-        };
-        let id = self.slab.insert(mapping);
-        let indexed = id.is_some_and(|id| {
-            self.index
-                .insert(hash(self.find_key, protocol, inside, 0), id)
-        });
-        let Some(id) = id.filter(|_| indexed) else {
-            if let Some(id) = id {
-                self.slab.remove(id);
+    }
+
+    fn create_anywhere(&mut self, wanted: Wanted, wish: Wish) -> Result<u32, Reason> {
+        let mut result = Err(Reason::PortsExhausted);
+        for n in 0..self.externals.len() {
+            let Some(slot) = self.externals.choice(wanted.inside.0, n) else {
+                break;
+            };
+            result = self.create_at(wanted, slot, wish);
+            if result.is_ok() {
+                break;
             }
-            self.pools[protocol.index()].release(port);
-            return None;
-        };
-        if let Some(entry) = self.by_port[protocol.index()].get_mut(self.offset(port)) {
-            *entry = id;
         }
-        Some(id)
+        result
+    }
+
+    /// Makes a mapping on the port that another mapping of the same host has just left.
+    ///
+    /// # Errors
+    /// The port does not suit (it is of the other class, RFC 4787 REQ-3a), nor is another left.
+    pub(crate) fn create_instead(&mut self, wanted: Wanted, left: &Mapping) -> Result<u32, Reason> {
+        let port = left.external.1;
+        let suits = wanted.protocol == left.protocol && same_class(wanted.inside.1, port);
+        let wish = if suits {
+            Wish::Exactly(port)
+        } else {
+            Wish::Like(wanted.inside.1)
+        };
+        self.create_at(wanted, left.slot, wish)
+    }
+
+    fn create_at(&mut self, wanted: Wanted, slot: u32, wish: Wish) -> Result<u32, Reason> {
+        let Wanted {
+            protocol, inside, ..
+        } = wanted;
+        let draw_key = self.draw_key;
+        let random = |n| draw(draw_key, protocol, inside, n);
+        let who = Holder {
+            host: inside.0,
+            now: self.now,
+        };
+        let external = self.externals.get_mut(slot);
+        let external = external.ok_or(Reason::PortsExhausted)?;
+        let port = external
+            .pool_mut(protocol)
+            .and_then(|pool| pool.take(wish, who, random))
+            .ok_or(match wish {
+                Wish::Exactly(_) => Reason::ProtocolBusy,
+                Wish::Like(_) | Wish::Prefer(_) | Wish::Any => Reason::PortsExhausted,
+            })?;
+        let endpoint = (external.address, port);
+        match self.insert(wanted, slot, endpoint) {
+            Some(id) => {
+                if let Some(external) = self.externals.get_mut(slot) {
+                    external.set_first(protocol, port, Some(id));
+                }
+                Ok(id)
+            }
+            None => {
+                self.release(protocol, slot, port, inside.0);
+                Err(Reason::SessionsExhausted)
+            }
+        }
+    }
+
+    /// Returns the first mapping of a TCP port that a host's flow might share, the n-th to be
+    /// tried; the host's own address, or the one it would get, and the class are kept.
+    pub(crate) fn shareable(&self, wanted: Wanted, n: u32) -> Option<u32> {
+        let slot = match wanted.paired {
+            Some(slot) => slot,
+            None => self.externals.choice(wanted.inside.0, 0)?,
+        };
+        let external = self.externals.get(slot)?;
+        let (protocol, inside) = (wanted.protocol, wanted.inside);
+        let random = |n| draw(self.draw_key, protocol, inside, SHARE_PROBES_FROM + n);
+        let port = external.pool(protocol)?.probe(inside.1, n, random)?;
+        external.first(protocol, port)
+    }
+
+    /// Makes a mapping on the port of another one, after which it comes.
+    ///
+    /// # Errors
+    /// The table is full.
+    pub(crate) fn share(&mut self, wanted: Wanted, first: u32) -> Result<u32, Reason> {
+        let other = self.slab.get(first).ok_or(Reason::PortsExhausted)?;
+        let (slot, external, second) = (other.slot, other.external, other.next);
+        let id = self.insert(wanted, slot, external);
+        let id = id.ok_or(Reason::SessionsExhausted)?;
+        self.link(Some(first), Some(id));
+        self.link(Some(id), second);
+        Ok(id)
+    }
+
+    fn link(&mut self, prev: Option<u32>, next: Option<u32>) {
+        if let Some(mapping) = prev.and_then(|id| self.slab.get_mut(id)) {
+            mapping.next = next;
+        }
+        if let Some(mapping) = next.and_then(|id| self.slab.get_mut(id)) {
+            mapping.prev = prev;
+        }
+    }
+
+    fn insert(&mut self, wanted: Wanted, slot: u32, external: Endpoint) -> Option<u32> {
+        let id = self.slab.insert(Mapping {
+            protocol: wanted.protocol,
+            inside: wanted.inside,
+            external,
+            host: wanted.host,
+            sessions: 0,
+            finished: 0,
+            slot,
+            prev: None,
+            next: None,
+            deadline: Nanos::ZERO,
+        })?;
+        let hash = hash(self.find_key, wanted.protocol, wanted.inside, 0);
+        if self.index.insert(hash, id) {
+            return Some(id);
+        }
+        self.slab.remove(id);
+        None
+    }
+
+    fn release(&mut self, protocol: Protocol, slot: u32, port: u16, host: Ipv4Addr) {
+        let now = self.now;
+        let external = self.externals.get_mut(slot);
+        if let Some(pool) = external.and_then(|external| external.pool_mut(protocol)) {
+            pool.release(port, Holder { host, now });
+        }
     }
 
     /// Counts one more session.
@@ -129,29 +282,44 @@ impl Mappings {
         }
     }
 
-    /// Counts one session less; the last one takes the mapping with it.
-    pub(crate) fn remove_session(&mut self, id: u32) {
+    /// Counts a session as finished, or as live again.
+    pub(crate) fn set_finished(&mut self, id: u32, is_finished: bool) {
+        if let Some(mapping) = self.slab.get_mut(id) {
+            mapping.finished = if is_finished {
+                mapping.finished + 1
+            } else {
+                mapping.finished.saturating_sub(1)
+            };
+        }
+    }
+
+    /// Counts one session less; the last one takes the mapping with it, which is returned.
+    pub(crate) fn remove_session(&mut self, id: u32) -> Option<Mapping> {
         if let Some(mapping) = self.slab.get_mut(id) {
             mapping.sessions = mapping.sessions.saturating_sub(1);
         }
-        self.remove_if_unused(id);
+        self.remove_if_unused(id)
     }
 
-    /// Removes a mapping that has no session.
-    pub(crate) fn remove_if_unused(&mut self, id: u32) {
-        if self.slab.get(id).is_none_or(|mapping| mapping.sessions > 0) {
-            return;
+    /// Removes and returns a mapping that has no session.
+    pub(crate) fn remove_if_unused(&mut self, id: u32) -> Option<Mapping> {
+        if self.slab.get(id)?.sessions > 0 {
+            return None;
         }
-        let Some(mapping) = self.slab.remove(id) else {
-            return;
-        };
-        let protocol = mapping.protocol;
-        self.index
-            .remove(hash(self.find_key, protocol, mapping.inside, 0), id);
-        if let Some(entry) = self.by_port[protocol.index()].get_mut(self.offset(mapping.port)) {
-            *entry = NONE;
+        let mapping = self.slab.remove(id)?;
+        let (protocol, port) = (mapping.protocol, mapping.external.1);
+        let hash = hash(self.find_key, protocol, mapping.inside, 0);
+        self.index.remove(hash, id);
+        self.link(mapping.prev, mapping.next);
+        if mapping.prev.is_none()
+            && let Some(external) = self.externals.get_mut(mapping.slot)
+        {
+            external.set_first(protocol, port, mapping.next);
         }
-        self.pools[protocol.index()].release(mapping.port);
+        if !mapping.is_shared() {
+            self.release(protocol, mapping.slot, port, mapping.inside.0);
+        }
+        Some(mapping)
     }
 
     /// Lets the mapping live until `deadline` at least.
@@ -161,14 +329,33 @@ impl Mappings {
         }
     }
 
-    /// Returns how many ports of a protocol are taken.
-    pub(crate) fn ports_used(&self, protocol: Protocol) -> u32 {
-        self.pools[protocol.index()].used()
+    /// Frees ports that were held long enough, up to `budget` of each address and protocol.
+    pub(crate) fn let_go(&mut self, budget: usize) {
+        let now = self.now;
+        for external in self.externals.iter_mut() {
+            external.let_go(now, budget);
+        }
     }
 
-    fn offset(&self, port: u16) -> usize {
-        usize::from(port.saturating_sub(self.first_port))
+    /// Returns how many ports of a protocol are mapped, and how many are held for their last
+    /// hosts, on all addresses together.
+    pub(crate) fn ports(&self, protocol: Protocol) -> (u32, u32) {
+        self.externals
+            .iter()
+            .filter_map(|(_, external)| external.pool(protocol))
+            .fold((0, 0), |(used, held), pool| {
+                (used + pool.used(), held + pool.held())
+            })
     }
+
+    /// Returns the slot of the address that a mapping is on.
+    pub(crate) fn slot(&self, id: u32) -> Option<u32> {
+        Some(self.slab.get(id)?.slot)
+    }
+}
+
+fn draw(key: HashKey, protocol: Protocol, inside: Endpoint, n: u32) -> u32 {
+    u32::try_from(hash(key, protocol, inside, n) >> 32).unwrap_or(0)
 }
 
 fn hash(key: HashKey, protocol: Protocol, inside: Endpoint, n: u32) -> u64 {

@@ -133,6 +133,22 @@ impl Tracker {
         self.state
     }
 
+    /// Returns whether both ends are done with the connection; `inside` is the role of the inside
+    /// host, whose own RST is believed. Another's may be forged while the connection can resume.
+    pub(crate) fn is_finished(self, inside: Role) -> bool {
+        match self.state {
+            State::TimeWait => true,
+            State::Close => !self.resumable || self.closer == inside,
+            State::SynSent
+            | State::SynSent2
+            | State::SynReceived
+            | State::Established
+            | State::FinWait
+            | State::CloseWait
+            | State::LastAck => false,
+        }
+    }
+
     /// Takes in a segment.
     pub(crate) fn step(&mut self, segment: Segment, from: Role) -> Step {
         match segment {

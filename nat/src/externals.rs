@@ -1,0 +1,159 @@
+//! The external addresses of one slice, and which of them an inside host has.
+//!
+//! A host keeps one address for all its mappings ("paired", RFC 4787 REQ-2, RFC 7857 section 4):
+//! peers that see two flows of one host take them for one host. It is chosen by a keyed hash, so
+//! that hosts spread evenly, and a host finds the same one again after a flush. Addresses come and
+//! go without disturbing the mappings on those that stay: a mapping names its *slot*, which an
+//! address keeps as long as it is there.
+
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+
+use crate::Nanos;
+use crate::hash::HashKey;
+use crate::pool::{Pool, slice_ports};
+use crate::rewrite::Protocol;
+use crate::slab::at;
+
+/// The ports of one external address.
+pub(crate) struct External {
+    pub(crate) address: Ipv4Addr,
+    pools: [Pool; Protocol::COUNT],
+    /// The first mapping of each port, plus one; 0: none.
+    first: [Box<[u32]>; Protocol::COUNT],
+}
+
+impl External {
+    fn new(address: Ipv4Addr, ports: &RangeInclusive<u16>, hold: Nanos) -> Self {
+        let pools = Protocol::ALL.map(|_| Pool::new(ports.clone(), hold));
+        let first = pools.each_ref().map(|pool| vec![0; pool.size()].into());
+        Self {
+            address,
+            pools,
+            first,
+        }
+    }
+
+    pub(crate) fn pool(&self, protocol: Protocol) -> Option<&Pool> {
+        self.pools.get(protocol.index())
+    }
+
+    pub(crate) fn pool_mut(&mut self, protocol: Protocol) -> Option<&mut Pool> {
+        self.pools.get_mut(protocol.index())
+    }
+
+    /// Frees ports that were held long enough, up to `budget` of each protocol.
+    pub(crate) fn let_go(&mut self, now: Nanos, budget: usize) {
+        for pool in &mut self.pools {
+            pool.let_go(now, budget);
+        }
+    }
+
+    /// Returns the first mapping of a port.
+    pub(crate) fn first(&self, protocol: Protocol, port: u16) -> Option<u32> {
+        let offset = self.pool(protocol)?.offset_of(port)?;
+        self.first[protocol.index()][at(offset)].checked_sub(1)
+    }
+
+    pub(crate) fn set_first(&mut self, protocol: Protocol, port: u16, id: Option<u32>) {
+        let offset = self.pool(protocol).and_then(|pool| pool.offset_of(port));
+        if let Some(offset) = offset {
+            self.first[protocol.index()][at(offset)] = id.map_or(0, |id| id + 1);
+        }
+    }
+}
+
+/// All external addresses.
+pub(crate) struct Externals {
+    slots: Vec<Option<External>>,
+    /// The addresses in order, each with its slot.
+    sorted: Vec<(Ipv4Addr, u32)>,
+    ports: RangeInclusive<u16>,
+    hold: Nanos,
+    key: HashKey,
+}
+
+impl Externals {
+    pub(crate) fn new(config: &crate::Config, key: HashKey) -> Self {
+        let mut externals = Self {
+            slots: Vec::new(),
+            sorted: Vec::new(),
+            ports: slice_ports(&config.ports, config.slices, config.slice),
+            hold: config.port_hold,
+            key,
+        };
+        let addresses: Vec<_> = std::iter::once(config.external)
+            .chain(config.pool.iter().copied())
+            .collect();
+        externals.replace(&addresses);
+        externals
+    }
+
+    /// Makes these the external addresses; those that were there already keep their slots and
+    /// their mappings. Those that go must have no mapping any more.
+    pub(crate) fn replace(&mut self, addresses: &[Ipv4Addr]) {
+        for slot in &mut self.slots {
+            slot.take_if(|external| !addresses.contains(&external.address));
+        }
+        for &address in addresses {
+            if self.iter().any(|(_, external)| external.address == address) {
+                continue;
+            }
+            let new = Some(External::new(address, &self.ports, self.hold));
+            match self.slots.iter().position(Option::is_none) {
+                Some(vacant) => self.slots[vacant] = new,
+                None => self.slots.push(new),
+            }
+        }
+        self.sorted = self.iter().map(|(slot, e)| (e.address, slot)).collect();
+        self.sorted.sort_unstable();
+    }
+
+    /// Returns whether an address is one of ours.
+    pub(crate) fn contains(&self, address: Ipv4Addr) -> bool {
+        match self.sorted.as_slice() {
+            // Asked for every packet, and most often there is but one.
+            [(only, _)] => *only == address,
+            _ => self.slot_of(address).is_some(),
+        }
+    }
+
+    /// Returns the slot of an address.
+    pub(crate) fn slot_of(&self, address: Ipv4Addr) -> Option<u32> {
+        let found = self.sorted.binary_search_by_key(&address, |&(a, _)| a);
+        found.ok().map(|at| self.sorted[at].1)
+    }
+
+    /// Returns how many addresses there are.
+    pub(crate) fn len(&self) -> usize {
+        self.sorted.len()
+    }
+
+    /// Returns the slot that a host tries as its `n`-th, from 0: the first is its own by the
+    /// keyed hash.
+    pub(crate) fn choice(&self, host: Ipv4Addr, n: usize) -> Option<u32> {
+        let hash = self.key.hash(host.to_bits().into(), 0) >> 32;
+        // Lemire's multiplication, as in the choice of ports.
+        let first = usize::try_from((hash * self.len() as u64) >> 32).unwrap_or(0);
+        let (_, slot) = self.sorted.get((first + n) % self.len().max(1))?;
+        Some(*slot)
+    }
+
+    pub(crate) fn get(&self, slot: u32) -> Option<&External> {
+        self.slots.get(at(slot))?.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut External> {
+        self.slots.get_mut(at(slot))?.as_mut()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &External)> {
+        (0..)
+            .zip(&self.slots)
+            .filter_map(|(slot, external)| Some((slot, external.as_ref()?)))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut External> {
+        self.slots.iter_mut().flatten()
+    }
+}
