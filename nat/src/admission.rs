@@ -34,6 +34,10 @@ impl Nat {
         };
         self.mappings.tick(now);
         let Some(host) = self.hosts.enter(inside.0, now) else {
+            // Each host has a session, so with few sessions their table is full as well.
+            if self.sessions.is_full() {
+                return Err(Reason::SessionsExhausted);
+            }
             self.counters.hosts_full += 1;
             return Err(Reason::HostQuota);
         };

@@ -2,14 +2,14 @@
 
 use std::net::Ipv4Addr;
 
-use crate::config::{Config, EXTERNALS_MAX, Filtering};
+use crate::config::{Config, Filtering};
 use crate::flow::{Class, Flow, Header, classify};
 use crate::fragment::Fragments;
 use crate::hash::HashKey;
 use crate::mapping::{Mappings, Peers};
 use crate::outcome::{Counters, Direction, Outcome, Reason};
 use crate::pool::owner_of;
-use crate::quota::{HostView, Hosts, Phase};
+use crate::quota::{Hosts, Phase};
 use crate::rewrite::{End, L4Sum, Protocol, Rewrite};
 use crate::session::{Session, SessionView, Sessions, Side};
 use crate::slab::at;
@@ -148,42 +148,6 @@ impl Nat {
         self.release_fragment()
     }
 
-    /// Changes the external address to this one alone: see [`Nat::set_externals`].
-    pub fn set_external(&mut self, external: Ipv4Addr) {
-        self.set_externals(&[external]);
-    }
-
-    /// Changes the external addresses to these, of which [`EXTERNALS_MAX`] count and repeated ones
-    /// once; an empty list changes nothing.
-    ///
-    /// Sessions on an address that is gone are of no use, so they end (the kernel's masquerade
-    /// does the same); those on one that stays live on.
-    pub fn set_externals(&mut self, addresses: &[Ipv4Addr]) {
-        let mut different = Vec::new();
-        for &address in addresses {
-            if !different.contains(&address) && different.len() < EXTERNALS_MAX {
-                different.push(address);
-            }
-        }
-        let Some((&external, pool)) = different.split_first() else {
-            return;
-        };
-        let addresses = different.as_slice();
-        let before = self.sessions.len();
-        for id in 0..self.sessions.end() {
-            let session = self.sessions.get(id);
-            if session.is_some_and(|session| !addresses.contains(&session.external.0)) {
-                self.remove(id);
-            }
-        }
-        if self.sessions.len() < before {
-            self.fragments.forget_decided();
-        }
-        self.mappings.externals.replace(addresses);
-        self.config.external = external;
-        self.config.pool = pool.to_vec();
-    }
-
     /// Ends all sessions and returns how many there were.
     pub fn flush(&mut self) -> usize {
         let before = self.sessions.len();
@@ -197,13 +161,6 @@ impl Nat {
     /// Lists the sessions; those that idled out since the last [`Nat::expire`] included.
     pub fn sessions(&self) -> impl Iterator<Item = SessionView> + '_ {
         self.sessions.iter().map(Session::view)
-    }
-
-    /// Lists the inside hosts that have sessions, and what each has of its quota.
-    pub fn hosts(&self) -> impl Iterator<Item = HostView> + '_ {
-        let externals = &self.mappings.externals;
-        self.hosts
-            .views(|slot| externals.get(slot).map(|external| external.address))
     }
 
     /// Returns the counters.

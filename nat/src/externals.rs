@@ -10,6 +10,8 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use crate::Nanos;
+use crate::config::EXTERNALS_MAX;
+use crate::engine::Nat;
 use crate::hash::HashKey;
 use crate::pool::{Pool, slice_ports};
 use crate::rewrite::Protocol;
@@ -155,5 +157,43 @@ impl Externals {
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut External> {
         self.slots.iter_mut().flatten()
+    }
+}
+
+impl Nat {
+    /// Changes the external address to this one alone: see [`Nat::set_externals`].
+    pub fn set_external(&mut self, external: Ipv4Addr) {
+        self.set_externals(&[external]);
+    }
+
+    /// Changes the external addresses to these, of which [`EXTERNALS_MAX`] count and repeated ones
+    /// once; an empty list changes nothing.
+    ///
+    /// Sessions on an address that is gone are of no use, so they end (the kernel's masquerade
+    /// does the same); those on one that stays live on.
+    pub fn set_externals(&mut self, addresses: &[Ipv4Addr]) {
+        let mut different = Vec::new();
+        for &address in addresses {
+            if !different.contains(&address) && different.len() < EXTERNALS_MAX {
+                different.push(address);
+            }
+        }
+        let Some((&external, pool)) = different.split_first() else {
+            return;
+        };
+        let addresses = different.as_slice();
+        let before = self.sessions.len();
+        for id in 0..self.sessions.end() {
+            let session = self.sessions.get(id);
+            if session.is_some_and(|session| !addresses.contains(&session.external.0)) {
+                self.remove(id);
+            }
+        }
+        if self.sessions.len() < before {
+            self.fragments.forget_decided();
+        }
+        self.mappings.externals.replace(addresses);
+        self.config.external = external;
+        self.config.pool = pool.to_vec();
     }
 }

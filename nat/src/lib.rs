@@ -2,7 +2,7 @@
 //! and its fate is one [`Outcome`]. No I/O, no clock, no thread, no dependency.
 //!
 //! # Theory of operation
-//! A [`Nat`] owns one *slice* of the ports of one external address; each worker has one engine,
+//! A [`Nat`] owns one *slice* of the ports of the external addresses; each worker has one engine,
 //! and [`owner_of`] says which slice a port belongs to. Inside endpoint 10.9.0.2:5555 sends to
 //! 203.0.113.1:53; the engine makes
 //! * a *mapping* 10.9.0.2:5555 <-> 203.0.113.254:40000, the same for every destination
@@ -12,17 +12,20 @@
 //!   one keyed hash lookup and the replay of that edit.
 //!
 //! A mapping ends with its last session. Ports that cannot be kept are drawn by a keyed function
-//! of the inside endpoint, so they are unguessable outside and the same again after a flush.
-//! Every table has its size from the start; what does not fit is refused and counted, and nothing
-//! live is evicted. Checksums are only ever updated by differences, by the formula that suits
+//! of the inside endpoint, so they are unguessable outside and the same again after a flush. Of
+//! several external addresses a host keeps one, and a port that came free is held for its last
+//! host for a while. Every table has its size from the start, and every inside host an account
+//! with quotas. Who finds no room gets it from sessions of the same host that are finished; then
+//! TCP ports are shared towards different remotes; then the session is refused and counted:
+//! nothing live is evicted. Checksums are only ever updated by differences, by the formula that suits
 //! what the field holds ([`L4Sum`]). Packets between inside hosts by way of the external address
 //! are turned back ([`Outcome::Hairpin`]) with the external source and enter through
 //! [`Nat::hairpin`], exempt from filtering. Fragments follow their first one in any order, and
 //! [`Nat::released`] gives back those that had to wait.
 //!
 //! Left to the caller: routing, TTL, MTU, MSS, answering with ICMP errors, IPv4 header checksums
-//! of what it receives. Left out for now: published ports, several addresses, quotas, SCTP and
-//! other protocols (refused by name), logging of mappings, port overlap for TCP.
+//! of what it receives. Left out for now: published ports, SCTP and other protocols (refused by
+//! name), logging of mappings.
 //!
 //! # Example
 //! ```
@@ -47,6 +50,7 @@
 //! |---|---|---|
 //! | A0-2 A0-3 | the host's ports and identifiers are not ours | `tests::udp`, `tests::icmp` |
 //! | A0-4 A0-8 | partial checksums; wrong ones stay wrong | `tests::properties`, `tests::udp` |
+//! | A1-2 A2-16 | RFC 4787 REQ-2, RFC 7857 section 4: paired pooling | `tests::mappings` |
 //! | A1-1 A1-3 A1-4 | RFC 4787 REQ-1, 3, 4: mapping, class, parity | `tests::udp`, `pool` |
 //! | A1-5 A1-6 | REQ-5, 6: timers, refresh from inside only | `tests::udp` |
 //! | A1-8 A1-9 A1-11 | REQ-8, 9, 11: filtering, hairpin, determinism | `tests::{udp, properties}` |
@@ -55,12 +59,15 @@
 //! | A1-15 A1-16 | UDP zero sums, RFC 1624 equation 3 | `checksum`, `tests::udp` |
 //! | A2-1 A2-2 A2-3 A2-3b A2-3c | RFC 5382 REQ-1 to 4, 7 to 10 | `tests::tcp`, `tcp` |
 //! | A2-4 A2-5 A2-6 | REQ-5; RFC 7857 section 2: timers, RST, reopening | `tests::tcp`, `tcp` |
+//! | A2-1 | RFC 7857 section 3: ports shared by remote | `tests::mappings::{sharing, properties}` |
+//! | A2-7 | RFC 6888 REQ-8: ports held; finished sessions make room | `pool`, `tests::mappings` |
 //! | A2-9 A2-10 A2-15 | mid-stream pick-up, flag sets, state table | `tests::tcp`, `tcp` |
 //! | A3-1 to A3-6 | RFC 5508 REQ-1 to 7: queries and errors | `tests::icmp` |
 //! | A3-8 A3-9 | unrelated errors, refused types | `tests::icmp` |
-//! | A4-1 A4-2 A4-4 | port choice, exhaustion, half-open cap | `pool`, `tests::{udp, tcp}` |
-//! | A4-3 | bytes per session | `session` |
-//! | A4-11 A4-12 | change of address; keyed hashes, bounded expiry | `tests`, `tests::udp` |
+//! | A4-1 A4-2 A4-4 | port choice, exhaustion, half-open cap | `pool`, `tests::{udp, tcp, mappings}` |
+//! | A3-7 A4-3 F-7 | quotas of inside hosts; bytes per session | `tests::mappings`, `session` |
+//! | A4-8 | RFC 7659: counters | `tests::mappings::accounts` |
+//! | A4-11 A4-12 | change of address; keyed hashes, bounded expiry | `tests::{mappings, udp}` |
 //! | F-13 F-16 F-16c | bad packets, loops, collisions | `tests::{properties, udp}`, `index` |
 #![forbid(unsafe_code)]
 

@@ -30,6 +30,7 @@ use std::net::Ipv4Addr;
 
 use crate::Nanos;
 use crate::config::Quota;
+use crate::engine::Nat;
 use crate::hash::HashKey;
 use crate::index::Index;
 use crate::list::{Links, List};
@@ -296,5 +297,14 @@ impl Hosts {
             half_open: account.half_open,
             refused: account.refused,
         })
+    }
+}
+
+impl Nat {
+    /// Lists the inside hosts that have sessions, and what each has of its quota.
+    pub fn hosts(&self) -> impl Iterator<Item = HostView> + '_ {
+        let externals = &self.mappings.externals;
+        self.hosts
+            .views(|slot| externals.get(slot).map(|external| external.address))
     }
 }
