@@ -17,8 +17,8 @@
 //! host for a while. Every table has its size from the start, and every inside host an account
 //! with quotas. Who finds no room gets it from sessions of the same host that are finished; then
 //! TCP ports are shared towards different remotes; then the session is refused and counted:
-//! nothing live is evicted. Checksums are only ever updated by differences, by the formula that suits
-//! what the field holds ([`L4Sum`]). Packets between inside hosts by way of the external address
+//! nothing live is evicted. Checksums are only ever updated by differences, by the formula that
+//! suits what the field holds ([`L4Sum`]). Packets between inside hosts by way of the external address
 //! are turned back ([`Outcome::Hairpin`]) with the external source and enter through
 //! [`Nat::hairpin`], exempt from filtering. Fragments follow their first one in any order, and
 //! [`Nat::released`] gives back those that had to wait.
@@ -64,7 +64,7 @@
 //! | A2-9 A2-10 A2-15 | mid-stream pick-up, flag sets, state table | `tests::tcp`, `tcp` |
 //! | A3-1 to A3-6 | RFC 5508 REQ-1 to 7: queries and errors | `tests::icmp` |
 //! | A3-8 A3-9 | unrelated errors, refused types | `tests::icmp` |
-//! | A4-1 A4-2 A4-4 | port choice, exhaustion, half-open cap | `pool`, `tests::{udp, tcp, mappings}` |
+//! | A4-1 A4-2 A4-4 | choice, exhaustion, half-open cap | `pool`, `tests::{udp, tcp, mappings}` |
 //! | A3-7 A4-3 F-7 | quotas of inside hosts; bytes per session | `tests::mappings`, `session` |
 //! | A4-8 | RFC 7659: counters | `tests::mappings::accounts` |
 //! | A4-11 A4-12 | change of address; keyed hashes, bounded expiry | `tests::{mappings, udp}` |

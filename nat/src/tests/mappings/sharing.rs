@@ -87,12 +87,18 @@ fn a2_1_strangers_reach_the_first_mapping_then_the_next() {
     let third = connect(&mut bench, (host(50), 5_555), ([198, 51, 100, 9], 1));
     assert_eq!(shared, third);
     assert_eq!(bench.deliver(&tcp((O2, 7_777), shared, SYN)), (C1, 1_024));
+    // One that is not the first goes: nothing changes for strangers.
+    let fourth = connect(&mut bench, (host(51), 5_555), ([198, 51, 100, 9], 2));
+    bench.map(&tcp((host(51), 5_555), ([198, 51, 100, 9], 2), RST));
+    bench.wait(242);
+    assert_eq!((fourth, bench.nat.len()), (shared, 3));
+    assert_eq!(bench.deliver(&tcp((O2, 7_778), shared, SYN)), (C1, 1_024));
     // The first goes: a RST from inside, and its time.
     bench.map(&tcp((C1, 1_024), SERVER, RST));
-    bench.map(&tcp((C1, 1_024), (O2, 7_777), RST));
+    bench.map(&tcp((C1, 1_024), (O2, 7_778), RST));
     bench.wait(242);
     assert_eq!(bench.nat.len(), 2);
-    let next = bench.deliver(&tcp((O2, 7_778), shared, SYN));
+    let next = bench.deliver(&tcp((O2, 7_779), shared, SYN));
     assert!([(C2, 5_555), (host(50), 5_555)].contains(&next), "{next:?}");
     assert_eq!(bench.nat.ports_used(Protocol::Tcp), 1);
     bench.nat.flush();
