@@ -87,9 +87,14 @@ impl Nat {
         }
         let tracker = flow.segment.and_then(Tracker::open);
         self.mappings.tick(now);
+        // Its last session may be one that is ended to make room: it stays for this one.
+        self.mappings.add_session(mapping);
         let opened = self
-            .check_outside(host, tracker, now)
+            .make_room(host, tracker, now)
             .and_then(|()| self.open(Side::Outside, mapping, flow.protocol, tracker, remote, now));
+        if let Some(ended) = self.mappings.remove_session(mapping) {
+            self.unmapped(&ended);
+        }
         self.settle(host, opened)
     }
 
@@ -111,24 +116,9 @@ impl Nat {
         }
     }
 
-    /// Checks the limits that a session from outside counts against: nothing makes room for it.
-    fn check_outside(
-        &mut self,
-        host: u32,
-        tracker: Option<Tracker>,
-        now: Nanos,
-    ) -> Result<(), Reason> {
-        if let Some(limit) = self.check_pace(host, tracker, now)? {
-            return Err(self.exceeded(limit));
-        }
-        if self.sessions.is_full() {
-            return Err(Reason::SessionsExhausted);
-        }
-        Ok(())
-    }
-
-    /// Checks the limits that a session from inside counts against, and ends a finished one of
-    /// the same host if that gives it a place.
+    /// Checks the limits that a new session counts against, and ends a finished one of the same
+    /// inside host if that gives it a place: a server that closes many connections must not be
+    /// shut for minutes by those it is done with.
     fn make_room(&mut self, host: u32, tracker: Option<Tracker>, now: Nanos) -> Result<(), Reason> {
         if let Some(limit) = self.check_pace(host, tracker, now)?
             && !self.recycle_session(host)

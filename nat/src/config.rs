@@ -180,7 +180,8 @@ pub struct Helpers {
 pub struct Config {
     /// The address that inside hosts appear as; the first of several, if there is a `pool`.
     pub external: Ipv4Addr,
-    /// Further external addresses; an inside host keeps one of all (RFC 4787 REQ-2, paired).
+    /// Further external addresses; an inside host keeps one of all (RFC 4787 REQ-2, paired). All
+    /// differ, and with `external` they are at most [`EXTERNALS_MAX`].
     pub pool: Vec<Ipv4Addr>,
     /// External ports, and echo identifiers, of all slices together; never 0.
     pub ports: RangeInclusive<u16>,

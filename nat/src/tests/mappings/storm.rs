@@ -208,3 +208,64 @@ fn a4_2_only_open_connections_exhaust_the_ports() {
         50
     );
 }
+
+/// A server behind a mapping takes one connection after the other, though each stays in TIME_WAIT
+/// for minutes and the table is small.
+#[test]
+fn a2_7_a_server_inside_takes_connections_without_end() {
+    for quota in [
+        Quota::NONE,
+        Quota {
+            sessions: 300,
+            ..Quota::NONE
+        },
+    ] {
+        let mut bench = Bench::new(Config {
+            sessions_max: 500,
+            tcp_filtering: Filtering::Eif,
+            quota,
+            ..config()
+        });
+        let server = (C1, 8_080);
+        // A neighbour's sessions, finished or not, are not touched.
+        let ext = connect(&mut bench, (C2, 5_555), SERVER);
+        close(&mut bench, (C2, 5_555), ext, SERVER);
+        let ext = connect(&mut bench, server, SERVER);
+        for n in 0..3_000 {
+            let client = (O2, 1_024 + n);
+            assert_eq!(bench.deliver(&tcp(client, ext, SYN)), server);
+            assert_eq!(bench.map(&tcp(server, client, SYN_ACK)), ext);
+            bench.deliver(&tcp(client, ext, ACK));
+            bench.map(&tcp(server, client, FIN_ACK));
+            bench.deliver(&tcp(client, ext, FIN_ACK));
+            bench.map(&tcp(server, client, ACK));
+            bench.now += Nanos::from_millis(1);
+        }
+        let c1 = account(&bench, C1).unwrap();
+        assert_eq!(
+            (c1.sessions, c1.ports, c1.refused),
+            (quota.sessions.min(499), 1, 0)
+        );
+        assert_eq!(account(&bench, C2).unwrap().sessions, 1);
+        assert_eq!(bench.deliver(&tcp(SERVER, ext, ACK)), server);
+    }
+}
+
+/// A mapping whose only session is ended to make room for one from outside is still there for it.
+#[test]
+fn a2_7_a_mapping_outlives_the_session_that_made_room() {
+    let mut bench = Bench::new(Config {
+        sessions_max: 1,
+        tcp_filtering: Filtering::Eif,
+        ..config()
+    });
+    let ext = connect(&mut bench, (C1, 8_080), SERVER);
+    assert_eq!(
+        bench.in_drop(&tcp((O2, 9), ext, SYN)),
+        Reason::SessionsExhausted
+    );
+    close(&mut bench, (C1, 8_080), ext, SERVER);
+    assert_eq!(bench.deliver(&tcp((O2, 9), ext, SYN)), (C1, 8_080));
+    assert_eq!(bench.nat.counters().mappings_removed, 0);
+    assert_eq!(account(&bench, C1).unwrap().ports, 1);
+}
