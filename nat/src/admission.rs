@@ -51,7 +51,7 @@ impl Nat {
     ) -> Result<u32, Reason> {
         let mapping = self
             .mappings
-            .find_external(flow.protocol, flow.dst_port)
+            .find_any(flow.protocol, flow.dst_port)
             .filter(|&id| {
                 self.mappings
                     .get(id)
@@ -78,12 +78,13 @@ impl Nat {
             return Err(Reason::Unsolicited);
         }
         let tracker = flow.segment.and_then(Tracker::open);
-        self.check_room(tracker)?;
+        // If it is the mapping's last session that makes room, the stranger finds no mapping.
+        self.make_room(tracker)?;
         self.open(Side::Outside, mapping, flow.protocol, tracker, remote, now)
     }
 
     /// Checks the limits that a new session counts against; live ones are never evicted.
-    fn check_room(&self, tracker: Option<Tracker>) -> Result<(), Reason> {
+    pub(crate) fn check_room(&self, tracker: Option<Tracker>) -> Result<(), Reason> {
         if self.sessions.is_full() {
             return Err(Reason::SessionsExhausted);
         }
@@ -116,6 +117,7 @@ impl Nat {
             protocol,
             origin,
             replied: false,
+            provisional: origin == Side::Outside,
             tracker,
             out: Rewrite::new(protocol, inside, external),
             back: Rewrite::new(protocol, external, inside),
@@ -151,7 +153,7 @@ impl Nat {
         };
         self.mappings.add_session(mapping);
         self.mappings.prolong(mapping, deadline);
-        self.counters.sessions_created += 1;
+        self.opened(id);
         Ok(id)
     }
 
@@ -162,7 +164,7 @@ impl Nat {
                 peers.remove(session.mapping, session.remote.0);
             }
             self.mappings.remove_session(session.mapping);
-            self.counters.sessions_removed += 1;
+            self.ended(id, &session);
         }
     }
 }

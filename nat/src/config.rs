@@ -37,6 +37,8 @@ pub struct Timeouts {
     pub icmp: Nanos,
     /// TCP, SYN seen.
     pub tcp_syn_sent: Nanos,
+    /// TCP, SYN seen from outside, or refused by a RST: whoever may send it may send many.
+    pub tcp_syn_inbound: Nanos,
     /// TCP, SYN and SYN-ACK seen.
     pub tcp_syn_received: Nanos,
     /// TCP established (RFC 5382 REQ-5: at least 7,440 s).
@@ -63,6 +65,7 @@ impl Default for Timeouts {
             dns: Nanos::from_secs(60),
             icmp: Nanos::from_secs(60),
             tcp_syn_sent: transitory,
+            tcp_syn_inbound: Nanos::from_secs(30),
             tcp_syn_received: transitory,
             tcp_established: Nanos::from_secs(7_440),
             tcp_fin_wait: transitory,
@@ -85,6 +88,7 @@ impl Timeouts {
             dns: Nanos::from_secs(30),
             icmp: Nanos::from_secs(30),
             tcp_syn_sent: Nanos::from_secs(120),
+            tcp_syn_inbound: Nanos::from_secs(60),
             tcp_syn_received: Nanos::from_secs(60),
             tcp_established: Nanos::from_secs(432_000),
             tcp_fin_wait: Nanos::from_secs(120),
@@ -92,6 +96,21 @@ impl Timeouts {
             tcp_last_ack: Nanos::from_secs(30),
             tcp_time_wait: Nanos::from_secs(120),
             tcp_close: Nanos::from_secs(10),
+        }
+    }
+
+    /// As [`Timeouts::tcp`], for a connection from outside that was never established.
+    pub(crate) fn tcp_inbound(&self, state: State) -> Nanos {
+        match state {
+            State::SynSent | State::SynSent2 | State::Close => {
+                self.tcp(state).min(self.tcp_syn_inbound)
+            }
+            State::SynReceived
+            | State::Established
+            | State::FinWait
+            | State::CloseWait
+            | State::LastAck
+            | State::TimeWait => self.tcp(state),
         }
     }
 
@@ -186,7 +205,8 @@ pub struct Config {
     pub slices: u16,
     /// Sessions at once, at most [`SESSIONS_MAX`].
     pub sessions_max: u32,
-    /// TCP sessions at once whose handshake is not complete.
+    /// TCP sessions at once that inside hosts opened and whose handshake is not complete. Half as
+    /// many more may be opened from outside: there a new one ends the oldest.
     pub half_open_max: u32,
     /// Idle times.
     pub timeouts: Timeouts,

@@ -1,17 +1,21 @@
 //! The engine: one slice of one external address, one call per packet.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
+use crate::adopted::{Adopted, Adoptions};
 use crate::config::{Config, Filtering};
 use crate::flow::{Class, Flow, Header, classify};
 use crate::fragment::Fragments;
 use crate::hash::HashKey;
 use crate::mapping::{Mappings, Peers};
 use crate::outcome::{Counters, Direction, Outcome, Reason};
-use crate::pool::owner_of;
+use crate::publish::Publishes;
+use crate::published::NO_MAPPING;
 use crate::rewrite::{End, L4Sum, Protocol, Rewrite};
 use crate::session::{Session, SessionView, Sessions, Side};
 use crate::slab::at;
+use crate::strangers::Strangers;
 use crate::tcp::{Role, Segment, Step, Tracker};
 use crate::wire::icmp;
 use crate::{Nanos, ReleasedPacket};
@@ -56,6 +60,11 @@ pub struct Nat {
     pub(crate) peers: Option<Peers>,
     pub(crate) fragments: Fragments,
     pub(crate) counters: Counters,
+    pub(crate) publishes: Arc<Publishes>,
+    pub(crate) choice_key: HashKey,
+    pub(crate) strangers: Strangers,
+    pub(crate) adopted: Option<Arc<Adopted>>,
+    pub(crate) adoptions: Adoptions,
 }
 
 impl Nat {
@@ -80,6 +89,11 @@ impl Nat {
             peers: needs_peers.then(|| Peers::new(max, HashKey::new(seed, 4))),
             fragments: Fragments::new(config.fragments, HashKey::new(seed, 5)),
             counters: Counters::default(),
+            publishes: Arc::default(),
+            choice_key: HashKey::new(seed, 6),
+            strangers: Strangers::new(&config),
+            adopted: None,
+            adoptions: Adoptions::default(),
             config,
         }
     }
@@ -87,7 +101,9 @@ impl Nat {
     /// Translates a packet from inside that is routed to the outside.
     ///
     /// A packet for the external address itself comes back as [`Outcome::Hairpin`] if it is for
-    /// a port of ours and as [`Outcome::NotOurs`] if not. The TTL is the caller's business.
+    /// a port of ours and as [`Outcome::NotOurs`] if not. One from a published endpoint whose
+    /// sessions another slice has comes back as [`Outcome::Elsewhere`]. The TTL is the caller's
+    /// business.
     pub fn outbound(&mut self, packet: &mut Packet<'_>, now: Nanos) -> Outcome {
         self.translate(packet, Direction::Outbound, now)
     }
@@ -125,6 +141,11 @@ impl Nat {
                 }
             }
         }
+        let publishes = &self.publishes;
+        let external = self.config.external;
+        self.mappings.unpark(budget, |protocol, port| {
+            publishes.find(protocol, external, port).is_some()
+        });
         ended + self.fragments.expire(now, budget)
     }
 
@@ -148,7 +169,9 @@ impl Nat {
     pub fn set_external(&mut self, external: Ipv4Addr) {
         if self.config.external != external {
             self.flush();
+            self.reserve_published(false);
             self.config.external = external;
+            self.reserve_published(true);
         }
     }
 
@@ -217,12 +240,11 @@ impl Nat {
     }
 
     fn check_addresses(&self, header: Header, direction: Direction) -> Option<Outcome> {
-        let external = self.config.external;
         match direction {
-            Direction::Outbound | Direction::Inbound if header.src == external => {
+            Direction::Outbound | Direction::Inbound if self.is_external(header.src) => {
                 Some(Outcome::Drop(Reason::SpoofedSource))
             }
-            Direction::Inbound | Direction::Hairpin if header.dst != external => {
+            Direction::Inbound | Direction::Hairpin if !self.is_external(header.dst) => {
                 Some(Outcome::NotOurs)
             }
             Direction::Outbound | Direction::Inbound | Direction::Hairpin => None,
@@ -286,9 +308,20 @@ impl Nat {
         let found = self.sessions.find_outbound(flow.protocol, inside, remote);
         let carried = match self.alive(found, now) {
             Some(id) => self.carry(id, Side::Inside, flow.segment, header.total_len, now),
-            None => self
-                .open_outbound(flow, inside, remote, now)
-                .and_then(|id| self.carry(id, Side::Inside, None, header.total_len, now)),
+            None => {
+                let behind = self.behind(flow.protocol, inside);
+                if let Some(behind) = behind.filter(|to| to.owner != self.config.slice) {
+                    return Outcome::Elsewhere {
+                        owner: behind.owner,
+                    }
+                    .into();
+                }
+                behind
+                    .and_then(|behind| behind.identity)
+                    .and_then(|own| self.open_as_published(flow, inside, own, remote, now))
+                    .unwrap_or_else(|| self.open_outbound(flow, inside, remote, now))
+                    .and_then(|id| self.carry(id, Side::Inside, None, header.total_len, now))
+            }
         };
         match carried {
             Ok((id, rewrite)) => {
@@ -310,14 +343,15 @@ impl Nat {
         protocol: Protocol,
         dst_port: u16,
     ) -> Option<Outcome> {
-        if dst != self.config.external {
+        if !self.is_external(dst) {
             return Some(Outcome::Translated);
         }
         // A query's identifier is its sender's: it names no port of ours.
         if protocol == Protocol::Icmp {
             return None;
         }
-        self.owner(dst_port).map(|owner| Outcome::Hairpin { owner })
+        self.owner(protocol, (dst, dst_port))
+            .map(|owner| Outcome::Hairpin { owner })
     }
 
     fn inbound_flow(
@@ -328,23 +362,29 @@ impl Nat {
         direction: Direction,
         now: Nanos,
     ) -> Fate {
-        match self.owner(flow.dst_port) {
-            None => return Outcome::NotOurs.into(),
-            Some(owner) if owner != self.config.slice => {
-                return Outcome::Elsewhere { owner }.into();
-            }
-            Some(_) => {}
+        let external = (header.dst, flow.dst_port);
+        let remote = (header.src, flow.src_port);
+        // Whose a published port is takes a search, so its sessions are looked for first.
+        let is_published = self.publishes.covers(flow.dst_port);
+        if !is_published && let Some(outcome) = self.not_here(flow.protocol, external) {
+            return outcome.into();
+        }
+        let found = self.sessions.find_inbound(flow.protocol, external, remote);
+        let alive = self.alive(found, now);
+        if is_published
+            && alive.is_none()
+            && let Some(outcome) = self.not_here(flow.protocol, external)
+        {
+            return outcome.into();
         }
         if flow.protocol == Protocol::Tcp && flow.segment.is_none() {
             return Reason::InvalidTcpFlags.into();
         }
-        let external = (header.dst, flow.dst_port);
-        let remote = (header.src, flow.src_port);
-        let found = self.sessions.find_inbound(flow.protocol, external, remote);
-        let carried = match self.alive(found, now) {
+        let carried = match alive {
             Some(id) => self.carry(id, Side::Outside, flow.segment, header.total_len, now),
             None => self
-                .open_inbound(flow, remote, direction, now)
+                .open_published(flow, external, remote, now)
+                .unwrap_or_else(|| self.open_inbound(flow, remote, direction, now))
                 .and_then(|id| self.carry(id, Side::Outside, None, header.total_len, now)),
         };
         match carried {
@@ -359,14 +399,9 @@ impl Nat {
         }
     }
 
-    /// Returns the slice that owns an external port, if it is ours at all.
-    pub(crate) fn owner(&self, port: u16) -> Option<u16> {
-        owner_of(&self.config.ports, self.config.slices, port)
-    }
-
     /// Removes a session that was found but has idled out: time is up to the nanosecond, not to
     /// the wheel's tick.
-    fn alive(&mut self, found: Option<u32>, now: Nanos) -> Option<u32> {
+    pub(crate) fn alive(&mut self, found: Option<u32>, now: Nanos) -> Option<u32> {
         let id = found?;
         if self
             .sessions
@@ -390,11 +425,14 @@ impl Nat {
         now: Nanos,
     ) -> Result<(u32, Rewrite), Reason> {
         let config = &self.config;
-        let may_open = self.sessions.half_open() < config.half_open_max;
+        // What outsiders open has a limit of its own.
+        let may_open = from == Side::Outside || self.sessions.half_open() < config.half_open_max;
         let carried = self.sessions.update(id, |session| {
-            let old_deadline = session.deadline;
+            let (old_deadline, origin) = (session.deadline, session.origin);
             let mut refresh = match session.protocol {
                 Protocol::Tcp => from == Side::Inside || session.inside_has_spoken(),
+                // A published port is not held by who sends to it: it is open anyway.
+                Protocol::Udp if session.mapping == NO_MAPPING => true,
                 Protocol::Udp => from == Side::Inside || config.inbound_refresh,
                 Protocol::Icmp => from == Side::Inside,
             };
@@ -403,6 +441,7 @@ impl Nat {
             }
             session.replied |= session.role(from) == Role::Responder;
             session.last_seen = now;
+            let change = Change::of(session, origin, from);
             if refresh {
                 session.deadline = now + session.timeout(&config.timeouts);
             }
@@ -417,13 +456,42 @@ impl Nat {
             Ok((
                 rewrite,
                 prolong.then_some((session.mapping, session.deadline)),
+                change,
             ))
         });
-        let (rewrite, prolong) = carried.unwrap_or(Err(Reason::Unsolicited))?;
+        let (rewrite, prolong, change) = carried.unwrap_or(Err(Reason::Unsolicited))?;
+        match change {
+            Change::None => {}
+            Change::Settled => self.strangers.settled(id),
+            Change::TurnedInside => self.strangers.ended(id),
+        }
         if let Some((mapping, deadline)) = prolong {
             self.mappings.prolong(mapping, deadline);
         }
         Ok((id, rewrite))
+    }
+}
+
+/// What a packet makes of a session that was opened from outside.
+enum Change {
+    None,
+    /// Both sides want it: it is provisional no longer.
+    Settled,
+    /// The inside has opened it anew: it is not an outsider's any longer.
+    TurnedInside,
+}
+
+impl Change {
+    fn of(session: &mut Session, old_origin: Side, from: Side) -> Self {
+        if session.origin != old_origin {
+            session.provisional = false;
+            return Self::TurnedInside;
+        }
+        if session.provisional && session.settles(from) {
+            session.provisional = false;
+            return Self::Settled;
+        }
+        Self::None
     }
 }
 

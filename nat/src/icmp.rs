@@ -13,6 +13,7 @@ use crate::checksum;
 use crate::engine::{Fate, Nat, Packet};
 use crate::flow::{Class, Flow, Header, classify_icmp};
 use crate::outcome::{Outcome, Reason};
+use crate::published::Behind;
 use crate::rewrite::{End, L4Sum, Protocol, Rewrite};
 use crate::session::Endpoint;
 use crate::wire::{Icmp, Ipv4, protocol};
@@ -40,13 +41,6 @@ impl Nat {
             Ok(quote) => quote,
             Err(reason) => return reason.into(),
         };
-        match self.owner(quote.src.1) {
-            None => return Outcome::NotOurs.into(),
-            Some(owner) if owner != self.config.slice => {
-                return Outcome::Elsewhere { owner }.into();
-            }
-            Some(_) => {}
-        }
         let id = self
             .sessions
             .find_inbound(quote.flow.protocol, quote.src, quote.dst);
@@ -54,7 +48,8 @@ impl Nat {
             .and_then(|id| self.sessions.get(id))
             .filter(|session| session.deadline > now)
         else {
-            return Reason::IcmpErrorUnrelated.into();
+            let elsewhere = self.not_here(quote.flow.protocol, quote.src);
+            return elsewhere.map_or(Reason::IcmpErrorUnrelated.into(), Fate::from);
         };
         edit_quote(session.back, End::Source, &quote, header, packet);
         session.back.apply_address(End::Destination, packet.bytes);
@@ -84,7 +79,13 @@ impl Nat {
             .and_then(|id| self.sessions.get(id))
             .filter(|session| session.deadline > now)
         else {
-            return Reason::IcmpErrorUnrelated.into();
+            // About what another slice delivered by a published port.
+            return match self.behind(quote.flow.protocol, quote.dst) {
+                Some(Behind { owner, .. }) if owner != self.config.slice => {
+                    Outcome::Elsewhere { owner }.into()
+                }
+                _ => Reason::IcmpErrorUnrelated.into(),
+            };
         };
         // The quoted sender is whom the error is for: a port of ours if it was hairpinned.
         let Some(outcome) = self.way_out(header.dst, quote.flow.protocol, quote.src.1) else {
@@ -94,7 +95,7 @@ impl Nat {
         // The outer source may be a router behind the host, so the session's difference does
         // not fit it.
         let source = (header.src, 0);
-        let outer = Rewrite::new(Protocol::Icmp, source, (self.config.external, 0));
+        let outer = Rewrite::new(Protocol::Icmp, source, (session.external.0, 0));
         outer.apply_address(End::Source, packet.bytes);
         self.counters.icmp_errors += 1;
         Fate {

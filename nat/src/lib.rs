@@ -65,6 +65,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod adopted;
 pub mod checksum;
 mod config;
 mod engine;
@@ -77,9 +78,12 @@ mod mapping;
 mod outcome;
 mod pool;
 mod publish;
+mod published;
 mod rewrite;
 mod session;
 mod slab;
+mod snapshot;
+mod strangers;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -87,6 +91,7 @@ mod time;
 mod wheel;
 pub mod wire;
 
+pub use adopted::Adopted;
 pub use config::{
     Config, ConfigError, Filtering, FragmentLimits, Helpers, Quota, SESSIONS_MAX, Timeouts,
 };
@@ -97,4 +102,5 @@ pub use pool::owner_of;
 pub use publish::{Publish, PublishError, Publishes, Target};
 pub use rewrite::{L4Sum, Protocol};
 pub use session::{SessionView, Traffic};
+pub use snapshot::{RestoreError, SessionRecord};
 pub use time::Nanos;

@@ -4,9 +4,12 @@
 //! port share it, and it ends with the last of them. The inside endpoint finds it through a keyed
 //! hash, the external port through a plain array.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use crate::Nanos;
+use crate::adopted::Adopted;
 use crate::hash::HashKey;
 use crate::index::Index;
 use crate::pool::{Pool, Wish, slice_ports};
@@ -37,6 +40,12 @@ pub(crate) struct Mappings {
     find_key: HashKey,
     draw_key: HashKey,
     preserve_ids: bool,
+    /// Mappings on ports of other slices, which this one has adopted.
+    foreign: BTreeMap<(u8, u16), u32>,
+    /// Who has adopted what, and the number of this slice.
+    adopted: Option<(Arc<Adopted>, u16)>,
+    /// Ports of this slice that were found adopted by another, and are reserved since.
+    parked: VecDeque<(Protocol, u16)>,
 }
 
 impl Mappings {
@@ -53,7 +62,47 @@ impl Mappings {
             find_key,
             draw_key,
             preserve_ids: config.preserve_ids,
+            foreign: BTreeMap::new(),
+            adopted: None,
+            parked: VecDeque::new(),
         }
+    }
+
+    /// Heeds the ports that other slices adopt: they are not handed out here.
+    pub(crate) fn heed(&mut self, adopted: Arc<Adopted>, slice: u16) {
+        self.adopted = Some((adopted, slice));
+    }
+
+    /// Keeps a published port from mappings to come, or no longer.
+    pub(crate) fn reserve(&mut self, protocol: Protocol, port: u16, is_reserved: bool) {
+        let pool = &mut self.pools[protocol.index()];
+        if is_reserved {
+            pool.reserve(port);
+        } else {
+            pool.unreserve(port);
+        }
+    }
+
+    /// Looks at up to `budget` ports found adopted, and lets mappings have those again that are
+    /// adopted no longer, and not `published` meanwhile.
+    pub(crate) fn unpark(&mut self, budget: usize, published: impl Fn(Protocol, u16) -> bool) {
+        for _ in 0..budget.min(self.parked.len()) {
+            let Some((protocol, port)) = self.parked.pop_front() else {
+                return;
+            };
+            if self.is_elsewhere(protocol, port) {
+                self.parked.push_back((protocol, port));
+            } else if !published(protocol, port) {
+                self.pools[protocol.index()].unreserve(port);
+            }
+        }
+    }
+
+    fn is_elsewhere(&self, protocol: Protocol, port: u16) -> bool {
+        self.adopted.as_ref().is_some_and(|(adopted, slice)| {
+            let owner = adopted.owner(protocol, 0, port);
+            owner.is_some_and(|owner| owner != *slice)
+        })
     }
 
     pub(crate) fn get(&self, id: u32) -> Option<&Mapping> {
@@ -77,6 +126,12 @@ impl Mappings {
         (id != NONE).then_some(id)
     }
 
+    /// Finds the mapping behind an external port of any slice.
+    pub(crate) fn find_any(&self, protocol: Protocol, port: u16) -> Option<u32> {
+        let foreign = || self.foreign.get(&(protocol.number(), port)).copied();
+        self.find_external(protocol, port).or_else(foreign)
+    }
+
     /// Makes a mapping without sessions; returns `None` if no port is left.
     ///
     /// The port is the inside one if it is free. Else it is drawn by a keyed function of the
@@ -96,7 +151,52 @@ impl Mappings {
             let hash = hash(draw_key, protocol, inside, n);
             u32::try_from(hash >> 32).unwrap_or(0)
         };
-        let port = self.pools[protocol.index()].take(wish, random)?;
+        let port = self.take_port(protocol, wish, random)?;
+        self.store(protocol, inside, port)
+    }
+
+    /// Takes a port that no other slice has adopted.
+    fn take_port(
+        &mut self,
+        protocol: Protocol,
+        wish: Wish,
+        random: impl Fn(u32) -> u32,
+    ) -> Option<u16> {
+        loop {
+            let port = self.pools[protocol.index()].take(wish, &random)?;
+            if !self.is_elsewhere(protocol, port) {
+                return Some(port);
+            }
+            // Each port is found so once, until `unpark` lets it go.
+            let pool = &mut self.pools[protocol.index()];
+            pool.release(port);
+            pool.reserve(port);
+            self.parked.push_back((protocol, port));
+        }
+    }
+
+    /// Makes a mapping without sessions on this very port, which may be of another slice; returns
+    /// `None` if the port or the inside endpoint has one, or there is no room.
+    pub(crate) fn restore(
+        &mut self,
+        protocol: Protocol,
+        inside: Endpoint,
+        port: u16,
+    ) -> Option<u32> {
+        let is_free = !self.slab.is_full()
+            && self.find_inside(protocol, inside).is_none()
+            && self.find_any(protocol, port).is_none()
+            && !self.is_elsewhere(protocol, port);
+        if !is_free {
+            return None;
+        }
+        if self.is_own(port) && !self.pools[protocol.index()].claim(port) {
+            return None;
+        }
+        self.store(protocol, inside, port)
+    }
+
+    fn store(&mut self, protocol: Protocol, inside: Endpoint, port: u16) -> Option<u32> {
         let mapping = Mapping {
             protocol,
             inside,
@@ -116,7 +216,9 @@ impl Mappings {
             self.pools[protocol.index()].release(port);
             return None;
         };
-        if let Some(entry) = self.by_port[protocol.index()].get_mut(self.offset(port)) {
+        if !self.is_own(port) {
+            self.foreign.insert((protocol.number(), port), id);
+        } else if let Some(entry) = self.by_port[protocol.index()].get_mut(self.offset(port)) {
             *entry = id;
         }
         Some(id)
@@ -148,6 +250,10 @@ impl Mappings {
         let protocol = mapping.protocol;
         self.index
             .remove(hash(self.find_key, protocol, mapping.inside, 0), id);
+        if !self.is_own(mapping.port) {
+            self.foreign.remove(&(protocol.number(), mapping.port));
+            return;
+        }
         if let Some(entry) = self.by_port[protocol.index()].get_mut(self.offset(mapping.port)) {
             *entry = NONE;
         }
@@ -164,6 +270,11 @@ impl Mappings {
     /// Returns how many ports of a protocol are taken.
     pub(crate) fn ports_used(&self, protocol: Protocol) -> u32 {
         self.pools[protocol.index()].used()
+    }
+
+    /// Returns whether a port is one of this slice's.
+    fn is_own(&self, port: u16) -> bool {
+        port >= self.first_port && self.offset(port) < self.by_port[0].len()
     }
 
     fn offset(&self, port: u16) -> usize {

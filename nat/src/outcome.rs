@@ -13,7 +13,7 @@ pub enum Outcome {
         owner: u16,
     },
     /// Untouched: another slice owns the session; hand the packet to that engine, through the
-    /// same function.
+    /// same function. Outbound it comes from a published endpoint.
     Elsewhere {
         /// Slice that owns the external port.
         owner: u16,
@@ -153,6 +153,8 @@ pub struct Counters {
     pub sessions_created: u64,
     /// Sessions removed, by their timer or by a flush.
     pub sessions_removed: u64,
+    /// Sessions opened from outside and never completed that ended early to make room for new ones.
+    pub strangers_evicted: u64,
     /// Mappings created (RFC 7659 natv2InstanceAddressMapCreations).
     pub mappings_created: u64,
     /// Mappings created that kept the inside port.
@@ -172,6 +174,7 @@ impl Default for Counters {
             icmp_errors: 0,
             sessions_created: 0,
             sessions_removed: 0,
+            strangers_evicted: 0,
             mappings_created: 0,
             ports_preserved: 0,
             drops: [0; Reason::COUNT],

@@ -55,23 +55,25 @@ pub(crate) enum Wish {
 pub(crate) struct Pool {
     ports: RangeInclusive<u16>,
     used: Box<[u64]>,
-    free: u32,
+    /// Ports that no mapping is given, used or not: they are published or with another slice.
+    reserved: Box<[u64]>,
+    taken: u32,
 }
 
 impl Pool {
     pub(crate) fn new(ports: RangeInclusive<u16>) -> Self {
         let words = ports.len().div_ceil(64);
-        let free = u32::try_from(ports.len()).unwrap_or(0);
         Self {
             ports,
             used: vec![0; words].into_boxed_slice(),
-            free,
+            reserved: vec![0; words].into_boxed_slice(),
+            taken: 0,
         }
     }
 
     /// Returns how many ports are taken.
     pub(crate) fn used(&self) -> u32 {
-        self.len() - self.free
+        self.taken
     }
 
     fn len(&self) -> u32 {
@@ -81,7 +83,7 @@ impl Pool {
     /// Takes the port that suits the wish best; `random(n)` gives the n-th number of a sequence
     /// that outsiders cannot guess. Returns `None` only if no port may be used.
     pub(crate) fn take(&mut self, wish: Wish, random: impl Fn(u32) -> u32) -> Option<u16> {
-        if self.free == 0 {
+        if self.taken == self.len() {
             return None;
         }
         let offset = match wish {
@@ -99,8 +101,34 @@ impl Pool {
             Wish::Prefer(_) | Wish::Any => self.pick(0, self.len(), None, &random),
         }?;
         self.used[word_of(offset)] |= bit_of(offset);
-        self.free -= 1;
+        self.taken += 1;
         Some(self.ports.start() + u16::try_from(offset).unwrap_or(0))
+    }
+
+    /// Takes this very port, reserved or not; returns `false` if it is used or not of the slice.
+    #[must_use]
+    pub(crate) fn claim(&mut self, port: u16) -> bool {
+        let offset = self.offset_of(port);
+        let Some(offset) = offset.filter(|&at| self.used[word_of(at)] & bit_of(at) == 0) else {
+            return false;
+        };
+        self.used[word_of(offset)] |= bit_of(offset);
+        self.taken += 1;
+        true
+    }
+
+    /// Keeps a port from mappings to come; one that is used is kept from the next user.
+    pub(crate) fn reserve(&mut self, port: u16) {
+        if let Some(offset) = self.offset_of(port) {
+            self.reserved[word_of(offset)] |= bit_of(offset);
+        }
+    }
+
+    /// Lets mappings have a port again.
+    pub(crate) fn unreserve(&mut self, port: u16) {
+        if let Some(offset) = self.offset_of(port) {
+            self.reserved[word_of(offset)] &= !bit_of(offset);
+        }
     }
 
     /// Gives a port back.
@@ -109,13 +137,18 @@ impl Pool {
             && self.used[word_of(offset)] & bit_of(offset) != 0
         {
             self.used[word_of(offset)] &= !bit_of(offset);
-            self.free += 1;
+            self.taken -= 1;
         }
     }
 
     fn is_free(&self, port: u16) -> bool {
         self.offset_of(port)
-            .is_some_and(|offset| self.used[word_of(offset)] & bit_of(offset) == 0)
+            .is_some_and(|offset| self.busy(offset) & bit_of(offset) == 0)
+    }
+
+    /// The word of an offset, with a bit for each port that may not be handed out.
+    fn busy(&self, offset: u32) -> u64 {
+        self.used[word_of(offset)] | self.reserved[word_of(offset)]
     }
 
     fn offset_of(&self, port: u16) -> Option<u32> {
@@ -156,7 +189,7 @@ impl Pool {
             if parity.is_some_and(|parity| parity != offset & 1) {
                 offset ^= 1;
             }
-            if (low..high).contains(&offset) && self.used[word_of(offset)] & bit_of(offset) == 0 {
+            if (low..high).contains(&offset) && self.busy(offset) & bit_of(offset) == 0 {
                 return Some(offset);
             }
         }
@@ -175,7 +208,7 @@ impl Pool {
         let mut offset = from;
         while offset < to {
             let base = offset - offset % BITS;
-            let free = !self.used[word_of(offset)] & mask & (u64::MAX << (offset % BITS));
+            let free = !self.busy(offset) & mask & (u64::MAX << (offset % BITS));
             if free != 0 {
                 let found = base + free.trailing_zeros();
                 return (found < to).then_some(found);

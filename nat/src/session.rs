@@ -53,6 +53,8 @@ pub(crate) struct Session {
     pub(crate) origin: Side,
     /// The other side has spoken.
     pub(crate) replied: bool,
+    /// Opened from outside, and not yet shown to be wanted: see `strangers`.
+    pub(crate) provisional: bool,
     /// Connection state; `None` unless this is TCP.
     pub(crate) tracker: Option<Tracker>,
     /// Edit of the source of outbound packets.
@@ -84,14 +86,30 @@ impl Session {
         self.origin == Side::Inside || self.replied
     }
 
+    /// Returns whether this is a handshake that the inside began; those that outsiders began are
+    /// limited apart (`strangers`), so that neither side's flood refuses the other's.
     pub(crate) fn is_half_open(&self) -> bool {
-        self.tracker
-            .is_some_and(|tracker| tracker.state().is_half_open())
+        self.origin == Side::Inside
+            && self
+                .tracker
+                .is_some_and(|tracker| tracker.state().is_half_open())
+    }
+
+    /// Returns whether a packet that has just come shows a session opened from outside to be
+    /// wanted by both sides.
+    pub(crate) fn settles(&self, from: Side) -> bool {
+        match self.tracker {
+            Some(tracker) => tracker.state().is_open(),
+            None => self.replied && from == Side::Outside,
+        }
     }
 
     /// Returns how long the session may now stay idle.
     pub(crate) fn timeout(&self, timeouts: &Timeouts) -> Nanos {
         match (self.protocol, self.tracker) {
+            (Protocol::Tcp, Some(tracker)) if self.provisional => {
+                timeouts.tcp_inbound(tracker.state())
+            }
             (Protocol::Tcp, Some(tracker)) => timeouts.tcp(tracker.state()),
             (Protocol::Udp, _) if self.remote.1 == DNS_PORT => timeouts.dns,
             (Protocol::Udp, _) if self.replied => timeouts.udp,
