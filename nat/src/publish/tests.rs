@@ -217,17 +217,16 @@ proptest! {
                 && (a.external.is_none() || b.external.is_none() || a.external == b.external)
                 && a.ports.start() <= b.ports.end() && b.ports.start() <= a.ports.end()
         };
-        let clash = entries.iter().enumerate()
-            .find_map(|(at, b)| {
-                let first = entries[..at].iter().position(|a| overlaps(a, b))?;
-                Some(PublishError::Overlap(first, at))
-            });
+        let clash = (0..entries.len())
+            .find(|&at| entries[..at].iter().any(|a| overlaps(a, &entries[at])));
         let all = match Publishes::new(entries.clone()) {
             Ok(all) => all,
-            Err(error) => {
-                prop_assert_eq!(Some(error), clash);
+            Err(PublishError::Overlap(first, second)) => {
+                prop_assert_eq!(Some(second), clash);
+                prop_assert!(first < second && overlaps(&entries[first], &entries[second]));
                 return Ok(());
             }
+            Err(PublishError::Invalid(at)) => panic!("{at} is valid"),
         };
         prop_assert_eq!(clash, None);
         for protocol in [Protocol::Tcp, Protocol::Udp] {

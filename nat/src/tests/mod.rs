@@ -3,6 +3,8 @@
 mod fragments;
 mod icmp;
 mod properties;
+mod publish;
+mod restart;
 mod tcp;
 mod udp;
 
