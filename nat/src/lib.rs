@@ -3,7 +3,7 @@
 //!
 //! # Theory of operation
 //! A [`Nat`] owns one *slice* of the ports of one external address; each worker has one engine,
-//! and [`owner_of`] says which slice a port belongs to. Inside endpoint 10.9.0.2:5555 sends to
+//! and [`owner_of`] says which slice a port belongs to, unless it is published or adopted. Inside endpoint 10.9.0.2:5555 sends to
 //! 203.0.113.1:53; the engine makes
 //! * a *mapping* 10.9.0.2:5555 <-> 203.0.113.254:40000, the same for every destination
 //!   (endpoint-independent, RFC 4787 REQ-1), with the inside port if it is free; and under it
@@ -14,15 +14,20 @@
 //! A mapping ends with its last session. Ports that cannot be kept are drawn by a keyed function
 //! of the inside endpoint, so they are unguessable outside and the same again after a flush.
 //! Every table has its size from the start; what does not fit is refused and counted, and nothing
-//! live is evicted. Checksums are only ever updated by differences, by the formula that suits
+//! live is evicted: only what outsiders began and nobody completed makes room for its like. Checksums are only ever updated by differences, by the formula that suits
 //! what the field holds ([`L4Sum`]). Packets between inside hosts by way of the external address
 //! are turned back ([`Outcome::Hairpin`]) with the external source and enter through
 //! [`Nat::hairpin`], exempt from filtering. Fragments follow their first one in any order, and
 //! [`Nat::released`] gives back those that had to wait.
 //!
+//! *Published* ports ([`Publishes`]) lead any outsider to an inside endpoint, by sessions that have
+//! no mapping and live in the entry's slice; the others answer [`Outcome::Elsewhere`], in both
+//! directions. Sessions can be recorded and restored ([`Nat::snapshot`], [`Nat::restore`]) with
+//! their ports, which a slice adopts if they are not its own ([`Adopted`]).
+//!
 //! Left to the caller: routing, TTL, MTU, MSS, answering with ICMP errors, IPv4 header checksums
-//! of what it receives. Left out for now: published ports, several addresses, quotas, SCTP and
-//! other protocols (refused by name), logging of mappings, port overlap for TCP.
+//! of what it receives. Left out for now: several addresses, quotas, SCTP and other
+//! protocols (refused by name), logging of mappings, port overlap for TCP.
 //!
 //! # Example
 //! ```
@@ -59,6 +64,9 @@
 //! | A3-1 to A3-6 | RFC 5508 REQ-1 to 7: queries and errors | `tests::icmp` |
 //! | A3-8 A3-9 | unrelated errors, refused types | `tests::icmp` |
 //! | A4-1 A4-2 A4-4 | port choice, exhaustion, half-open cap | `pool`, `tests::{udp, tcp}` |
+//! | A4-4 F-8 | floods from outside: limits, early end | `tests::strangers`, `strangers` |
+//! | A4-10 | restart: records, adopted ports | `tests::restart`, `adopted`, `tcp` |
+//! | A6-1 A6-3 A6-6 A6-7 A6-8 | published ports | `tests::publish`, `publish` |
 //! | A4-3 | bytes per session | `session` |
 //! | A4-11 A4-12 | change of address; keyed hashes, bounded expiry | `tests`, `tests::udp` |
 //! | F-13 F-16 F-16c | bad packets, loops, collisions | `tests::{properties, udp}`, `index` |

@@ -5,6 +5,7 @@ mod icmp;
 mod properties;
 mod publish;
 mod restart;
+mod strangers;
 mod tcp;
 mod udp;
 

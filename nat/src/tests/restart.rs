@@ -173,7 +173,8 @@ fn a4_10_the_number_of_slices_may_change() {
         ..config()
     };
     let mut old = Slices::new(1, &config);
-    let host = |n: u16| ([10, 9, 1, n as u8], 40_000 + n * 150);
+    let low = |n: u16| u8::try_from(n).unwrap();
+    let host = |n: u16| ([10, 9, 1, low(n)], 40_000 + n * 150);
     for n in 0..60 {
         let (outcome, bytes, _) = old.out(0, &udp(host(n), CLIENT));
         assert_eq!(
@@ -203,8 +204,8 @@ fn a4_10_the_number_of_slices_may_change() {
     // The slices to which the ports belong do not hand them out,
     for at in 0..4 {
         for n in 0..60 {
-            let other = ([10, 9, 2, n as u8], host(n).1);
-            let bytes = new.out(at, &udp(other, ([198, 51, 100, at as u8], 7))).1;
+            let other = ([10, 9, 2, low(n)], host(n).1);
+            let bytes = new.out(at, &udp(other, ([198, 51, 100, low(at)], 7))).1;
             assert_ne!(ends(&bytes).0, (EXT, host(n).1));
         }
     }
