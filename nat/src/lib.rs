@@ -3,8 +3,8 @@
 //!
 //! # Theory of operation
 //! A [`Nat`] owns one *slice* of the ports of one external address; each worker has one engine,
-//! and [`owner_of`] says which slice a port belongs to, unless it is published or adopted. Inside endpoint 10.9.0.2:5555 sends to
-//! 203.0.113.1:53; the engine makes
+//! and [`owner_of`] says which slice a port belongs to, unless it is published or adopted. Inside
+//! endpoint 10.9.0.2:5555 sends to 203.0.113.1:53; the engine makes
 //! * a *mapping* 10.9.0.2:5555 <-> 203.0.113.254:40000, the same for every destination
 //!   (endpoint-independent, RFC 4787 REQ-1), with the inside port if it is free; and under it
 //! * a *session* with the remote endpoint 203.0.113.1:53, which is what filtering, timers and
@@ -14,11 +14,12 @@
 //! A mapping ends with its last session. Ports that cannot be kept are drawn by a keyed function
 //! of the inside endpoint, so they are unguessable outside and the same again after a flush.
 //! Every table has its size from the start; what does not fit is refused and counted, and nothing
-//! live is evicted: only what outsiders began and nobody completed makes room for its like. Checksums are only ever updated by differences, by the formula that suits
-//! what the field holds ([`L4Sum`]). Packets between inside hosts by way of the external address
-//! are turned back ([`Outcome::Hairpin`]) with the external source and enter through
-//! [`Nat::hairpin`], exempt from filtering. Fragments follow their first one in any order, and
-//! [`Nat::released`] gives back those that had to wait.
+//! live is evicted: only what outsiders began and nobody completed makes room for its like.
+//! Checksums are only ever updated by differences, by the formula that suits what the field holds
+//! ([`L4Sum`]). Packets between inside hosts by way of the external address are turned back
+//! ([`Outcome::Hairpin`]) with the external source and enter through [`Nat::hairpin`], exempt from
+//! filtering. Fragments follow their first one in any order, and [`Nat::released`] gives back
+//! those that had to wait.
 //!
 //! *Published* ports ([`Publishes`]) lead any outsider to an inside endpoint, by sessions that have
 //! no mapping and live in the entry's slice; the others answer [`Outcome::Elsewhere`], in both

@@ -198,7 +198,8 @@ mod tests {
             let mut model = [VecDeque::new(), VecDeque::new()];
             let mut plain = Vec::new();
             for step in steps {
-                let (session, kind) = (step % 40, [Kind::Handshake, Kind::Other][step as usize / 80]);
+                let kind = [Kind::Handshake, Kind::Other][step as usize / 80];
+                let session = step % 40;
                 let known = model.iter_mut().any(|queue| {
                     let place = queue.iter().position(|&id| id == session);
                     place.and_then(|place| queue.remove(place)).is_some()
@@ -216,7 +217,8 @@ mod tests {
                 for kind in [Kind::Handshake, Kind::Other] {
                     let queue = &model[kind as usize];
                     prop_assert_eq!(strangers.oldest(kind), queue.front().copied());
-                    prop_assert_eq!(strangers.is_full_of(kind), queue.len() >= [5, 10][kind as usize]);
+                    let max = [5, 10][kind as usize];
+                    prop_assert_eq!(strangers.is_full_of(kind), queue.len() >= max);
                 }
                 let all = model[0].len() + model[1].len() + plain.len();
                 prop_assert_eq!(strangers.counts().0 as usize, all);

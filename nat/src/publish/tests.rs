@@ -230,7 +230,8 @@ proptest! {
         };
         prop_assert_eq!(clash, None);
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            for (external, port) in [EXT, EXT2].into_iter().flat_map(|e| (0..70).map(move |p| (e, p))) {
+            let endpoints = [EXT, EXT2].into_iter().flat_map(|e| (0..70).map(move |p| (e, p)));
+            for (external, port) in endpoints {
                 let by_search = all.iter().find(|e| {
                     e.protocol == protocol && e.ports.contains(&port)
                         && e.external.is_none_or(|own| own == external)

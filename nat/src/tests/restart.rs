@@ -234,13 +234,14 @@ proptest! {
         for (step, a, b, pause) in steps {
             old.wait(pause);
             let (inside, remote) = ((C1, 41_000 + a), (O1, 1_000 + b));
+            let flags = [SYN_ACK, ACK, TcpFlags(0x11)];
             let bytes = match step {
                 0 => tcp(inside, remote, SYN),
-                1 => tcp(remote, (EXT, 41_000 + a), [SYN_ACK, ACK, TcpFlags(0x11)][usize::from(b) % 3]),
+                1 => tcp(remote, (EXT, 41_000 + a), flags[usize::from(b) % 3]),
                 2 => udp(inside, remote),
                 3 => udp(remote, [WEB_EXT, (EXT, 41_000 + a)][usize::from(a) % 2]),
                 4 => tcp(remote, WEB_EXT, [SYN, ACK, TcpFlags::RST][usize::from(a) % 3]),
-                5 => tcp(WEB, remote, [SYN_ACK, ACK, TcpFlags(0x11)][usize::from(a) % 3]),
+                5 => tcp(WEB, remote, flags[usize::from(a) % 3]),
                 _ => echo(C1, O1, a, false),
             };
             let is_inbound = matches!(step, 1 | 3 | 4);
