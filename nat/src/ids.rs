@@ -49,6 +49,11 @@ impl Ids {
         }
     }
 
+    /// Returns the bytes taken.
+    pub(crate) fn memory(&self) -> usize {
+        size_of_val::<[u16]>(&self.counters)
+    }
+
     /// Gives a whole packet with its external source a new identification, unless it is atomic.
     pub(crate) fn renew(&mut self, bytes: &mut [u8]) {
         let atomic = bytes

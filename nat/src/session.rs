@@ -6,12 +6,13 @@ use std::ops::Range;
 
 use crate::Nanos;
 use crate::config::Timeouts;
+use crate::connection::Connection;
 use crate::hash::HashKey;
 use crate::index::Index;
+use crate::recent::{Guess, Hashes, List, Recent};
 use crate::rewrite::{Protocol, Rewrite};
-use crate::sctp;
 use crate::slab::Slab;
-use crate::tcp::{Role, Tracker};
+use crate::tcp::Role;
 use crate::wheel::Wheel;
 
 /// The well-known port whose exchanges are over at once (RFC 4787 REQ-5a).
@@ -19,6 +20,9 @@ const DNS_PORT: u16 = 53;
 
 /// An address and a port, or a query identifier.
 pub(crate) type Endpoint = (Ipv4Addr, u16);
+
+/// Stands for the mapping of a session that has none: its external port is a published one.
+pub(crate) const NO_MAPPING: u32 = u32::MAX;
 
 /// Which side of the NAT a packet came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +56,12 @@ impl Traffic {
 pub(crate) struct Session {
     /// When it is dead unless refreshed.
     pub(crate) deadline: Nanos,
-    pub(crate) last_seen: Nanos,
     pub(crate) created: Nanos,
     pub(crate) outbound: Traffic,
     pub(crate) inbound: Traffic,
-    /// The mapping it belongs to, or `u32::MAX`.
+    /// The mapping it belongs to, or [`NO_MAPPING`].
     pub(crate) mapping: u32,
+    pub(crate) connection: Connection,
     /// Tells this session from a later one in the same slot, as far as fragments that follow a
     /// first one need it; it comes again after 65,536 sessions.
     pub(crate) serial: u16,
@@ -71,10 +75,8 @@ pub(crate) struct Session {
     pub(crate) origin: Side,
     /// The other side has spoken.
     pub(crate) replied: bool,
-    /// Connection state; `None` unless this is TCP.
-    pub(crate) tracker: Option<Tracker>,
-    /// Association state; `None` unless this is SCTP.
-    pub(crate) sctp: Option<sctp::Tracker>,
+    /// Opened from outside, and not yet shown to be wanted: see `strangers`.
+    pub(crate) provisional: bool,
 }
 
 impl Session {
@@ -88,6 +90,11 @@ impl Session {
     #[inline]
     pub(crate) fn external(&self) -> Endpoint {
         self.out.target()
+    }
+
+    /// Returns its mapping and its inside host, which say in whose account it is.
+    pub(crate) fn parent(&self) -> (u32, Ipv4Addr) {
+        (self.mapping, self.back.target().0)
     }
 
     /// What outbound and inbound packets are found by.
@@ -123,32 +130,43 @@ impl Session {
         self.origin == Side::Inside || self.replied
     }
 
+    /// Returns whether this is a handshake that the inside began; those that outsiders began are
+    /// limited apart (`strangers`), so that neither side's flood refuses the other's.
     pub(crate) fn is_half_open(&self) -> bool {
-        self.tracker
-            .is_some_and(|tracker| tracker.state().is_half_open())
+        self.origin == Side::Inside && self.connection.is_half_open()
+    }
+
+    /// Returns whether a packet that has just come shows a session opened from outside to be
+    /// wanted by both sides.
+    pub(crate) fn settles(&self, from: Side) -> bool {
+        match self.connection {
+            Connection::Tcp(tracker) => tracker.state().is_open(),
+            Connection::None | Connection::Sctp(_) => self.replied && from == Side::Outside,
+        }
     }
 
     /// Returns how long the session may now stay idle.
     pub(crate) fn timeout(&self, timeouts: &Timeouts) -> Nanos {
-        match (self.protocol, self.tracker) {
-            (Protocol::Tcp, Some(tracker)) => timeouts.tcp(tracker.state()),
+        match (self.protocol, self.connection) {
+            (_, Connection::Tcp(tracker)) if self.provisional => {
+                timeouts.tcp_inbound(tracker.state())
+            }
+            (_, Connection::Tcp(tracker)) => timeouts.tcp(tracker.state()),
+            (_, Connection::Sctp(tracker)) => timeouts.sctp(tracker.state()),
             (Protocol::Udp, _) if self.remote.1 == DNS_PORT => timeouts.dns,
             (Protocol::Udp, _) if self.replied => timeouts.udp,
             (Protocol::Tcp | Protocol::Udp, _) => timeouts.udp_unreplied,
             (Protocol::Icmp, _) => timeouts.icmp,
-            (Protocol::Sctp, _) => self.sctp.map_or(timeouts.sctp_transitory, |tracker| {
-                timeouts.sctp(tracker.state())
-            }),
-            (Protocol::Other(_), _) => timeouts.other,
+            (Protocol::Sctp | Protocol::Other(_), _) => timeouts.other,
         }
     }
 
     fn state_name(&self) -> &'static str {
-        match (self.tracker, self.sctp) {
-            (Some(tracker), _) => tracker.state().name(),
-            (None, Some(tracker)) => tracker.state().name(),
-            (None, None) if self.replied => "REPLIED",
-            (None, None) => "UNREPLIED",
+        match self.connection {
+            Connection::Tcp(tracker) => tracker.state().name(),
+            Connection::Sctp(tracker) => tracker.state().name(),
+            Connection::None if self.replied => "REPLIED",
+            Connection::None => "UNREPLIED",
         }
     }
 
@@ -162,7 +180,6 @@ impl Session {
             from_inside: self.origin == Side::Inside,
             replied: self.replied,
             created: self.created,
-            last_seen: self.last_seen,
             expires_at: self.deadline,
             outbound: self.outbound,
             inbound: self.inbound,
@@ -189,8 +206,6 @@ pub struct SessionView {
     pub replied: bool,
     /// When the session was created.
     pub created: Nanos,
-    /// When its last packet came, from either side.
-    pub last_seen: Nanos,
     /// When it ends unless refreshed.
     pub expires_at: Nanos,
     /// Packets and bytes from inside to outside.
@@ -229,7 +244,7 @@ impl Tuple {
 
     /// Everything in two words, of which the second is never zero.
     #[inline]
-    fn words(&self) -> (u64, u64) {
+    pub(crate) fn words(&self) -> (u64, u64) {
         let (ours, remote) = (self.ours, self.remote);
         let ports = u64::from(ours.1) << 16 | u64::from(remote.1);
         let side = match self.from {
@@ -475,137 +490,6 @@ impl Sessions {
     fn hashes(&mut self, session: &Session) -> (u64, u64) {
         let (outbound, inbound) = session.tuples();
         (self.hashes.of(outbound), self.hashes.of(inbound))
-    }
-}
-
-/// The sessions found last. Packets come in trains, and the keyed hash costs more than all else of
-/// a look-up together; so a guess is tried first, by a hash without a key. It is believed only if
-/// the session has the packet's tuple, hence who makes tuples collide makes only himself slower.
-struct Recent {
-    guesses: Box<[Guess; Self::PLACES]>,
-}
-
-#[derive(Clone, Copy)]
-struct Guess {
-    /// More bits of the hash: a session is not looked at, at the price of a cache miss, unless it
-    /// is most probably the right one.
-    check: u32,
-    id: u32,
-}
-
-impl Guess {
-    /// A number that no session has: nothing is guessed.
-    const NONE: Self = Self {
-        check: 0,
-        id: u32::MAX,
-    };
-}
-
-impl Recent {
-    /// As many flows as are busy at a time; 8 KiB.
-    const PLACES: usize = 1024;
-
-    fn new() -> Self {
-        Self {
-            guesses: Box::new([Guess::NONE; Self::PLACES]),
-        }
-    }
-
-    fn memory(&self) -> usize {
-        size_of_val::<[Guess; Self::PLACES]>(&self.guesses)
-    }
-
-    /// The place for the guess of a tuple, and the check that it is meant.
-    #[inline]
-    fn guess(&mut self, tuple: Tuple) -> (&mut Guess, u32) {
-        let (place, check) = Self::place(tuple);
-        (&mut self.guesses[place], check)
-    }
-
-    #[inline]
-    fn place(tuple: Tuple) -> (usize, u32) {
-        let (addresses, ports) = tuple.words();
-        let mixed = (addresses ^ ports.rotate_right(12)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        // The upper bits of a product depend on all bits of the factors.
-        let place = usize::try_from(mixed >> 54).unwrap_or(0);
-        let check = (mixed >> 22 & 0xffff_ffff) as u32;
-        (place % Self::PLACES, check)
-    }
-}
-
-/// The keyed hashes of tuples. A new flow needs its own three times, to be announced, to be looked
-/// up and to be stored; so those worked out last are kept.
-struct Hashes {
-    key: HashKey,
-    last: Box<[Hashed; Self::PLACES]>,
-}
-
-#[derive(Clone, Copy)]
-struct Hashed {
-    words: (u64, u64),
-    hash: u64,
-}
-
-impl Hashes {
-    /// Four times the packets of a batch; 6 KiB.
-    const PLACES: usize = 256;
-
-    fn new(key: HashKey) -> Self {
-        // The words of no tuple.
-        let none = Hashed {
-            words: (0, 0),
-            hash: 0,
-        };
-        Self {
-            key,
-            last: Box::new([none; Self::PLACES]),
-        }
-    }
-
-    fn memory(&self) -> usize {
-        size_of_val::<[Hashed; Self::PLACES]>(&self.last)
-    }
-
-    #[inline]
-    fn of(&mut self, tuple: Tuple) -> u64 {
-        let words = tuple.words();
-        let (place, _) = Recent::place(tuple);
-        let last = &mut self.last[place % Self::PLACES];
-        if last.words != words {
-            *last = Hashed {
-                words,
-                hash: self.key.hash(words.0, words.1),
-            };
-        }
-        last.hash
-    }
-}
-
-/// Up to [`Sessions::FETCHED_MAX`] of something.
-struct List<T> {
-    items: [T; Sessions::FETCHED_MAX],
-    len: usize,
-}
-
-impl<T: Copy> List<T> {
-    fn new(filler: T) -> Self {
-        Self {
-            items: [filler; Sessions::FETCHED_MAX],
-            len: 0,
-        }
-    }
-
-    /// Adds an item if there is room.
-    #[inline]
-    fn push(&mut self, item: T) {
-        if let Some(place) = self.items.get_mut(self.len) {
-            *place = item;
-            self.len += 1;
-        }
-    }
-
-    fn iter(&self) -> std::slice::Iter<'_, T> {
-        self.items[..self.len].iter()
     }
 }
 
