@@ -56,6 +56,44 @@ impl Publishes {
         Ok(Self { entries })
     }
 
+    /// Returns the entry of an external port.
+    #[must_use]
+    pub fn find(&self, protocol: u8, address: Ipv4Addr, port: u16) -> Option<&Publish> {
+        self.entries.iter().find(|publish| {
+            publish.protocol.number() == protocol
+                && publish.ports.contains(&port)
+                && publish.external.is_none_or(|external| external == address)
+        })
+    }
+
+    /// Returns the slice that owns the sessions of an inside endpoint, if it is published.
+    #[must_use]
+    pub fn owner_of_target(&self, protocol: u8, inside: (Ipv4Addr, u16)) -> Option<u16> {
+        let publish = self.entries.iter().find(|publish| {
+            publish.protocol.number() == protocol
+                && publish.targets.iter().any(|target| {
+                    let offset = inside.1.checked_sub(target.port);
+                    target.address == inside.0
+                        && offset.is_some_and(|n| usize::from(n) < publish.ports.len())
+                })
+        })?;
+        Some(publish.owner)
+    }
+
+    pub(crate) fn leads(
+        &self,
+        protocol: u8,
+        address: Ipv4Addr,
+        port: u16,
+        inside: (Ipv4Addr, u16),
+    ) -> bool {
+        self.find(protocol, address, port).is_some_and(|publish| {
+            let offset = port - publish.ports.start();
+            let mut targets = publish.targets.iter();
+            targets.any(|target| (target.address, target.port + offset) == inside)
+        })
+    }
+
     /// Lists the entries.
     pub fn iter(&self) -> impl Iterator<Item = &Publish> {
         self.entries.iter()
