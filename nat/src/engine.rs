@@ -96,6 +96,41 @@ impl Nat {
         self.translate(packet, Direction::Outbound, now)
     }
 
+    /// As [`Nat::outbound`], for a destination that is reached untranslated: only what belongs to a
+    /// session is translated, such as what a published port answers. `None`, and no change, for
+    /// everything else; fragments, which do not say what they belong to, included.
+    pub fn outbound_known(&mut self, packet: &mut Packet<'_>, now: Nanos) -> Option<Outcome> {
+        let header = Header::parse(packet.bytes).ok()?;
+        if header.is_fragment {
+            return None;
+        }
+        let payload = packet.bytes.get(header.header_len..header.total_len)?;
+        match classify(header, payload).ok()? {
+            Class::Flow(flow) => {
+                let (inside, remote) = ((header.src, flow.src_port), (header.dst, flow.dst_port));
+                let owner = self
+                    .publishes
+                    .owner_of_target(flow.protocol.number(), inside);
+                if owner.is_none_or(|owner| owner == self.config.slice) {
+                    let found = self.sessions.find_outbound(flow.protocol, inside, remote);
+                    self.alive(found, now)?;
+                }
+            }
+            Class::Error => {
+                let outcome = self.outbound_error(packet, header, now).outcome;
+                let is_known = !matches!(outcome, Outcome::Drop(_));
+                if is_known {
+                    self.counters.count(Direction::Outbound, outcome);
+                }
+                return is_known.then_some(outcome);
+            }
+            Class::Request(_) | Class::Reply(_) | Class::OtherIcmp(_) | Class::Foreign => {
+                return None;
+            }
+        }
+        Some(self.outbound(packet, now))
+    }
+
     /// Translates a packet from the uplink whose destination is the external address.
     ///
     /// A source equal to the external address is forged and dropped: what an engine answered
