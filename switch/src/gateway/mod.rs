@@ -55,7 +55,7 @@ pub use arp::{announce, overheard};
 pub use local::for_host;
 pub use outside::{deliver_held, hairpinned, outside};
 pub use route::{Hop, ask};
-pub use translate::{Released, released, sourced};
+pub use translate::{Released, owned, released, sourced};
 
 /// Where a frame that the gateway made goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -50,6 +50,9 @@ impl PortIndex {
     }
 }
 
+/// The ingress of a frame that came from no port.
+pub(crate) const NOWHERE: PortIndex = PortIndex(u16::MAX);
+
 impl fmt::Display for PortIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "port {}", self.0)
