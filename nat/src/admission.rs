@@ -52,8 +52,7 @@ impl Nat {
         direction: Direction,
         now: Nanos,
     ) -> Result<u32, Reason> {
-        let protocol = flow.protocol.number();
-        if let Some(publish) = self.publishes.find(protocol, external, flow.dst_port) {
+        if let Some(publish) = self.publishes.find(flow.protocol, external, flow.dst_port) {
             let target = publish.targets.first().ok_or(Reason::Unsolicited)?;
             let offset = flow.dst_port - publish.ports.start();
             let inside = (target.address, target.port + offset);

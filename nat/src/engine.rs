@@ -110,7 +110,8 @@ impl Nat {
                 let (inside, remote) = ((header.src, flow.src_port), (header.dst, flow.dst_port));
                 let owner = self
                     .publishes
-                    .owner_of_target(flow.protocol.number(), inside);
+                    .find_inside(flow.protocol, inside)
+                    .map(|it| it.0.owner);
                 if owner.is_none_or(|owner| owner == self.config.slice) {
                     let found = self.sessions.find_outbound(flow.protocol, inside, remote);
                     self.alive(found, now)?;
@@ -208,7 +209,7 @@ impl Nat {
             let stale = self.sessions.get(id).is_some_and(|session| {
                 session.mapping == u32::MAX
                     && !publishes.leads(
-                        session.protocol.number(),
+                        session.protocol,
                         session.external.0,
                         session.external.1,
                         session.inside,
@@ -365,7 +366,8 @@ impl Nat {
         let remote = (header.dst, flow.dst_port);
         if let Some(owner) = self
             .publishes
-            .owner_of_target(flow.protocol.number(), inside)
+            .find_inside(flow.protocol, inside)
+            .map(|it| it.0.owner)
             && owner != self.config.slice
         {
             return Outcome::Elsewhere { owner }.into();
@@ -448,7 +450,7 @@ impl Nat {
     }
 
     pub(crate) fn owner_at(&self, protocol: Protocol, dst: Ipv4Addr, port: u16) -> Option<u16> {
-        let published = self.publishes.find(protocol.number(), dst, port);
+        let published = self.publishes.find(protocol, dst, port);
         published.map_or_else(|| self.owner(port), |publish| Some(publish.owner))
     }
 

@@ -79,7 +79,8 @@ impl Nat {
         };
         if let Some(owner) = self
             .publishes
-            .owner_of_target(quote.flow.protocol.number(), quote.dst)
+            .find_inside(quote.flow.protocol, quote.dst)
+            .map(|it| it.0.owner)
             && owner != self.config.slice
         {
             return Outcome::Elsewhere { owner }.into();

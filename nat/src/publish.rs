@@ -56,33 +56,38 @@ impl Publishes {
         Ok(Self { entries })
     }
 
-    /// Returns the entry of an external port.
+    /// Finds the entry of an external address and port.
     #[must_use]
-    pub fn find(&self, protocol: u8, address: Ipv4Addr, port: u16) -> Option<&Publish> {
+    pub fn find(&self, protocol: Protocol, external: Ipv4Addr, port: u16) -> Option<&Publish> {
         self.entries.iter().find(|publish| {
-            publish.protocol.number() == protocol
+            publish.protocol == protocol
                 && publish.ports.contains(&port)
-                && publish.external.is_none_or(|external| external == address)
+                && publish.external.is_none_or(|address| address == external)
         })
     }
 
-    /// Returns the slice that owns the sessions of an inside endpoint, if it is published.
+    /// Finds the entry behind which an inside endpoint stands, and the external port that leads
+    /// to it.
     #[must_use]
-    pub fn owner_of_target(&self, protocol: u8, inside: (Ipv4Addr, u16)) -> Option<u16> {
-        let publish = self.entries.iter().find(|publish| {
-            publish.protocol.number() == protocol
-                && publish.targets.iter().any(|target| {
-                    let offset = inside.1.checked_sub(target.port);
-                    target.address == inside.0
-                        && offset.is_some_and(|n| usize::from(n) < publish.ports.len())
-                })
-        })?;
-        Some(publish.owner)
+    pub fn find_inside(
+        &self,
+        protocol: Protocol,
+        inside: (Ipv4Addr, u16),
+    ) -> Option<(&Publish, u16)> {
+        self.entries.iter().find_map(|publish| {
+            let mut targets = publish.targets.iter();
+            let offset = targets.find_map(|target| {
+                let offset = inside.1.checked_sub(target.port)?;
+                let is_it = target.address == inside.0 && usize::from(offset) < publish.ports.len();
+                is_it.then_some(offset)
+            })?;
+            (publish.protocol == protocol).then_some((publish, publish.ports.start() + offset))
+        })
     }
 
     pub(crate) fn leads(
         &self,
-        protocol: u8,
+        protocol: Protocol,
         address: Ipv4Addr,
         port: u16,
         inside: (Ipv4Addr, u16),
