@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use nat::{Filtering, Helpers, Nanos, Publishes, Quota, Timeouts};
+use nat::{Filtering, Helpers, Nanos, Protocol, Publishes, Quota, Timeouts};
 
 use crate::mac::Mac;
 use crate::neigh::Link;
@@ -211,11 +211,8 @@ impl View {
     /// that of the IPv4 header.
     #[must_use]
     pub fn publishes(&self, protocol: u8, address: Ipv4Addr, port: u16) -> bool {
-        self.publishes.iter().any(|publish| {
-            publish.protocol.number() == protocol
-                && publish.ports.contains(&port)
-                && publish.external.is_none_or(|external| external == address)
-        })
+        let known = Protocol::ALL.into_iter().find(|it| it.number() == protocol);
+        known.is_some_and(|protocol| self.publishes.find(protocol, address, port).is_some())
     }
 }
 
