@@ -99,6 +99,12 @@ impl Publishes {
         })
     }
 
+    /// Returns whether nothing is published.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Lists the entries.
     pub fn iter(&self) -> impl Iterator<Item = &Publish> {
         self.entries.iter()
