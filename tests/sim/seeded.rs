@@ -10,7 +10,9 @@ use switch::port::sim::{Impairment, Random};
 use super::host::{ECHO, Flavour, Order};
 use super::packet::{self, UDP};
 use super::publish::publish;
-use super::world::{EXTERNAL, FAR, GATEWAY, O1, O2, Setup, Steering, Uplink, World, member_ip};
+use super::world::{
+    EXTERNAL, FAR, GATEWAY, O1, O2, Setup, Steering, UPLINK_MAC, Uplink, World, member_ip,
+};
 
 pub(super) const PERFECT: Impairment = Impairment {
     loss: 0,
@@ -88,6 +90,13 @@ fn publish_some(world: &mut World, random: &mut Random) {
         )
     });
     world.publish(publishes.into());
+    // Who asks for a shared address is answered by the host, which is not simulated out there.
+    for address in [O1, O2] {
+        for external in world.externals() {
+            let neighbours = &mut world.outside(address).neighbours;
+            neighbours.insert(external, UPLINK_MAC);
+        }
+    }
 }
 
 /// Traffic of one run, and what is expected of it.
