@@ -246,9 +246,8 @@ pub fn steering(
     workers: u16,
     published: &[(RangeInclusive<u16>, u16)],
 ) -> Program {
-    use Label::{Below, Echo, Last, Next, Ports, Quoted, QuotedEcho, QuotedPorts, Slice, Zero};
+    use Label::{Below, Echo, Last, Next, Ports, Quoted, Slice, Zero};
     let last = u32::from(workers.saturating_sub(1));
-    let quoted = NET + ICMP_HEADER_BYTES;
     let mut code = Assembler::default();
     code.op(LOAD_HALF, ancillary(libc::SKF_AD_PROTOCOL));
     code.jump(EQUAL, ETHERTYPE_IPV4, Next, Zero);
@@ -265,28 +264,7 @@ pub fn steering(
         code.jump(EQUAL, error, Quoted, Next);
     }
     code.op(BPF_RET | BPF_K, 0);
-    code.place(Quoted);
-    // Any part of a datagram but the first has no ports to quote.
-    code.op(LOAD_HALF_AT_X, quoted + IP_FRAGMENT);
-    code.jump(ANY_BIT, OFFSET_MASK, Zero, Next);
-    code.op(LOAD_BYTE_AT_X, quoted + IP_PROTOCOL);
-    code.op(BPF_ST, 0);
-    // X: from the length of the outer header to the sum of both.
-    code.op(LOAD_BYTE_AT_X, quoted);
-    code.op(BPF_ALU | BPF_AND | BPF_K, 0xf);
-    code.op(BPF_ALU | BPF_LSH | BPF_K, 2);
-    code.op(BPF_ALU | BPF_ADD | BPF_X, 0);
-    code.op(BPF_MISC | BPF_TAX, 0);
-    code.op(BPF_LD | BPF_MEM, 0);
-    code.jump(EQUAL, PROTOCOL_TCP, QuotedPorts, Next);
-    code.jump(EQUAL, PROTOCOL_UDP, QuotedPorts, Next);
-    code.jump(EQUAL, PROTOCOL_ICMP, QuotedEcho, Zero);
-    code.place(QuotedPorts);
-    code.op(LOAD_HALF_AT_X, quoted + PORT_SOURCE);
-    code.go(Slice);
-    code.place(QuotedEcho);
-    code.op(LOAD_HALF_AT_X, quoted + ICMP_IDENTIFIER);
-    code.go(Slice);
+    load_quoted_port(&mut code);
     code.place(Echo);
     code.op(LOAD_HALF_AT_X, NET + ICMP_IDENTIFIER);
     code.go(Slice);
@@ -312,6 +290,35 @@ pub fn steering(
     code.place(Below);
     code.op(BPF_RET | BPF_K, 0);
     code.finish()
+}
+
+/// The part of a steering that takes the port out of the packet an ICMP error quotes; X is the
+/// length of the outer header.
+fn load_quoted_port(code: &mut Assembler) {
+    use Label::{Next, Quoted, QuotedEcho, QuotedPorts, Slice, Zero};
+    let quoted = NET + ICMP_HEADER_BYTES;
+    code.place(Quoted);
+    // Any part of a datagram but the first has no ports to quote.
+    code.op(LOAD_HALF_AT_X, quoted + IP_FRAGMENT);
+    code.jump(ANY_BIT, OFFSET_MASK, Zero, Next);
+    code.op(LOAD_BYTE_AT_X, quoted + IP_PROTOCOL);
+    code.op(BPF_ST, 0);
+    // X: from the length of the outer header to the sum of both.
+    code.op(LOAD_BYTE_AT_X, quoted);
+    code.op(BPF_ALU | BPF_AND | BPF_K, 0xf);
+    code.op(BPF_ALU | BPF_LSH | BPF_K, 2);
+    code.op(BPF_ALU | BPF_ADD | BPF_X, 0);
+    code.op(BPF_MISC | BPF_TAX, 0);
+    code.op(BPF_LD | BPF_MEM, 0);
+    code.jump(EQUAL, PROTOCOL_TCP, QuotedPorts, Next);
+    code.jump(EQUAL, PROTOCOL_UDP, QuotedPorts, Next);
+    code.jump(EQUAL, PROTOCOL_ICMP, QuotedEcho, Zero);
+    code.place(QuotedPorts);
+    code.op(LOAD_HALF_AT_X, quoted + PORT_SOURCE);
+    code.go(Slice);
+    code.place(QuotedEcho);
+    code.op(LOAD_HALF_AT_X, quoted + ICMP_IDENTIFIER);
+    code.go(Slice);
 }
 
 /// The ranges in ascending order, with those that touch made one; one that spans all where they are
