@@ -1,5 +1,7 @@
 //! Which packets may open a session, and what a session takes and gives back.
 
+use std::net::Ipv4Addr;
+
 use crate::Nanos;
 use crate::config::Filtering;
 use crate::engine::Nat;
@@ -45,17 +47,30 @@ impl Nat {
     pub(crate) fn open_inbound(
         &mut self,
         flow: Flow,
+        external: Ipv4Addr,
         remote: Endpoint,
         direction: Direction,
         now: Nanos,
     ) -> Result<u32, Reason> {
+        if let Some(publish) = self.publishes.find(flow.protocol, external, flow.dst_port) {
+            let target = publish.targets.first().ok_or(Reason::Unsolicited)?;
+            let offset = flow.dst_port - publish.ports.start();
+            let inside = (target.address, target.port + offset);
+            if flow.segment.is_some_and(|segment| segment != Segment::Syn) {
+                return Err(Reason::Unsolicited);
+            }
+            let tracker = flow.segment.and_then(Tracker::open);
+            self.check_room(tracker)?;
+            let external = (external, flow.dst_port);
+            return self.open_published(flow.protocol, tracker, (inside, external, remote), now);
+        }
         let mapping = self
             .mappings
             .find_external(flow.protocol, flow.dst_port)
             .filter(|&id| {
-                self.mappings
-                    .get(id)
-                    .is_some_and(|mapping| mapping.deadline > now)
+                self.mappings.get(id).is_some_and(|mapping| {
+                    mapping.deadline > now && self.paired(mapping.inside.0) == external
+                })
             })
             .ok_or(Reason::Unsolicited)?;
         let filtering = match flow.protocol {
@@ -107,7 +122,7 @@ impl Nat {
         let Some(parent) = self.mappings.get(mapping) else {
             return Err(Reason::Unsolicited);
         };
-        let (inside, external) = (parent.inside, (self.config.external, parent.port));
+        let (inside, external) = (parent.inside, (self.paired(parent.inside.0), parent.port));
         let parent_deadline = parent.deadline;
         let mut session = Session {
             inside,
@@ -153,6 +168,37 @@ impl Nat {
         self.mappings.prolong(mapping, deadline);
         self.counters.sessions_created += 1;
         Ok(id)
+    }
+
+    fn open_published(
+        &mut self,
+        protocol: Protocol,
+        tracker: Option<Tracker>,
+        (inside, external, remote): (Endpoint, Endpoint, Endpoint),
+        now: Nanos,
+    ) -> Result<u32, Reason> {
+        let mut session = Session {
+            inside,
+            external,
+            remote,
+            protocol,
+            origin: Side::Outside,
+            replied: false,
+            tracker,
+            out: Rewrite::new(protocol, inside, external),
+            back: Rewrite::new(protocol, external, inside),
+            mapping: u32::MAX,
+            serial: 0,
+            created: now,
+            last_seen: now,
+            deadline: now,
+            outbound: Traffic::default(),
+            inbound: Traffic::default(),
+        };
+        session.deadline = now + session.timeout(&self.config.timeouts);
+        let stored = self.sessions.insert(session);
+        self.counters.sessions_created += u64::from(stored.is_some());
+        stored.ok_or(Reason::SessionsExhausted)
     }
 
     /// Ends a session, and its mapping with the last one.

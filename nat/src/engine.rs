@@ -1,6 +1,7 @@
 //! The engine: one slice of one external address, one call per packet.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use crate::config::{Config, Filtering};
 use crate::flow::{Class, Flow, Header, classify};
@@ -9,6 +10,7 @@ use crate::hash::HashKey;
 use crate::mapping::{Mappings, Peers};
 use crate::outcome::{Counters, Direction, Outcome, Reason};
 use crate::pool::owner_of;
+use crate::publish::Publishes;
 use crate::rewrite::{End, L4Sum, Protocol, Rewrite};
 use crate::session::{Session, SessionView, Sessions, Side};
 use crate::slab::at;
@@ -56,6 +58,7 @@ pub struct Nat {
     pub(crate) peers: Option<Peers>,
     pub(crate) fragments: Fragments,
     pub(crate) counters: Counters,
+    pub(crate) publishes: Arc<Publishes>,
 }
 
 impl Nat {
@@ -80,6 +83,7 @@ impl Nat {
             peers: needs_peers.then(|| Peers::new(max, HashKey::new(seed, 4))),
             fragments: Fragments::new(config.fragments, HashKey::new(seed, 5)),
             counters: Counters::default(),
+            publishes: Arc::default(),
             config,
         }
     }
@@ -90,6 +94,42 @@ impl Nat {
     /// a port of ours and as [`Outcome::NotOurs`] if not. The TTL is the caller's business.
     pub fn outbound(&mut self, packet: &mut Packet<'_>, now: Nanos) -> Outcome {
         self.translate(packet, Direction::Outbound, now)
+    }
+
+    /// As [`Nat::outbound`], for a destination that is reached untranslated: only what belongs to a
+    /// session is translated, such as what a published port answers. `None`, and no change, for
+    /// everything else; fragments, which do not say what they belong to, included.
+    pub fn outbound_known(&mut self, packet: &mut Packet<'_>, now: Nanos) -> Option<Outcome> {
+        let header = Header::parse(packet.bytes).ok()?;
+        if header.is_fragment {
+            return None;
+        }
+        let payload = packet.bytes.get(header.header_len..header.total_len)?;
+        match classify(header, payload).ok()? {
+            Class::Flow(flow) => {
+                let (inside, remote) = ((header.src, flow.src_port), (header.dst, flow.dst_port));
+                let owner = self
+                    .publishes
+                    .find_inside(flow.protocol, inside)
+                    .map(|it| it.0.owner);
+                if owner.is_none_or(|owner| owner == self.config.slice) {
+                    let found = self.sessions.find_outbound(flow.protocol, inside, remote);
+                    self.alive(found, now)?;
+                }
+            }
+            Class::Error => {
+                let outcome = self.outbound_error(packet, header, now).outcome;
+                let is_known = !matches!(outcome, Outcome::Drop(_));
+                if is_known {
+                    self.counters.count(Direction::Outbound, outcome);
+                }
+                return is_known.then_some(outcome);
+            }
+            Class::Request(_) | Class::Reply(_) | Class::OtherIcmp(_) | Class::Foreign => {
+                return None;
+            }
+        }
+        Some(self.outbound(packet, now))
     }
 
     /// Translates a packet from the uplink whose destination is the external address.
@@ -149,6 +189,48 @@ impl Nat {
         if self.config.external != external {
             self.flush();
             self.config.external = external;
+        }
+    }
+
+    /// Changes the external addresses, of which there must be one at least.
+    pub fn set_externals(&mut self, externals: &[Ipv4Addr]) {
+        if let [first, pool @ ..] = externals
+            && (self.config.external != *first || self.config.pool != pool)
+        {
+            self.flush();
+            self.config.external = *first;
+            self.config.pool = pool.to_vec();
+        }
+    }
+
+    /// Changes the published ports.
+    pub fn set_publishes(&mut self, publishes: Arc<Publishes>, _now: Nanos) {
+        for id in 0..self.sessions.end() {
+            let stale = self.sessions.get(id).is_some_and(|session| {
+                session.mapping == u32::MAX
+                    && !publishes.leads(
+                        session.protocol,
+                        session.external.0,
+                        session.external.1,
+                        session.inside,
+                    )
+            });
+            if stale {
+                self.remove(id);
+            }
+        }
+        self.publishes = publishes;
+    }
+
+    pub(crate) fn is_external(&self, address: Ipv4Addr) -> bool {
+        address == self.config.external || self.config.pool.contains(&address)
+    }
+
+    pub(crate) fn paired(&self, inside: Ipv4Addr) -> Ipv4Addr {
+        let count = self.config.pool.len() + 1;
+        match usize::from(inside.octets()[3]) % count {
+            0 => self.config.external,
+            n => self.config.pool[n - 1],
         }
     }
 
@@ -217,12 +299,11 @@ impl Nat {
     }
 
     fn check_addresses(&self, header: Header, direction: Direction) -> Option<Outcome> {
-        let external = self.config.external;
         match direction {
-            Direction::Outbound | Direction::Inbound if header.src == external => {
+            Direction::Outbound | Direction::Inbound if self.is_external(header.src) => {
                 Some(Outcome::Drop(Reason::SpoofedSource))
             }
-            Direction::Inbound | Direction::Hairpin if header.dst != external => {
+            Direction::Inbound | Direction::Hairpin if !self.is_external(header.dst) => {
                 Some(Outcome::NotOurs)
             }
             Direction::Outbound | Direction::Inbound | Direction::Hairpin => None,
@@ -283,6 +364,14 @@ impl Nat {
         }
         let inside = (header.src, flow.src_port);
         let remote = (header.dst, flow.dst_port);
+        if let Some(owner) = self
+            .publishes
+            .find_inside(flow.protocol, inside)
+            .map(|it| it.0.owner)
+            && owner != self.config.slice
+        {
+            return Outcome::Elsewhere { owner }.into();
+        }
         let found = self.sessions.find_outbound(flow.protocol, inside, remote);
         let carried = match self.alive(found, now) {
             Some(id) => self.carry(id, Side::Inside, flow.segment, header.total_len, now),
@@ -310,14 +399,15 @@ impl Nat {
         protocol: Protocol,
         dst_port: u16,
     ) -> Option<Outcome> {
-        if dst != self.config.external {
+        if !self.is_external(dst) {
             return Some(Outcome::Translated);
         }
         // A query's identifier is its sender's: it names no port of ours.
         if protocol == Protocol::Icmp {
             return None;
         }
-        self.owner(dst_port).map(|owner| Outcome::Hairpin { owner })
+        self.owner_at(protocol, dst, dst_port)
+            .map(|owner| Outcome::Hairpin { owner })
     }
 
     fn inbound_flow(
@@ -328,7 +418,7 @@ impl Nat {
         direction: Direction,
         now: Nanos,
     ) -> Fate {
-        match self.owner(flow.dst_port) {
+        match self.owner_at(flow.protocol, header.dst, flow.dst_port) {
             None => return Outcome::NotOurs.into(),
             Some(owner) if owner != self.config.slice => {
                 return Outcome::Elsewhere { owner }.into();
@@ -344,7 +434,7 @@ impl Nat {
         let carried = match self.alive(found, now) {
             Some(id) => self.carry(id, Side::Outside, flow.segment, header.total_len, now),
             None => self
-                .open_inbound(flow, remote, direction, now)
+                .open_inbound(flow, header.dst, remote, direction, now)
                 .and_then(|id| self.carry(id, Side::Outside, None, header.total_len, now)),
         };
         match carried {
@@ -357,6 +447,11 @@ impl Nat {
             }
             Err(reason) => reason.into(),
         }
+    }
+
+    pub(crate) fn owner_at(&self, protocol: Protocol, dst: Ipv4Addr, port: u16) -> Option<u16> {
+        let published = self.publishes.find(protocol, dst, port);
+        published.map_or_else(|| self.owner(port), |publish| Some(publish.owner))
     }
 
     /// Returns the slice that owns an external port, if it is ours at all.

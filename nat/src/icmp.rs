@@ -40,7 +40,7 @@ impl Nat {
             Ok(quote) => quote,
             Err(reason) => return reason.into(),
         };
-        match self.owner(quote.src.1) {
+        match self.owner_at(quote.flow.protocol, quote.src.0, quote.src.1) {
             None => return Outcome::NotOurs.into(),
             Some(owner) if owner != self.config.slice => {
                 return Outcome::Elsewhere { owner }.into();
@@ -77,6 +77,14 @@ impl Nat {
             Ok(quote) => quote,
             Err(reason) => return reason.into(),
         };
+        if let Some(owner) = self
+            .publishes
+            .find_inside(quote.flow.protocol, quote.dst)
+            .map(|it| it.0.owner)
+            && owner != self.config.slice
+        {
+            return Outcome::Elsewhere { owner }.into();
+        }
         let id = self
             .sessions
             .find_outbound(quote.flow.protocol, quote.dst, quote.src);
@@ -94,7 +102,7 @@ impl Nat {
         // The outer source may be a router behind the host, so the session's difference does
         // not fit it.
         let source = (header.src, 0);
-        let outer = Rewrite::new(Protocol::Icmp, source, (self.config.external, 0));
+        let outer = Rewrite::new(Protocol::Icmp, source, (session.external.0, 0));
         outer.apply_address(End::Source, packet.bytes);
         self.counters.icmp_errors += 1;
         Fate {

@@ -74,6 +74,7 @@ mod hash;
 mod icmp;
 mod index;
 mod mapping;
+mod mss;
 mod outcome;
 mod pool;
 mod publish;
@@ -93,6 +94,7 @@ pub use config::{
 };
 pub use engine::{Nat, Packet};
 pub use fragment::ReleasedPacket;
+pub use mss::clamp_mss;
 pub use outcome::{Counters, Direction, Outcome, Reason};
 pub use pool::owner_of;
 pub use publish::{Publish, PublishError, Publishes, Target};

@@ -56,6 +56,55 @@ impl Publishes {
         Ok(Self { entries })
     }
 
+    /// Finds the entry of an external address and port.
+    #[must_use]
+    pub fn find(&self, protocol: Protocol, external: Ipv4Addr, port: u16) -> Option<&Publish> {
+        self.entries.iter().find(|publish| {
+            publish.protocol == protocol
+                && publish.ports.contains(&port)
+                && publish.external.is_none_or(|address| address == external)
+        })
+    }
+
+    /// Finds the entry behind which an inside endpoint stands, and the external port that leads
+    /// to it.
+    #[must_use]
+    pub fn find_inside(
+        &self,
+        protocol: Protocol,
+        inside: (Ipv4Addr, u16),
+    ) -> Option<(&Publish, u16)> {
+        self.entries.iter().find_map(|publish| {
+            let mut targets = publish.targets.iter();
+            let offset = targets.find_map(|target| {
+                let offset = inside.1.checked_sub(target.port)?;
+                let is_it = target.address == inside.0 && usize::from(offset) < publish.ports.len();
+                is_it.then_some(offset)
+            })?;
+            (publish.protocol == protocol).then_some((publish, publish.ports.start() + offset))
+        })
+    }
+
+    pub(crate) fn leads(
+        &self,
+        protocol: Protocol,
+        address: Ipv4Addr,
+        port: u16,
+        inside: (Ipv4Addr, u16),
+    ) -> bool {
+        self.find(protocol, address, port).is_some_and(|publish| {
+            let offset = port - publish.ports.start();
+            let mut targets = publish.targets.iter();
+            targets.any(|target| (target.address, target.port + offset) == inside)
+        })
+    }
+
+    /// Returns whether nothing is published.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Lists the entries.
     pub fn iter(&self) -> impl Iterator<Item = &Publish> {
         self.entries.iter()

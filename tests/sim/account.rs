@@ -119,6 +119,12 @@ impl World {
         for (index, worker) in (0..).zip(&self.workers) {
             for session in worker.nat_report(self.now).sessions {
                 let key = (session.protocol.name(), session.external);
+                let (address, port) = session.external;
+                let publishes = &self.switch.view().publishes;
+                if let Some(publish) = publishes.find(session.protocol, address, port) {
+                    assert_eq!(publish.owner, index, "seed {}: {key:?}", self.setup.seed);
+                    continue;
+                }
                 let owner = owners.entry(key).or_insert(session.inside);
                 assert_eq!(*owner, session.inside, "seed {}: {key:?}", self.setup.seed);
                 let slice = owner_of(ports, count, session.external.1);

@@ -1,11 +1,12 @@
 //! What the control plane asks of a worker.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 use nat::{Nanos, Part, Protocol, Selection, SessionView};
 
-use crate::config::View;
+use crate::config::{UplinkView, View};
 use crate::frame::OwnedFrame;
 use crate::gateway;
 use crate::limits::{BATCH_FRAMES_MAX, HANDOVER_FRAMES_MAX};
@@ -79,7 +80,7 @@ impl Worker {
     pub(super) fn obey(&mut self, now: Nanos) {
         while let Some(command) = self.inbox.next_command() {
             match command {
-                Command::View(view) => self.set_view(view),
+                Command::View(view) => self.set_view(view, now),
                 Command::Receive(port, rx, give_back) => {
                     let before = self.receive(port, *rx);
                     // Nobody waits for it any more: then it is closed here after all.
@@ -111,11 +112,18 @@ impl Worker {
         }
     }
 
-    fn set_view(&mut self, view: Arc<View>) {
-        if let (Some(nat), Some(uplink)) = (&mut self.engine.nat, &view.uplink)
-            && nat.config().external != uplink.address
-        {
-            nat.set_external(uplink.address);
+    fn set_view(&mut self, view: Arc<View>, now: Nanos) {
+        if let Some(nat) = &mut self.engine.nat {
+            let before = self.view.uplink.iter().flat_map(UplinkView::externals);
+            if let Some(uplink) = &view.uplink
+                && !uplink.externals().eq(before)
+            {
+                let externals: Vec<Ipv4Addr> = uplink.externals().collect();
+                nat.set_externals(&externals);
+            }
+            if !Arc::ptr_eq(&self.view.publishes, &view.publishes) {
+                nat.set_publishes(Arc::clone(&view.publishes), now);
+            }
         }
         // A port of the same index may come after one that is gone, and is another.
         for (index, port) in (0..).zip(&view.ports) {

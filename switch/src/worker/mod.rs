@@ -11,9 +11,9 @@
 //!
 //! What a frame needs from another worker is handed over through that worker's bounded queue: a
 //! packet from the uplink whose NAT port lies in another slice, mostly because the kernel could not
-//! steer it (fragments), or one that goes by way of the external address to another worker's
-//! member, or one from a member whose port was moved here, for the NAT worker it had before. A full
-//! queue is a counted drop.
+//! steer it (fragments), or one that goes by way of an external address to another worker's
+//! member, or one from a member whose port was moved here, for the NAT worker it had before, or the
+//! answer of a published port whose sessions another worker keeps. A full queue is a counted drop.
 //!
 //! A port moves between two batches ([`Command::Move`]). What its worker took from the ring is sent
 //! by then, or in another worker's queue; what waits for a neighbour goes along. The new worker
