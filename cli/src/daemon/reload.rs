@@ -119,6 +119,32 @@ impl Daemon {
                     })?;
                 }
             }
+            Change::PortIsolated(word, isolated) => {
+                if let Some(spec) = self.spec_of(word) {
+                    spec.isolated = *isolated;
+                }
+                self.isolate_ports();
+            }
+            Change::Unpublish(_) | Change::Publish(_) => {}
+            Change::Set {
+                key: Key::Isolate, ..
+            } => {
+                self.settings.isolate = new.isolate;
+                self.isolate_ports();
+            }
+            Change::Set {
+                key: Key::MssClamp | Key::NoNatFor,
+                ..
+            } => {
+                self.settings.mss_clamp = new.mss_clamp;
+                self.settings.no_nat_for = new.no_nat_for.clone();
+                let untranslated = new.no_nat_for.networks().to_vec();
+                self.switch.update(|view| {
+                    if let Some(uplink) = &mut view.uplink {
+                        (uplink.mss_clamp, uplink.untranslated) = (new.mss_clamp, untranslated);
+                    }
+                });
+            }
             Change::Set {
                 key: Key::Ageing, ..
             } => {
@@ -130,6 +156,22 @@ impl Daemon {
             Change::Set { .. } => {}
         }
         Ok(())
+    }
+
+    /// Isolates the ports that are to be, and no others.
+    fn isolate_ports(&mut self) {
+        let all = self.settings.isolate;
+        let ports = self.ports.iter();
+        let isolated: Vec<_> = ports
+            .map(|port| (port.index, all || port.spec.isolated))
+            .collect();
+        self.switch.update(|view| {
+            for (index, isolated) in isolated {
+                if let Some(Some(port)) = view.ports.get_mut(index.index()) {
+                    port.isolated = isolated;
+                }
+            }
+        });
     }
 
     fn place_of(&self, word: &PortWord) -> Option<usize> {

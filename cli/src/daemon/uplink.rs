@@ -200,9 +200,9 @@ impl Daemon {
             own,
             routes,
             nat_ports,
-            pool: Vec::new(),
-            untranslated: Vec::new(),
-            mss_clamp: false,
+            pool: self.settings.nat_pool.addresses().collect(),
+            untranslated: self.settings.no_nat_for.networks().to_vec(),
+            mss_clamp: self.settings.mss_clamp,
         });
         if self.switch.view().uplink != uplink {
             self.switch.update(|view| view.uplink = uplink);
