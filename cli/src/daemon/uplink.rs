@@ -12,7 +12,7 @@ use crate::config::Cidr;
 use crate::control::api::OperState;
 use crate::error::CliError;
 use crate::host::addr::Address;
-use crate::host::guard::{Rule, UplinkGuard};
+use crate::host::guard::{Rule, Shared, UplinkGuard};
 use crate::host::link::Link;
 use crate::host::route::{Route as KernelRoute, RouteKind};
 
@@ -96,12 +96,14 @@ impl Daemon {
     fn rule(&self, wanted: &Wanted) -> Rule {
         match wanted.address {
             None => Rule::Nothing,
-            Some(Cidr { address, .. }) if wanted.own => Rule::Address(address),
-            Some(Cidr { address, .. }) => Rule::Ports {
-                addr: address,
-                lo: self.settings.nat_ports.low,
-                hi: self.settings.nat_ports.high,
-            },
+            Some(Cidr { address, .. }) if wanted.own => Rule::Addresses(vec![address]),
+            Some(Cidr { address, .. }) => Rule::Ports(Shared::of_ports(
+                address,
+                &crate::host::sysctl::PortSet::range(
+                    self.settings.nat_ports.low,
+                    self.settings.nat_ports.high,
+                ),
+            )),
         }
     }
 

@@ -265,12 +265,9 @@ fn uplink_is_shared_by(rung: Rung) {
 
         let guard = Guard::with_ladder(scratch.1.clone(), "t", &[rung]);
         let addr = UPLINK.parse().unwrap();
-        let rule = Rule::Ports {
-            addr,
-            lo: 61_000,
-            hi: 61_999,
-        };
-        let mut uplink = guard.install_uplink(index, "u0", rule).unwrap();
+        let nat = PortSet::range(61_000, 61_999);
+        let rule = Rule::Ports(Shared::of_ports(addr, &nat));
+        let mut uplink = guard.install_uplink(index, "u0", rule.clone()).unwrap();
         assert_eq!(uplink.rung(), rung, "{:?}", uplink.passed_over());
         assert_eq!(sysctl::reserved_ports().unwrap().to_string(), "61000-61999");
         let tap = tap();
@@ -289,19 +286,57 @@ fn uplink_is_shared_by(rung: Rung) {
         );
 
         // The uplink gets another address; then the switch gets its own.
-        let elsewhere = Rule::Ports {
-            addr: "203.0.113.9".parse().unwrap(),
-            lo: 61_000,
-            hi: 61_999,
-        };
+        let other = "203.0.113.9".parse().unwrap();
+        let elsewhere = Rule::Ports(Shared::of_ports(other, &nat));
         uplink.update(elsewhere).unwrap();
         assert_eq!(tcp(&outside, 61_000), Answer::Refused);
-        uplink.update(Rule::Address(addr)).unwrap();
+        uplink.update(Rule::Addresses(vec![other, addr])).unwrap();
         assert_eq!(tcp(&outside, 60_999), Answer::Silence);
         uplink.update(Rule::Nothing).unwrap();
         assert_eq!(tcp(&outside, 60_999), Answer::Refused);
+        assert!(sysctl::reserved_ports().unwrap().is_empty());
         uplink.update(rule).unwrap();
         assert_eq!(tcp(&outside, 61_000), Answer::Silence);
+
+        // Ports are published, some of one protocol only, more than a jump of classic BPF spans.
+        let count = if rung == Rung::Clsact { 60 } else { 300 };
+        let last = 998 + 2 * count;
+        let many: PortSet = (0..count).fold(nat.clone(), |set, i| {
+            set.union(&PortSet::range(1000 + 2 * i, 1000 + 2 * i))
+        });
+        let published = Shared {
+            udp: nat.clone(),
+            ..Shared::of_ports(addr, &many)
+        };
+        uplink.update(Rule::Ports(published)).unwrap();
+        let reserved = sysctl::reserved_ports().unwrap();
+        assert_eq!(reserved, many, "{:?}", uplink.notes());
+        for port in [1000, last, 61_000] {
+            assert_eq!(tcp(&outside, port), Answer::Silence, "{port}");
+        }
+        assert_eq!(tcp(&outside, 1001), Answer::Refused);
+        assert_eq!(udp(&outside, last), Answer::Refused);
+
+        // More than can be reserved: the NAT's range is before all others.
+        let more: PortSet = (0..800).fold(nat.clone(), |set, i| {
+            set.union(&PortSet::range(20_000 + 2 * i, 20_000 + 2 * i))
+        });
+        let more = Shared {
+            tcp: more,
+            ..Shared::of_ports(addr, &nat)
+        };
+        let updated = uplink.update(Rule::Ports(more));
+        if rung == Rung::Clsact {
+            let error = updated.unwrap_err().to_string();
+            assert!(error.contains("too many ports apart"), "{error}");
+            assert_eq!(tcp(&outside, 1000), Answer::Silence, "the old rule holds");
+        } else {
+            updated.unwrap();
+            assert_eq!(tcp(&outside, 21_598), Answer::Silence);
+            assert_eq!(tcp(&outside, 1000), Answer::Refused);
+            let reserved = sysctl::reserved_ports().unwrap();
+            assert!(reserved.len() > 1500 && reserved.contains(61_500));
+        }
 
         let undone = uplink.remove();
         assert!(!undone.iter().any(Undone::failed), "{undone:?}");
@@ -338,11 +373,7 @@ fn without_a_rung_a_shared_uplink_is_warned_about_and_an_own_address_is_not_forw
             .install_uplink(
                 index,
                 "u0",
-                Rule::Ports {
-                    addr,
-                    lo: 61_000,
-                    hi: 61_999,
-                },
+                Rule::Ports(Shared::of_ports(addr, &PortSet::range(61_000, 61_999))),
             )
             .unwrap();
         assert!(shared.warning().unwrap().contains("--uplink-address"));
@@ -352,7 +383,7 @@ fn without_a_rung_a_shared_uplink_is_warned_about_and_an_own_address_is_not_forw
         );
         drop(shared);
         let own = guard
-            .install_uplink(index, "u0", Rule::Address(addr))
+            .install_uplink(index, "u0", Rule::Addresses(vec![addr]))
             .unwrap();
         assert_eq!(own.warning(), None);
         assert_eq!(
