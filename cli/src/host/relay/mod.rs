@@ -159,13 +159,13 @@ impl Relay {
             Held::Tcp(listeners) => {
                 for (offset, listener) in (0..).zip(listeners) {
                     let listener = tokio::net::TcpListener::from_std(listener)?;
-                    self.handle.spawn(tcp::serve(listener, port(offset)));
+                    self.handle.spawn(tcp::serve(port(offset), listener));
                 }
             }
             Held::Udp(sockets) => {
                 for (offset, socket) in (0..).zip(sockets) {
                     let socket = tokio::net::UdpSocket::from_std(socket)?;
-                    self.handle.spawn(udp::serve(socket, port(offset)));
+                    self.handle.spawn(udp::serve(port(offset), socket));
                 }
             }
             Held::Sctp(sockets) => {

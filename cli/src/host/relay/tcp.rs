@@ -18,8 +18,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A peer that vanished is found out within two hours otherwise (tcp(7)).
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// Accepts until the range is published no more.
-pub(super) async fn serve(listener: TcpListener, mut port: Port) {
+/// Accepts until the range is published no more; the listener is closed before `port` is dropped.
+pub(super) async fn serve(mut port: Port, listener: TcpListener) {
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {

@@ -14,6 +14,7 @@ use nix::libc;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg,
 };
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -36,8 +37,8 @@ struct Client {
     spoke: Notify,
 }
 
-/// Relays until the range is published no more.
-pub(super) async fn serve(socket: UdpSocket, mut port: Port) {
+/// Relays until the range is published no more; the socket is closed before `port` is dropped.
+pub(super) async fn serve(mut port: Port, socket: UdpSocket) {
     let socket = Arc::new(socket);
     let clients = Clients::default();
     loop {
@@ -73,9 +74,9 @@ fn take(socket: &Arc<UdpSocket>, clients: &Clients, port: &Port) {
         };
         client.spoke.notify_one();
         // A datagram that cannot be sent now is lost, as datagrams are.
-        let _ = client
-            .socket
-            .try_send(buffer.get(..length).unwrap_or_default());
+        // Not by the runtime, which knows of a new socket's readiness only later.
+        let out = SockRef::from(&client.socket);
+        let _ = out.send(buffer.get(..length).unwrap_or_default());
     }
 }
 
