@@ -24,7 +24,7 @@ mod tx;
 
 pub use error::PortError;
 pub use hot::HotBuffers;
-pub use packet::{Fanout, FanoutGroup, PacketOptions, PacketRx, RingGeometry};
+pub use packet::{Fanout, FanoutGroup, PacketOptions, PacketRx, Programs, RingGeometry};
 pub use parallel::{close_all, in_parallel};
 #[doc(hidden)]
 pub use sys::cursor::rehearsal::Rehearsal;
