@@ -6,7 +6,7 @@ use std::fmt;
 use switch::mac::Mac;
 
 use super::nat::{helpers_text, quota_text};
-use super::publish::{PublishSpec, PublishedAt};
+use super::publish::PublishSpec;
 use super::settings::{PortSpec, PortWord, Settings};
 
 /// One difference between two settings.
@@ -27,7 +27,7 @@ pub enum Change {
     /// A staying port is to be isolated, or no longer.
     PortIsolated(PortWord, bool),
     /// Ports of the host no longer lead to members, or will lead to others.
-    Unpublish(PublishedAt),
+    Unpublish(PublishSpec),
     /// Ports of the host are to lead to members.
     Publish(PublishSpec),
     /// Another value changed; the new one is in the new settings.
@@ -72,7 +72,7 @@ impl fmt::Display for Change {
             Self::PortWorker(word, worker) => write!(f, "port {word}: worker {worker}"),
             Self::PortIsolated(word, true) => write!(f, "port {word}: isolated"),
             Self::PortIsolated(word, false) => write!(f, "port {word}: not isolated"),
-            Self::Unpublish(at) => write!(f, "unpublish {at}"),
+            Self::Unpublish(spec) => write!(f, "unpublish {}", spec.at),
             Self::Publish(spec) => write!(f, "publish {spec}"),
             Self::Set { key, old, new } => {
                 write!(f, "{}: {old} -> {new}", key.word())?;
@@ -199,7 +199,7 @@ pub fn diff(old: &Settings, new: &Settings) -> Vec<Change> {
     };
     for spec in &old.publishes {
         if !new.publishes.contains(spec) {
-            changes.push(Change::Unpublish(spec.at));
+            changes.push(Change::Unpublish(spec.clone()));
         }
     }
     for port in &old.ports {

@@ -21,7 +21,7 @@ pub use diff::{Applies, Change, Key, diff};
 pub use layer::Layer;
 pub use nat::NatLog;
 pub use publish::{PublishSpec, PublishedAt};
-pub use settings::{Cidr, NatFilter, NatProfile, PortSpec, PortWord, Settings};
+pub use settings::{Cidr, NatFilter, NatProfile, PortRange, PortSpec, PortWord, Settings};
 
 use crate::error::{CliError, Exit};
 

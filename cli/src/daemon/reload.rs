@@ -125,7 +125,10 @@ impl Daemon {
                 }
                 self.isolate_ports();
             }
-            Change::Unpublish(_) | Change::Publish(_) => {}
+            Change::Unpublish(spec) => {
+                self.unpublish(spec);
+            }
+            Change::Publish(spec) => self.publish(spec)?,
             Change::Set {
                 key: Key::Isolate, ..
             } => {

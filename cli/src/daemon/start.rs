@@ -17,6 +17,7 @@ use crate::host::journal::{Journal, JournalError, Undone};
 use crate::host::netlink::Netlink;
 use crate::host::peer::Peer;
 
+use super::publish::Publishing;
 use super::{Clock, Daemon, Rates, gateway, no_netlink};
 
 /// Workers where nothing else is asked for: one on two cores, measured; half the cores beyond.
@@ -56,6 +57,8 @@ impl Daemon {
             ports: Vec::new(),
             uplink: None,
             host_port: None,
+            publishing: Publishing::default(),
+            covered: Vec::new(),
             gateway: gateway::view(cidr, mac),
             gateway_source,
             rates: Rates::default(),
@@ -88,6 +91,7 @@ impl Daemon {
             self.open_host_port()?;
         }
         self.follow_addresses();
+        self.publish_settings()?;
         self.switch.announce();
         Ok(())
     }

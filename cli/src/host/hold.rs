@@ -10,11 +10,10 @@
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
+use std::path::Path;
 
-use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::netlink::errno;
 use crate::config::publish::{PublishedAt, Transport};
 
 /// Connections that may wait to be accepted; the kernel bounds it by `somaxconn`.
@@ -45,6 +44,14 @@ pub struct Taken {
     pub owner: Option<String>,
 }
 
+impl Taken {
+    /// Whether another has the port, and not anything else is wrong.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.error.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
 /// Binds every port of the range, non-blocking; all or none.
 ///
 /// # Errors
@@ -71,30 +78,15 @@ pub fn hold(at: PublishedAt) -> Result<Held, Taken> {
             let sockets = all(Type::DGRAM, Protocol::UDP)?;
             Ok(Held::Udp(sockets.into_iter().map(Into::into).collect()))
         }
-        Transport::Sctp => match all(Type::STREAM, Protocol::from(IPPROTO_SCTP)) {
-            Ok(sockets) => Ok(Held::Sctp(sockets)),
-            Err(taken) if no_such_protocol(&taken.error) => Ok(Held::Nothing),
-            Err(taken) => Err(taken),
-        },
+        Transport::Sctp if !has_sctp() => Ok(Held::Nothing),
+        Transport::Sctp => all(Type::STREAM, Protocol::from(IPPROTO_SCTP)).map(Held::Sctp),
     }
 }
 
-/// Whether the kernel has SCTP. Asking by a socket loads the module where there is one.
+/// Whether the kernel speaks SCTP now. To ask by a socket would load the module.
 #[must_use]
 pub fn has_sctp() -> bool {
-    let socket = Socket::new(
-        Domain::IPV4,
-        Type::STREAM,
-        Some(Protocol::from(IPPROTO_SCTP)),
-    );
-    !socket.is_err_and(|error| no_such_protocol(&error))
-}
-
-fn no_such_protocol(error: &io::Error) -> bool {
-    matches!(
-        errno(error),
-        Some(Errno::EPROTONOSUPPORT | Errno::ESOCKTNOSUPPORT)
-    )
+    Path::new("/proc/thread-self/net/sctp").exists()
 }
 
 fn bind(kind: Type, protocol: Protocol, address: SocketAddrV4) -> io::Result<Socket> {
