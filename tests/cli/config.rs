@@ -204,7 +204,8 @@ fn a_flag_and_the_key_of_its_name_mean_the_same() {
     let written = file::parse("t", "publish = [\"80:a\", \"53:b/udp\"]").unwrap();
     assert_eq!(typed, written.publishes);
     let typed = flags("--ports veth1,tap:web0 --port veth1,worker=1,ring=4MiB,isolated");
-    let written = "ports = [\"veth1\", \"tap:web0\"]\n[port.veth1]\nworker = 1\nring = \"4MiB\"\nisolated = true";
+    let written = "ports = [\"veth1\", \"tap:web0\"]\n[port.veth1]\nworker = 1\nring = \"4MiB\"\n\
+                   isolated = true";
     let written = file::parse("t", written).unwrap();
     assert_eq!(typed.settle().unwrap(), written.settle().unwrap());
 }

@@ -90,11 +90,11 @@ fn published(view: &HostView, settings: &Settings, gateway: Cidr) -> Result<(), 
 /// the journal, the uplink's guard.
 const OTHER_FILES: u64 = 128;
 
-/// Descriptors this many ports may need, published ones among them: a port has its ring or TAP, and up to
-/// [`TCX_PORTS_MAX`] of them a TCX link; a worker has two sockets to send, its bell, its sentry and
-/// its half of the uplink.
+/// Descriptors this many ports may need, published ones among them: a port has its ring, TAP or
+/// socket, and up to [`TCX_PORTS_MAX`] of them a TCX link; a worker has two sockets to send, its
+/// bell, its sentry, and its half of the uplink twice.
 fn files_needed(ports: usize, workers: u16) -> u64 {
-    (ports + TCX_PORTS_MAX) as u64 + u64::from(workers) * 6 + OTHER_FILES
+    (ports + TCX_PORTS_MAX) as u64 + u64::from(workers) * 7 + OTHER_FILES
 }
 
 /// Raises the limit on open files to what the system allows, which is to be enough for all ports.
@@ -228,8 +228,8 @@ mod tests {
         let error = enough_files(1000, 1, needed - 1).unwrap_err().to_string();
         assert_eq!(
             error,
-            "error: --ports: 1000 ports need 1198 open files, and 1197 are allowed; \
-             fix: prlimit --pid $$ --nofile=1198, or LimitNOFILE=1198 in the unit"
+            "error: --ports: 1000 ports need 1199 open files, and 1198 are allowed; \
+             fix: prlimit --pid $$ --nofile=1199, or LimitNOFILE=1199 in the unit"
         );
     }
 }

@@ -129,34 +129,32 @@ impl Daemon {
                 self.unpublish(spec);
             }
             Change::Publish(spec) => self.publish(spec)?,
-            Change::Set {
-                key: Key::Isolate, ..
-            } => {
-                self.settings.isolate = new.isolate;
-                self.isolate_ports();
-            }
-            Change::Set {
-                key: Key::MssClamp | Key::NoNatFor,
-                ..
-            } => {
-                self.settings.mss_clamp = new.mss_clamp;
-                self.settings.no_nat_for = new.no_nat_for.clone();
-                let untranslated = new.no_nat_for.networks().to_vec();
-                self.switch.update(|view| {
-                    if let Some(uplink) = &mut view.uplink {
-                        (uplink.mss_clamp, uplink.untranslated) = (new.mss_clamp, untranslated);
-                    }
-                });
-            }
-            Change::Set {
-                key: Key::Ageing, ..
-            } => {
-                let secs = new.ageing_secs;
-                let set = self.switch.fdb().set_ageing_secs(secs);
-                set.map_err(|error| CliError::failed("ageing", error.to_string(), ""))?;
-                self.settings.ageing_secs = secs;
-            }
-            Change::Set { .. } => {}
+            Change::Set { key, .. } => self.apply_value(*key, new)?,
+        }
+        Ok(())
+    }
+
+    /// Takes on a value other than the ports, if a running switch can.
+    fn apply_value(&mut self, key: Key, new: &Settings) -> Result<(), CliError> {
+        if key == Key::Isolate {
+            self.settings.isolate = new.isolate;
+            self.isolate_ports();
+        } else if matches!(key, Key::MssClamp | Key::NoNatFor) {
+            self.settings.mss_clamp = new.mss_clamp;
+            self.settings.no_nat_for = new.no_nat_for.clone();
+            let untranslated = new.no_nat_for.networks().to_vec();
+            self.switch.update(|view| {
+                if let Some(uplink) = &mut view.uplink {
+                    (uplink.mss_clamp, uplink.untranslated) = (new.mss_clamp, untranslated);
+                }
+            });
+            // Answers from there come to the members' own addresses.
+            self.cover_uplink()?;
+        } else if key == Key::Ageing {
+            let secs = new.ageing_secs;
+            let set = self.switch.fdb().set_ageing_secs(secs);
+            set.map_err(|error| CliError::failed("ageing", error.to_string(), ""))?;
+            self.settings.ageing_secs = secs;
         }
         Ok(())
     }

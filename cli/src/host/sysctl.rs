@@ -186,8 +186,8 @@ impl FromStr for PortSet {
 /// Bytes the kernel takes of a list of ports in one go (`proc_do_large_bitmap`: a page less one).
 const LIST_BYTES_MAX: usize = 4095;
 
-/// As much of `wanted` as the list of reserved ports has room for, the largest ranges first: what is
-/// left out is taken by sockets only.
+/// As much of `wanted` as the list of reserved ports has room for, the largest ranges first: what
+/// is left out is taken by sockets only.
 ///
 /// # Errors
 /// As [`reserved_ports`].

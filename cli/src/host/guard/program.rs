@@ -227,8 +227,8 @@ impl Classic {
 }
 
 /// The rule as a classic BPF program for cls_bpf in direct-action mode. cls_bpf looks at a tag that
-/// is still in the frame only, so the ethertype test lets those pass. A conditional jump reaches 255
-/// instructions at most, so every test ends the program itself.
+/// is still in the frame only, so the ethertype test lets those pass. A conditional jump reaches
+/// 255 instructions at most, so every test ends the program itself.
 #[must_use]
 pub(super) fn classic(rule: &Rule) -> Vec<Classic> {
     let alone = match rule {

@@ -60,7 +60,8 @@ impl Packet {
 }
 
 fn packet() -> impl Strategy<Value = Packet> {
-    let address = prop_oneof![3 => Just(HOST), 1 => Just(POOL), 1 => any::<u32>().prop_map(Ipv4Addr::from_bits)];
+    let anywhere = any::<u32>().prop_map(Ipv4Addr::from_bits);
+    let address = prop_oneof![3 => Just(HOST), 1 => Just(POOL), 1 => anywhere];
     let port = prop_oneof![
         any::<u16>(),
         60_998..61_003_u16,

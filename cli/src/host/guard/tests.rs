@@ -16,6 +16,8 @@ use crate::host::monitor::Monitor;
 use crate::host::netns::Netns;
 use crate::host::netns::tests::in_fresh_netns;
 use crate::host::route::Route;
+
+mod published;
 use crate::host::sysctl::conf_key;
 
 const SHORT: Duration = Duration::from_millis(250);
@@ -297,46 +299,6 @@ fn uplink_is_shared_by(rung: Rung) {
         assert!(sysctl::reserved_ports().unwrap().is_empty());
         uplink.update(rule).unwrap();
         assert_eq!(tcp(&outside, 61_000), Answer::Silence);
-
-        // Ports are published, some of one protocol only, more than a jump of classic BPF spans.
-        let count = if rung == Rung::Clsact { 60 } else { 300 };
-        let last = 998 + 2 * count;
-        let many: PortSet = (0..count).fold(nat.clone(), |set, i| {
-            set.union(&PortSet::range(1000 + 2 * i, 1000 + 2 * i))
-        });
-        let published = Shared {
-            udp: nat.clone(),
-            ..Shared::of_ports(addr, &many)
-        };
-        uplink.update(Rule::Ports(published)).unwrap();
-        let reserved = sysctl::reserved_ports().unwrap();
-        assert_eq!(reserved, many, "{:?}", uplink.notes());
-        for port in [1000, last, 61_000] {
-            assert_eq!(tcp(&outside, port), Answer::Silence, "{port}");
-        }
-        assert_eq!(tcp(&outside, 1001), Answer::Refused);
-        assert_eq!(udp(&outside, last), Answer::Refused);
-
-        // More than can be reserved: the NAT's range is before all others.
-        let more: PortSet = (0..800).fold(nat.clone(), |set, i| {
-            set.union(&PortSet::range(20_000 + 2 * i, 20_000 + 2 * i))
-        });
-        let more = Shared {
-            tcp: more,
-            ..Shared::of_ports(addr, &nat)
-        };
-        let updated = uplink.update(Rule::Ports(more));
-        if rung == Rung::Clsact {
-            let error = updated.unwrap_err().to_string();
-            assert!(error.contains("too many ports apart"), "{error}");
-            assert_eq!(tcp(&outside, 1000), Answer::Silence, "the old rule holds");
-        } else {
-            updated.unwrap();
-            assert_eq!(tcp(&outside, 21_598), Answer::Silence);
-            assert_eq!(tcp(&outside, 1000), Answer::Refused);
-            let reserved = sysctl::reserved_ports().unwrap();
-            assert!(reserved.len() > 1500 && reserved.contains(61_500));
-        }
 
         let undone = uplink.remove();
         assert!(!undone.iter().any(Undone::failed), "{undone:?}");

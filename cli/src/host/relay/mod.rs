@@ -18,7 +18,8 @@
 //!
 //! Targets change by a watched value ([`Relayed::retarget`]): new connections go to the new ones,
 //! and a UDP client whose target is gone is forgotten at once, so that its next datagram finds
-//! another. Dropping [`Relayed`] ends every task and connection, and waits until the ports are free.
+//! another. Dropping [`Relayed`] ends every task and connection, and waits until the ports are
+//! free.
 //!
 //! Everything is bounded: [`CONNECTIONS_MAX`], [`CLIENTS_MAX`]; beyond, what is new is refused.
 

@@ -183,11 +183,11 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, Key)> {
     let mut parts = [IoSliceMut::new(buffer)];
     let flags = MsgFlags::MSG_DONTWAIT;
     let message = recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
-    let to = message.cmsgs()?.find_map(|part| match part {
-        ControlMessageOwned::Ipv4PacketInfo(info) => {
-            Some(Ipv4Addr::from_bits(u32::from_be(info.ipi_spec_dst.s_addr)))
-        }
-        _ => None,
+    let to = message.cmsgs()?.find_map(|part| {
+        let ControlMessageOwned::Ipv4PacketInfo(info) = part else {
+            return None;
+        };
+        Some(Ipv4Addr::from_bits(u32::from_be(info.ipi_spec_dst.s_addr)))
     });
     let from = message.address.map(SocketAddrV4::from);
     let key = from.zip(to).ok_or(io::ErrorKind::InvalidData)?;
