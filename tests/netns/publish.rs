@@ -300,6 +300,33 @@ fn a6_6_a_target_that_moves_takes_its_datagrams_along() {
 }
 
 #[test]
+fn a6_6_a_flow_from_outside_follows_its_target_at_once() {
+    let Some(world) = world().args("-p 8080:veth1:80/udp").start() else {
+        return;
+    };
+    let _one = Teller::start(world.c(1), "one", 80);
+    let _two = Teller::start(world.c(2), "two", 80);
+    let outside = Topology::OUTSIDE;
+    let socket = udp::bind(world.o(), (outside, 0)).unwrap();
+    let to = SocketAddr::from((Topology::HOST, 8080));
+    for _ in 0..2 {
+        assert_eq!(told(&socket, to), Some(format!("one {outside}")));
+    }
+    assert!(world.client("nat unpublish 8080/udp").status.success());
+    assert!(
+        world
+            .client("nat publish 8080:veth2:80/udp")
+            .status
+            .success()
+    );
+    eventually("the flow follows", || {
+        told(&socket, to) == Some(format!("two {outside}"))
+    });
+    assert_eq!(told(&socket, to), Some(format!("two {outside}")));
+    drop(world);
+}
+
+#[test]
 fn a6_4_ten_thousand_ports_are_held_at_once() {
     let Some(world) = world().args("-p 20000-29999:veth1:20000").start() else {
         return;
