@@ -90,6 +90,15 @@ impl<'a> Client<'a> {
                 ("POST", format!("/fdb/flush?port={}", escaped(port)), None)
             }
             Mutation::NatFlush(pairs) => ("POST", query("/nat/flush", pairs), None),
+            Mutation::NatPublish(publish) => {
+                let publish = publish.clone();
+                let body = serde_json::to_vec(&api::NatPublish { publish });
+                ("POST", "/nat/publish".into(), Some(body))
+            }
+            Mutation::NatUnpublish(at) => {
+                let path = format!("/nat/publish/{}", escaped(&at.to_string()));
+                ("DELETE", path, None)
+            }
             Mutation::NeighFlush => ("POST", "/neigh/flush".into(), None),
         };
         let unwritable = |error: serde_json::Error| self.broken(&error.to_string());

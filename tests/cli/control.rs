@@ -196,6 +196,7 @@ fn changes_are_made_and_told_in_one_line_on_stderr() {
         ("fdb flush dev web0", "0 stations forgotten"),
         ("fdb flush", "2 stations forgotten"),
         ("nat flush", "2 sessions ended"),
+        ("nat publish 80:veth-blue", "published 0.0.0.0:80/tcp"),
     ] {
         let expected = Ended {
             code: 0,
@@ -219,6 +220,10 @@ fn refusals_of_the_switch_reach_the_operator_in_one_line() {
         (
             "port del veth9",
             "port veth9: there is none; fix: vswitch port",
+        ),
+        (
+            "nat unpublish 127.0.0.1:80-90/udp",
+            "published port 127.0.0.1:80-90/udp: there is none; fix: vswitch nat",
         ),
         (
             "port set veth9 worker=1",

@@ -129,6 +129,32 @@ fn session(proto: &str, state: &str, ends: [&str; 3], left: f64) -> api::NatSess
 }
 
 /// What the defaults come to on an address of the switch's own.
+fn published() -> api::Published {
+    let target = |name: &str, address: Option<&str>, waiting: Option<&str>| api::PublishedTarget {
+        name: name.into(),
+        port: 80,
+        address: address.map(|text| text.parse().unwrap()),
+        waiting: waiting.map(Into::into),
+    };
+    api::Published {
+        schema: api::PublishedSchema,
+        address: "0.0.0.0".parse().unwrap(),
+        port: 8080,
+        port_last: 8080,
+        proto: "tcp".into(),
+        state: api::PublishedState::Ok,
+        by_source: false,
+        targets: vec![
+            target("veth-blue", Some("10.77.0.11:80"), None),
+            target("web1", None, Some("no such port")),
+        ],
+        sessions: 11,
+        relayed: 1,
+        relayed_total: 4,
+        relay_refused: 0,
+    }
+}
+
 pub(super) fn nat_report() -> api::NatReport {
     let config = nat::Config::new([192, 0, 2, 10].into(), 1024..=65_535);
     api::NatReport {
@@ -230,6 +256,7 @@ impl World {
                         29.0,
                     ),
                 ],
+                published: vec![published()],
             },
             drops: vec![
                 api::Drop::new(DropReason::NoRoute, Some("veth-blue".into()), 3, Some(0.0)),
@@ -256,6 +283,7 @@ impl World {
             Request::NatReport(reply) => reply.send(Ok(nat_report())),
             Request::Drops(reply) => reply.send(Ok(self.drops.clone())),
             Request::Status(reply) => reply.send(Ok(self.status.clone())),
+            Request::Published(reply) => reply.send(Ok(self.nat.published.clone())),
             Request::PortDel(name, reply) if name == "hang0" => {
                 hung.push(Request::PortDel(name, reply));
             }
@@ -266,6 +294,8 @@ impl World {
             | Request::FdbDel(..)
             | Request::FdbFlush(..)
             | Request::NatFlush(..)
+            | Request::NatPublish(..)
+            | Request::NatUnpublish(..)
             | Request::NeighFlush(_)) => self.change(change),
         }
     }
@@ -320,6 +350,9 @@ impl World {
             | Request::FdbDel(..)
             | Request::FdbFlush(..)
             | Request::NatFlush(..)
+            | Request::NatPublish(..)
+            | Request::NatUnpublish(..)
+            | Request::Published(_)
             | Request::NeighFlush(_)
             | Request::Ports(_)
             | Request::Fdb(_)
@@ -369,6 +402,15 @@ impl World {
                 let count = self.nat.sessions.drain(..).count() as u64;
                 reply.send(Ok(api::Done::new(format!("{count} sessions ended"), count)));
             }
+            Request::NatPublish(spec, reply) => {
+                let text = format!("published {}", spec.at);
+                reply.send(Ok(api::Done::new(text, 1)));
+            }
+            Request::NatUnpublish(at, reply) => {
+                let what = format!("published port {at}");
+                let fix = "vswitch nat".into();
+                reply.send(Err(Refusal::Absent { what, fix }));
+            }
             Request::NeighFlush(reply) => {
                 let why = "the owner is busy".into();
                 reply.send(Err(Refusal::Failed {
@@ -380,6 +422,7 @@ impl World {
             Request::PortAdd(..)
             | Request::PortSet { .. }
             | Request::PortDel(..)
+            | Request::Published(_)
             | Request::Ports(_)
             | Request::Fdb(_)
             | Request::Neighbours(_)

@@ -32,6 +32,7 @@ mod life;
 mod moves;
 mod nat;
 mod offload;
+mod publish;
 mod robust;
 mod scale;
 mod switching;

@@ -20,7 +20,7 @@ use switch::mac::Mac;
 use switch::verdict::DropReason;
 
 use crate::config::settings::{NAME_DEFAULT, PortWord, RUN_DIR_DEFAULT};
-use crate::config::{Layer, Source};
+use crate::config::{Layer, PublishedAt, Source};
 use crate::control::select::Pair;
 use crate::error::CliError;
 
@@ -137,6 +137,10 @@ pub enum Mutation {
     FdbFlush(Option<String>),
     /// End the NAT sessions that the pairs select; all of them if there are none.
     NatFlush(Vec<Pair>),
+    /// Lead ports of the host to members, as after `--publish`; already checked.
+    NatPublish(String),
+    /// Lead them nowhere any more.
+    NatUnpublish(PublishedAt),
     /// Forget all neighbours.
     NeighFlush,
 }

@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 
 use super::api;
 use crate::config::settings::PortSpec;
+use crate::config::{PublishSpec, PublishedAt};
 
 /// A question or a change, with the way back for its answer. The owner answers each; one dropped
 /// unanswered is reported to the client as a switch that is shutting down.
@@ -52,6 +53,12 @@ pub enum Request {
     NatReport(ReplyTo<api::NatReport>),
     /// End the selected NAT sessions.
     NatFlush(nat::Selection, ReplyTo<api::Done>),
+    /// Lead ports of the host to members.
+    NatPublish(PublishSpec, ReplyTo<api::Done>),
+    /// Lead them nowhere any more.
+    NatUnpublish(PublishedAt, ReplyTo<api::Done>),
+    /// What is published.
+    Published(ReplyTo<Vec<api::Published>>),
     /// Forget all neighbours but the fixed ones.
     NeighFlush(ReplyTo<api::Done>),
 }

@@ -137,6 +137,8 @@ fn routes(gate: Gate) -> Router {
         .route("/neigh/flush", post(neigh_flush))
         .route("/nat", get(nat))
         .route("/nat/flush", post(nat_flush))
+        .route("/nat/publish", get(published).post(nat_publish))
+        .route("/nat/publish/{at}", delete(nat_unpublish))
         .route("/nat/report", get(nat_report))
         .route("/drops", get(drops))
         .route("/status", get(status))
@@ -381,6 +383,35 @@ async fn nat_flush(
     let selection = selection("/nat/flush", query)?;
     gate.ask(|reply| Request::NatFlush(selection, reply)).await
 }
+
+async fn published(State(gate): State<Gate>) -> Answer<Vec<api::Published>> {
+    gate.ask(Request::Published).await
+}
+
+async fn nat_publish(
+    State(gate): State<Gate>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Body,
+) -> Answer<api::Done> {
+    gate.admit(peer)?;
+    let asked: api::NatPublish = read(body, r#"{"publish":"8080:veth1:80"}"#)?;
+    let spec = (asked.publish.parse())
+        .map_err(|why: words::Why| Failure::bad(&asked.publish, &why, PUBLISH_HELP))?;
+    gate.ask(|reply| Request::NatPublish(spec, reply)).await
+}
+
+async fn nat_unpublish(
+    State(gate): State<Gate>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path(at): Path<String>,
+) -> Answer<api::Done> {
+    gate.admit(peer)?;
+    let at = (at.parse()).map_err(|why: words::Why| Failure::bad(&at, &why, UNPUBLISH_HELP))?;
+    gate.ask(|reply| Request::NatUnpublish(at, reply)).await
+}
+
+const PUBLISH_HELP: &str = "vswitch nat publish --help";
+const UNPUBLISH_HELP: &str = "vswitch nat unpublish --help";
 
 async fn unknown(uri: axum::http::Uri) -> Failure {
     let why = "no such path; there are /ports /fdb /neigh /nat /drops /status";

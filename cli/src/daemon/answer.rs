@@ -48,6 +48,13 @@ impl Daemon {
                 let count = self.switch.nat_flush(&selection);
                 reply.send(Ok(done(format!("{count} NAT sessions ended"), count)));
             }
+            Request::NatPublish(spec, reply) => reply.send(self.nat_publish(&spec)),
+            Request::NatUnpublish(at, reply) => reply.send(self.nat_unpublish(at)),
+            Request::Published(reply) => {
+                let reports = self.switch.nat_reports(&nat::Selection::default());
+                let sessions = reports.iter().flat_map(|report| &report.sessions);
+                reply.send(Ok(self.published_answer(sessions)));
+            }
             Request::NeighFlush(reply) => {
                 let count = self.switch.neighbours().flush(None);
                 reply.send(Ok(done(format!("{count} neighbours forgotten"), count)));
@@ -270,6 +277,7 @@ impl Daemon {
                 external: external.into_iter().collect(),
             },
             sessions,
+            published: self.published_answer(reports.iter().flat_map(|report| &report.sessions)),
         }
     }
 

@@ -19,10 +19,12 @@
 
 mod answer;
 mod check;
+mod cover;
 mod gateway;
 mod lines;
 mod open;
 mod ports;
+mod publish;
 mod refresh;
 mod reload;
 mod start;
@@ -56,6 +58,7 @@ pub(crate) use gateway::choose as choose_gateway;
 
 use gateway::HostPort;
 use ports::Port;
+use publish::Publishing;
 use uplink::Uplink;
 
 /// Requests that may wait; a client beyond that is told to come again.
@@ -102,6 +105,9 @@ struct Daemon {
     ports: Vec<Port>,
     uplink: Option<Uplink>,
     host_port: Option<HostPort>,
+    publishing: Publishing,
+    /// What of it the switch takes from outside.
+    covered: Vec<publish::Covered>,
     gateway: GatewayView,
     gateway_source: Option<GatewaySource>,
     rates: Rates,
@@ -202,6 +208,7 @@ impl Daemon {
     }
 
     fn tick(&mut self, notifier: &mut Notifier) {
+        self.look_at_targets();
         self.measure_drops();
         let now = self.clock.now();
         let ticks: Vec<u64> = self.switch.ticks().map(|tick| tick.0).collect();
@@ -264,13 +271,14 @@ impl Daemon {
             ports,
             uplink,
             host_port,
+            publishing,
             ..
         } = self;
         let totals = switch.stop();
         // All at once, while the guards hold; then what goes with them.
         let undone = journal.finish();
         guard.abandon();
-        drop((ports, uplink, host_port, guard));
+        drop((ports, uplink, host_port, publishing, guard));
         let mut stuck = undone.iter().filter(|undone| undone.failed()).peekable();
         let restored = stuck.peek().is_none();
         for undone in stuck {

@@ -17,6 +17,7 @@ use crate::host::journal::{Journal, JournalError, Undone};
 use crate::host::netlink::Netlink;
 use crate::host::peer::Peer;
 
+use super::publish::Publishing;
 use super::{Clock, Daemon, Rates, gateway, no_netlink};
 
 /// Workers where nothing else is asked for: one on two cores, measured; half the cores beyond.
@@ -56,6 +57,8 @@ impl Daemon {
             ports: Vec::new(),
             uplink: None,
             host_port: None,
+            publishing: Publishing::default(),
+            covered: Vec::new(),
             gateway: gateway::view(cidr, mac),
             gateway_source,
             rates: Rates::default(),
@@ -88,6 +91,7 @@ impl Daemon {
             self.open_host_port()?;
         }
         self.follow_addresses();
+        self.publish_settings()?;
         self.switch.announce();
         Ok(())
     }
@@ -134,16 +138,24 @@ fn switch_settings(settings: &Settings) -> SwitchSettings {
             ports: settings.nat_ports.low..=settings.nat_ports.high,
             sessions_max: settings.nat_sessions,
             timeouts: timeouts(settings.nat_profile),
-            udp_filtering: filtering(settings.nat_filter),
-            tcp_filtering: filtering(settings.nat_filter),
-            quota: nat::Quota::NONE,
-            port_hold: Nanos::ZERO,
-            helpers: nat::Helpers::default(),
-            events: false,
+            udp_filtering: filtering(settings.nat_filter.udp),
+            tcp_filtering: filtering(settings.nat_filter.tcp),
+            quota: settings.nat_quota,
+            port_hold: port_hold(settings.nat_profile),
+            helpers: settings.nat_helpers,
+            events: settings.nat_log.is_some(),
             preserve_ids: settings.uplink_address.is_some(),
         }),
         // The standard library seeds each hasher from the system's randomness.
         seed: RandomState::new().hash_one(settings.name.as_str()),
+    }
+}
+
+/// How long a port that came free is kept from others (RFC 6888 REQ-8); Linux gives it at once.
+fn port_hold(profile: NatProfile) -> Nanos {
+    match profile {
+        NatProfile::Rfc => Nanos::from_secs(120),
+        NatProfile::Linux => Nanos::ZERO,
     }
 }
 

@@ -127,6 +127,7 @@ fn each_worker_gets_the_frames_of_its_slice_once() {
         let second = join(Fanout::Join(group));
         let third = join(Fanout::Join(group));
         assert_eq!(third.group(), Some(group));
+        let programs = second.programs("near").unwrap();
         let mut workers = [first, second, third].map(Rx::Packet);
 
         let mut tx = Tx::open().unwrap();
@@ -159,6 +160,20 @@ fn each_worker_gets_the_frames_of_its_slice_once() {
             receive_none(rx);
             assert_eq!(rx.losses(), Losses::default());
         }
+
+        // A port is published and steered while the workers have the rings.
+        let published = steering(FIRST, PER_SLICE, 3, &[(80..=80, 2)]);
+        programs.set_steering("near", &published).unwrap();
+        let to_published = plain(vec![udp(EXTERNAL, 1, 80)]);
+        send_all(&mut tx, &far, &to_published);
+        assert_eq!(receive(&mut workers[2], 1), to_published);
+        let nothing = filter(&[]);
+        programs.set_filter("near", Some(&nothing)).unwrap();
+        send_all(&mut tx, &far, &of(1));
+        send_all(&mut tx, &far, &of(0));
+        assert_eq!(receive(&mut workers[0], 3), of(0));
+        receive_none(&mut workers[1]);
+        programs.set_filter("near", Some(&uplink)).unwrap();
 
         // The members leave the group when the interface goes down and rejoin when it comes up;
         // the steering depends on their order, which must be the same again.
