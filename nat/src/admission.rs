@@ -152,6 +152,7 @@ impl Nat {
         self.mappings.add_session(mapping);
         self.mappings.prolong(mapping, deadline);
         self.counters.sessions_created += 1;
+        self.note_open(id);
         Ok(id)
     }
 
@@ -163,6 +164,7 @@ impl Nat {
             }
             self.mappings.remove_session(session.mapping);
             self.counters.sessions_removed += 1;
+            self.note_end(&session);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use crate::config::{Config, Filtering};
+use crate::events::Events;
 use crate::flow::{Class, Flow, Header, classify};
 use crate::fragment::Fragments;
 use crate::hash::HashKey;
@@ -56,6 +57,7 @@ pub struct Nat {
     pub(crate) peers: Option<Peers>,
     pub(crate) fragments: Fragments,
     pub(crate) counters: Counters,
+    pub(crate) events: Events,
 }
 
 impl Nat {
@@ -80,6 +82,7 @@ impl Nat {
             peers: needs_peers.then(|| Peers::new(max, HashKey::new(seed, 4))),
             fragments: Fragments::new(config.fragments, HashKey::new(seed, 5)),
             counters: Counters::default(),
+            events: Events::new(&config),
             config,
         }
     }
@@ -114,6 +117,7 @@ impl Nat {
     /// Call it about once a second: nothing depends on it but memory and ports coming free, since
     /// a packet finds its session dead at the exact deadline.
     pub fn expire(&mut self, now: Nanos, budget: usize) -> usize {
+        self.events.set_now(now);
         let mut ended = 0;
         for _ in 0..budget {
             match self.sessions.next_due(now) {
@@ -375,6 +379,7 @@ impl Nat {
         {
             return Some(id);
         }
+        self.events.set_now(now);
         self.remove(id);
         None
     }
@@ -391,6 +396,7 @@ impl Nat {
     ) -> Result<(u32, Rewrite), Reason> {
         let config = &self.config;
         let may_open = self.sessions.half_open() < config.half_open_max;
+        let before = self.phase(id);
         let carried = self.sessions.update(id, |session| {
             let old_deadline = session.deadline;
             let mut refresh = match session.protocol {
@@ -423,6 +429,7 @@ impl Nat {
         if let Some((mapping, deadline)) = prolong {
             self.mappings.prolong(mapping, deadline);
         }
+        self.note_update(id, before);
         Ok((id, rewrite))
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct Mapping {
     pub(crate) inside: Endpoint,
     pub(crate) port: u16,
     /// Sessions that use it.
-    sessions: u32,
+    pub(crate) sessions: u32,
     /// When it is dead unless an inside packet refreshes it: the latest of its sessions'
     /// deadlines, so that what strangers send cannot prolong it (RFC 4787 REQ-6).
     pub(crate) deadline: Nanos,
