@@ -58,6 +58,7 @@ pub struct Nat {
     pub(crate) fragments: Fragments,
     pub(crate) counters: Counters,
     pub(crate) events: Events,
+    pub(crate) adopted: std::sync::Arc<crate::Adopted>,
 }
 
 impl Nat {
@@ -83,6 +84,7 @@ impl Nat {
             fragments: Fragments::new(config.fragments, HashKey::new(seed, 5)),
             counters: Counters::default(),
             events: Events::new(&config),
+            adopted: std::sync::Arc::default(),
             config,
         }
     }
@@ -365,6 +367,13 @@ impl Nat {
 
     /// Returns the slice that owns an external port, if it is ours at all.
     pub(crate) fn owner(&self, port: u16) -> Option<u16> {
+        let external = (self.config.external, port);
+        if let Some(owner) = (Protocol::ALL.into_iter())
+            .filter(|_| !self.adopted.is_empty())
+            .find_map(|protocol| self.adopted.owner(protocol, external))
+        {
+            return Some(owner);
+        }
         owner_of(&self.config.ports, self.config.slices, port)
     }
 

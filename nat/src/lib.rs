@@ -66,6 +66,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod adopted;
 pub mod checksum;
 mod config;
 mod engine;
@@ -82,6 +83,7 @@ mod publish;
 mod rewrite;
 mod session;
 mod slab;
+mod snapshot;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -89,6 +91,7 @@ mod time;
 mod wheel;
 pub mod wire;
 
+pub use adopted::Adopted;
 pub use config::{
     Config, ConfigError, Filtering, FragmentLimits, Helpers, Quota, SESSIONS_MAX, Timeouts,
 };
@@ -100,4 +103,5 @@ pub use pool::owner_of;
 pub use publish::{Publish, PublishError, Publishes, Target};
 pub use rewrite::{L4Sum, Protocol};
 pub use session::{SessionView, Traffic};
+pub use snapshot::SessionRecord;
 pub use time::Nanos;
