@@ -4,6 +4,7 @@
 //! receiving halves and views to the workers and reads counters and tables.
 
 mod moves;
+mod sessions;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -22,6 +23,7 @@ use crate::verdict::DropReason;
 use crate::worker::{Command, GiveBack, Idle, Link, NatReport, Shared, Worker, run};
 
 pub use moves::MoveError;
+pub use sessions::{NatHandle, NoAnswer};
 
 /// How long the owner waits for a worker's answer before it takes it for stuck.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);

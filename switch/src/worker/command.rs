@@ -11,7 +11,7 @@ use crate::gateway;
 use crate::limits::{BATCH_FRAMES_MAX, HANDOVER_FRAMES_MAX};
 use crate::port::{PortIndex, Rx};
 
-use super::{Worker, count_losses};
+use super::{NatEvents, NatPortion, NatRestore, Worker, count_losses};
 
 /// A command in a worker's mailbox; obeyed between two batches.
 #[derive(Debug)]
@@ -33,6 +33,19 @@ pub enum Command {
     NatReport(Sender<NatReport>),
     /// Forget all sessions; the answer is how many there were.
     NatFlush(Sender<usize>),
+    /// Record the NAT's events and send them there, or record none.
+    NatEvents(Option<Sender<NatEvents>>),
+    /// Report sessions as records, a portion of them.
+    NatSnapshot {
+        /// The slot of the table to begin with.
+        from: u32,
+        /// The most slots to look at.
+        max: u32,
+        /// The way back.
+        answer: Sender<NatPortion>,
+    },
+    /// Bring sessions back.
+    NatRestore(Box<NatRestore>),
     /// Finish.
     Stop,
 }
@@ -92,6 +105,11 @@ impl Worker {
                 Command::NatFlush(answer) => {
                     let _ = answer.send(self.engine.nat.as_mut().map_or(0, nat::Nat::flush));
                 }
+                Command::NatEvents(to) => self.tap_events(to),
+                Command::NatSnapshot { from, max, answer } => {
+                    let _ = answer.send(self.nat_portion(from, max, now));
+                }
+                Command::NatRestore(restore) => self.nat_restore(*restore, now),
                 Command::Stop => {
                     self.count_losses();
                     self.stopping = true;

@@ -31,6 +31,7 @@ mod events;
 mod link;
 mod ports;
 mod run;
+mod sessions;
 
 use std::sync::Arc;
 
@@ -40,6 +41,7 @@ pub use command::{Command, GiveBack, Moving, NatReport};
 pub use events::NatEvents;
 pub use link::{Inbox, Link};
 pub use run::{Idle, run};
+pub use sessions::{NatPortion, NatRestore};
 
 use crate::config::View;
 use crate::counters::WorkerCounters;
