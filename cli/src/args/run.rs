@@ -8,7 +8,9 @@ use switch::mac::Mac;
 
 use super::Action;
 use super::low::{PortList, port_list};
-use crate::config::settings::{Cidr, NatFilter, NatProfile, PortOptions, PortRange, PortWord};
+use crate::config::settings::{
+    Cidr, NatFilter, NatLog, NatProfile, PortOptions, PortRange, PortWord,
+};
 use crate::config::words::{self, Why};
 use crate::config::{Layer, Source};
 
@@ -70,6 +72,12 @@ pub struct RunArgs {
     /// Microseconds an idle worker polls on before it sleeps [default: 50]
     #[arg(long, value_name = "USEC", value_parser = busy_poll)]
     pub busy_poll: Option<u32>,
+    /// Log mappings of the NAT, without destinations: a file, or syslog
+    #[arg(long, value_name = "FILE|syslog", value_parser = words::nat_log)]
+    pub nat_log: Option<NatLog>,
+    /// Keep NAT sessions and ports published live in this file, over a restart
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub state: Option<PathBuf>,
     /// Configuration file; flags override it
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
@@ -136,6 +144,8 @@ impl RunArgs {
             workers: self.workers,
             cpus: self.cpus.map(|Cpus(list)| list),
             busy_poll_usec: self.busy_poll,
+            nat_log: self.nat_log,
+            state: self.state,
             ..named
         };
         // A port named twice under --ports is a slip; `Layer::settle` reports it.

@@ -8,7 +8,7 @@ use switch::mac::Mac;
 
 use super::settings::{
     AGEING_SECS_DEFAULT, BUSY_POLL_USEC_DEFAULT, Cidr, NAME_DEFAULT, NAT_PORTS_OWN,
-    NAT_PORTS_SHARED, NAT_SESSIONS_DEFAULT, NatFilter, NatProfile, PortOptions, PortRange,
+    NAT_PORTS_SHARED, NAT_SESSIONS_DEFAULT, NatFilter, NatLog, NatProfile, PortOptions, PortRange,
     PortSpec, PortWord, RUN_DIR_DEFAULT, Settings,
 };
 use super::words::{self, Why};
@@ -59,6 +59,10 @@ pub struct Layer {
     pub cpus: Option<Vec<u16>>,
     /// `--busy-poll`.
     pub busy_poll_usec: Option<u32>,
+    /// `--nat-log`.
+    pub nat_log: Option<NatLog>,
+    /// `--state`.
+    pub state: Option<PathBuf>,
 }
 
 impl Layer {
@@ -82,6 +86,8 @@ impl Layer {
         "workers",
         "cpus",
         "busy-poll",
+        "nat-log",
+        "state",
     ];
 
     /// Sets the value of one key from its text, as the flag of that name would.
@@ -120,6 +126,8 @@ impl Layer {
                 &mut self.busy_poll_usec,
                 words::number(text, words::BUSY_POLL_USEC),
             ),
+            "nat-log" => keep(&mut self.nat_log, words::nat_log(text)),
+            "state" => keep(&mut self.state, Ok(PathBuf::from(text))),
             _ => return None,
         })
     }
@@ -164,6 +172,8 @@ impl Layer {
             workers: self.workers.or(under.workers),
             cpus: self.cpus.or(under.cpus),
             busy_poll_usec: self.busy_poll_usec.or(under.busy_poll_usec),
+            nat_log: self.nat_log.or(under.nat_log),
+            state: self.state.or(under.state),
             ..self
         }
     }
@@ -201,6 +211,8 @@ impl Layer {
             workers: self.workers,
             cpus: self.cpus.unwrap_or_default(),
             busy_poll_usec: self.busy_poll_usec.unwrap_or(BUSY_POLL_USEC_DEFAULT),
+            nat_log: self.nat_log,
+            state: self.state,
         })
     }
 

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 pub use diff::{Applies, Change, Key, diff};
 pub use layer::Layer;
-pub use settings::{Cidr, NatFilter, NatProfile, PortSpec, PortWord, Settings};
+pub use settings::{Cidr, NatFilter, NatLog, NatProfile, PortSpec, PortWord, Settings};
 
 use crate::error::{CliError, Exit};
 
