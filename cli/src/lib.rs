@@ -18,6 +18,7 @@ pub mod error;
 pub mod host;
 pub mod lab;
 pub mod man;
+pub mod monitor;
 pub mod notify;
 pub mod show;
 pub mod upkeep;

@@ -11,6 +11,7 @@
 //!
 //! Within a schema's version keys are only ever added. Counters are since start and never fall.
 
+mod event;
 mod worker;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use switch::verdict::DropReason;
 
 use super::text;
 
+pub use event::{Happening, Lost, NatEvent, NatRecord, Origin};
 pub use worker::Worker;
 
 macro_rules! schemas {
@@ -63,6 +65,8 @@ schemas! {
     NeighSchema "vswitch.neigh/1";
     /// The schema of [`Nat`].
     NatSchema "vswitch.nat/1";
+    /// The schema of a [`NatEvent`].
+    NatEventSchema "vswitch.nat-event/1";
     /// The schema of a [`Drop`].
     DropSchema "vswitch.drop/1";
     /// The schema of [`Status`].

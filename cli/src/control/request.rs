@@ -4,6 +4,7 @@ use switch::mac::Mac;
 use tokio::sync::oneshot;
 
 use super::api;
+use super::feed::Feed;
 use crate::config::settings::PortSpec;
 
 /// A question or a change, with the way back for its answer. The owner answers each; one dropped
@@ -18,6 +19,8 @@ pub enum Request {
     Neighbours(ReplyTo<Vec<api::Neighbour>>),
     /// The NAT sessions.
     Nat(ReplyTo<api::Nat>),
+    /// The NAT's events from now on, until the reader has gone.
+    MonitorNat(Feed, ReplyTo<()>),
     /// The reasons that applied at least once.
     Drops(ReplyTo<Vec<api::Drop>>),
     /// The switch as a whole.

@@ -21,6 +21,7 @@ use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 
 use super::api::{self, ErrorSchema};
+use super::feed::monitor_nat;
 use super::request::{Refusal, ReplyTo, Request};
 use crate::config::settings::PortSpec;
 use crate::config::words;
@@ -102,7 +103,7 @@ impl Drop for Server {
 
 /// The way to the owner, and whose switch it is.
 #[derive(Clone)]
-struct Gate {
+pub(super) struct Gate {
     owner: Sender<Request>,
     uid: u32,
 }
@@ -136,6 +137,7 @@ fn routes(gate: Gate) -> Router {
         .route("/neigh/flush", post(neigh_flush))
         .route("/nat", get(nat))
         .route("/nat/flush", post(nat_flush))
+        .route("/monitor/nat", get(monitor_nat))
         .route("/drops", get(drops))
         .route("/status", get(status))
         .fallback(unknown)
@@ -145,7 +147,7 @@ fn routes(gate: Gate) -> Router {
 }
 
 /// An answer that is not 200.
-struct Failure {
+pub(super) struct Failure {
     status: StatusCode,
     body: api::Error,
 }
@@ -191,12 +193,15 @@ impl IntoResponse for Failure {
     }
 }
 
-type Answer<T> = Result<Json<T>, Failure>;
+pub(super) type Answer<T> = Result<Json<T>, Failure>;
 type Body = Result<Bytes, BytesRejection>;
 
 impl Gate {
     /// Passes a request on and waits for its answer, within bounds.
-    async fn ask<T: Serialize>(&self, make: impl FnOnce(ReplyTo<T>) -> Request) -> Answer<T> {
+    pub(super) async fn ask<T: Serialize>(
+        &self,
+        make: impl FnOnce(ReplyTo<T>) -> Request,
+    ) -> Answer<T> {
         let trouble = |status, why: &str| {
             Failure::new(status, "the switch", why, "look at its log, or restart it")
         };
@@ -363,7 +368,7 @@ async fn nat_flush(
 }
 
 async fn unknown(uri: axum::http::Uri) -> Failure {
-    let why = "no such path; there are /ports /fdb /neigh /nat /drops /status";
+    let why = "no such path; there are /ports /fdb /neigh /nat /drops /status /monitor/nat";
     Failure::new(StatusCode::NOT_FOUND, uri.path(), why, "")
 }
 

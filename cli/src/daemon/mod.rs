@@ -21,6 +21,8 @@ mod answer;
 mod check;
 mod gateway;
 mod lines;
+mod monitor;
+mod natlog;
 mod open;
 mod ports;
 mod refresh;
@@ -109,6 +111,8 @@ struct Daemon {
     look_again: bool,
     /// When the workers' ticks were last compared.
     beat_at: Nanos,
+    /// Distributes the NAT's events; `None` where there is no NAT.
+    events: Option<monitor::Hub>,
 }
 
 /// Drops per second, from one tick to the next.
@@ -156,6 +160,8 @@ impl Daemon {
         self.say_ready(instance.socket_path());
         self.notify(|text| notifier.ready(text));
         self.run(&requests, &events, signals, &mut notifier);
+        // Before the server, which waits for the streams to end.
+        self.events = None;
         // A service manager that has gone has no use for the news.
         let _ = notifier.stopping();
         Ok(())

@@ -61,6 +61,7 @@ impl Daemon {
             rates: Rates::default(),
             look_again: false,
             beat_at: Nanos::ZERO,
+            events: None,
             settings,
         };
         daemon.say_leftovers(&left);
@@ -77,6 +78,7 @@ impl Daemon {
     }
 
     fn open_all(&mut self, peers: Vec<Peer>) -> Result<(), CliError> {
+        self.start_events()?;
         let view = self.gateway;
         self.switch.update(|v| v.gateway = Some(view));
         let specs = self.settings.ports.clone();

@@ -7,6 +7,8 @@
 pub mod explain;
 pub mod fdb;
 pub mod kernel;
+pub mod moment;
+pub mod monitor;
 pub mod nat;
 pub mod neigh;
 pub mod port;
