@@ -1,45 +1,43 @@
 //! External ports that another slice keeps than arithmetic says: their sessions come from a run
 //! with another number of slices.
 
-use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::rewrite::Protocol;
 
-/// Who keeps which external port against the arithmetic of [`owner_of`](crate::owner_of); made
-/// once at a start, then only read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Which slices have adopted which ports; shared by all engines of a switch.
+#[derive(Debug)]
 pub struct Adopted {
-    owners: HashMap<(u8, Ipv4Addr, u16), u16>,
+    owners: Mutex<BTreeMap<(usize, usize, u16), u16>>,
+    live: AtomicU32,
 }
 
 impl Adopted {
-    /// Collects protocol, external endpoint and the slice that keeps it.
-    pub fn new(entries: impl IntoIterator<Item = (Protocol, (Ipv4Addr, u16), u16)>) -> Self {
-        let key = |(protocol, end, owner): (Protocol, (Ipv4Addr, u16), u16)| {
-            ((protocol.number(), end.0, end.1), owner)
-        };
+    /// Makes a table for so many external addresses.
+    #[must_use]
+    pub fn new(_addresses: usize) -> Self {
         Self {
-            owners: entries.into_iter().map(key).collect(),
+            owners: Mutex::default(),
+            live: AtomicU32::new(0),
         }
     }
 
-    /// The slice that keeps an external endpoint, if it was adopted.
+    /// Returns the slice that has adopted a port of the external address of this place.
     #[must_use]
-    pub fn owner(&self, protocol: Protocol, external: (Ipv4Addr, u16)) -> Option<u16> {
-        let key = (protocol.number(), external.0, external.1);
-        self.owners.get(&key).copied()
+    pub fn owner(&self, protocol: Protocol, address: usize, port: u16) -> Option<u16> {
+        if self.live.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let owners = self.owners.lock().ok()?;
+        owners.get(&(protocol.index(), address, port)).copied()
     }
 
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.owners.is_empty()
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u8, u16, u16)> {
-        self.owners
-            .iter()
-            .map(|((protocol, _, port), owner)| (*protocol, *port, *owner))
+    pub(crate) fn adopt(&self, protocol: Protocol, port: u16, slice: u16) {
+        if let Ok(mut owners) = self.owners.lock() {
+            owners.insert((protocol.index(), 0, port), slice);
+            self.live.store(1, Ordering::Release);
+        }
     }
 }

@@ -84,7 +84,7 @@ impl Nat {
             fragments: Fragments::new(config.fragments, HashKey::new(seed, 5)),
             counters: Counters::default(),
             events: Events::new(&config),
-            adopted: std::sync::Arc::default(),
+            adopted: std::sync::Arc::new(crate::Adopted::new(1)),
             config,
         }
     }
@@ -367,11 +367,8 @@ impl Nat {
 
     /// Returns the slice that owns an external port, if it is ours at all.
     pub(crate) fn owner(&self, port: u16) -> Option<u16> {
-        let external = (self.config.external, port);
-        if let Some(owner) = (Protocol::ALL.into_iter())
-            .filter(|_| !self.adopted.is_empty())
-            .find_map(|protocol| self.adopted.owner(protocol, external))
-        {
+        let mut protocols = Protocol::ALL.into_iter();
+        if let Some(owner) = protocols.find_map(|protocol| self.adopted.owner(protocol, 0, port)) {
             return Some(owner);
         }
         owner_of(&self.config.ports, self.config.slices, port)

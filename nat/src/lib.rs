@@ -103,5 +103,5 @@ pub use pool::owner_of;
 pub use publish::{Publish, PublishError, Publishes, Target};
 pub use rewrite::{L4Sum, Protocol};
 pub use session::{SessionView, Traffic};
-pub use snapshot::SessionRecord;
+pub use snapshot::{RestoreError, SessionRecord};
 pub use time::Nanos;

@@ -165,17 +165,6 @@ impl Mappings {
         Some(id)
     }
 
-    /// Leaves a port of this slice to another.
-    pub(crate) fn give_up(&mut self, protocol: u8, port: u16) {
-        let protocol = Protocol::ALL.into_iter().find(|p| p.number() == protocol);
-        if let Some(protocol) = protocol {
-            let taken = self.pools[protocol.index()].take(Wish::Like(port), |_| 0);
-            if let Some(other) = taken.filter(|taken| *taken != port) {
-                self.pools[protocol.index()].release(other);
-            }
-        }
-    }
-
     /// Counts one more session.
     pub(crate) fn add_session(&mut self, id: u32) {
         if let Some(mapping) = self.slab.get_mut(id) {

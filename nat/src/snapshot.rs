@@ -3,12 +3,12 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use crate::Nanos;
 use crate::adopted::Adopted;
 use crate::engine::Nat;
 use crate::rewrite::{Protocol, Rewrite};
 use crate::session::{Session, Side, Traffic};
 use crate::tcp::{State, Tracker};
-use crate::{Nanos, Reason};
 
 /// One session as plain data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,30 +21,48 @@ pub struct SessionRecord {
     pub external: (Ipv4Addr, u16),
     /// Address and port of the other end; for a query the port is the request's ICMP type.
     pub remote: (Ipv4Addr, u16),
-    /// Whether the inside host sent the first packet.
+    /// Whether an inside host opened it.
     pub from_inside: bool,
     /// Whether the other side has answered.
     pub replied: bool,
-    /// TCP: the state's name as Linux prints it; else empty.
-    pub state: &'static str,
-    /// Time since the session was created.
+    /// State of a TCP connection: a byte to be given back as it is; `None` for other protocols.
+    pub tcp: Option<u8>,
+    /// Whether it came by a published port, so that it has no mapping.
+    pub published: bool,
+    /// How long ago it was created.
     pub age: Nanos,
-    /// Time since its last packet.
+    /// How long ago its last packet came.
     pub idle: Nanos,
-    /// Time until it ends unless refreshed.
-    pub left: Nanos,
+    /// How long it lives yet unless refreshed.
+    pub remaining: Nanos,
     /// Packets and bytes from inside to outside.
     pub outbound: Traffic,
     /// Packets and bytes from outside to inside.
     pub inbound: Traffic,
 }
 
+/// Why a session cannot be restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestoreError {
+    /// The record contradicts itself.
+    Invalid,
+    /// Its external address is not one of ours.
+    NotOurs,
+    /// The port is adopted at this slice: restore it there.
+    Elsewhere(u16),
+    /// The external port has another mapping, or the inside endpoint another port.
+    PortTaken,
+    /// The session table is full.
+    Full,
+}
+
 impl Nat {
     /// Lists sessions from slot `from` on, `max` slots at most; the second value is the slot to go
     /// on with, `None` at the end.
     #[must_use]
-    pub fn snapshot(&self, from: u32, max: u32, now: Nanos) -> (Vec<SessionRecord>, Option<u32>) {
+    pub fn snapshot(&self, from: u32, max: usize, now: Nanos) -> (Vec<SessionRecord>, Option<u32>) {
         let end = self.sessions.end();
+        let max = u32::try_from(max).unwrap_or(u32::MAX);
         let to = from.saturating_add(max).min(end);
         let records = (from..to)
             .filter_map(|id| self.sessions.get(id))
@@ -59,13 +77,13 @@ impl Nat {
     /// # Errors
     /// Why it cannot be: the port is not this slice's or is taken, the table is full, the record
     /// contradicts itself.
-    pub fn restore(&mut self, record: &SessionRecord, now: Nanos) -> Result<(), Reason> {
+    pub fn restore(&mut self, record: &SessionRecord, now: Nanos) -> Result<(), RestoreError> {
         let tracker = match record.protocol {
-            Protocol::Tcp => Some(tracker(record.state).ok_or(Reason::TcpOutOfState)?),
+            Protocol::Tcp => Some(record.tcp.and_then(tracker).ok_or(RestoreError::Invalid)?),
             Protocol::Udp | Protocol::Icmp => None,
         };
         if record.external.0 != self.config.external {
-            return Err(Reason::Unsolicited);
+            return Err(RestoreError::NotOurs);
         }
         let (protocol, inside) = (record.protocol, record.inside);
         let mapping = match self.mappings.find_inside(protocol, inside) {
@@ -73,12 +91,12 @@ impl Nat {
             None => self
                 .mappings
                 .create_at(protocol, inside, record.external.1)
-                .ok_or(Reason::PortsExhausted)?,
+                .ok_or(RestoreError::PortTaken)?,
         };
         if (self.mappings.get(mapping)).is_none_or(|mapping| mapping.port != record.external.1) {
-            return Err(Reason::PortsExhausted);
+            return Err(RestoreError::PortTaken);
         }
-        let deadline = now + record.left;
+        let deadline = now + record.remaining;
         let session = Session {
             inside,
             external: record.external,
@@ -103,22 +121,21 @@ impl Nat {
         };
         let Some(id) = self.sessions.insert(session) else {
             self.mappings.remove_if_unused(mapping);
-            return Err(Reason::SessionsExhausted);
+            return Err(RestoreError::Full);
         };
         self.mappings.add_session(mapping);
         self.mappings.prolong(mapping, deadline);
         self.counters.sessions_created += 1;
+        if self.owner(record.external.1) != Some(self.config.slice) {
+            self.adopted
+                .adopt(protocol, record.external.1, self.config.slice);
+        }
         self.note_open(id);
         Ok(())
     }
 
     /// Obeys a table of ports that other slices keep than arithmetic says.
     pub fn adopt(&mut self, adopted: Arc<Adopted>) {
-        for (protocol, port, owner) in adopted.iter() {
-            if owner != self.config.slice {
-                self.mappings.give_up(protocol, port);
-            }
-        }
         self.adopted = adopted;
     }
 }
@@ -132,16 +149,17 @@ fn record(session: &Session, now: Nanos) -> SessionRecord {
         remote: view.remote,
         from_inside: view.from_inside,
         replied: view.replied,
-        state: session.tracker.map_or("", |tracker| tracker.state().name()),
+        tcp: session.tracker.map(|tracker| tracker.state() as u8),
+        published: false,
         age: now - view.created,
         idle: now - view.last_seen,
-        left: view.expires_at - now,
+        remaining: view.expires_at - now,
         outbound: view.outbound,
         inbound: view.inbound,
     }
 }
 
-fn tracker(name: &str) -> Option<Tracker> {
+fn tracker(byte: u8) -> Option<Tracker> {
     [
         State::SynSent,
         State::SynSent2,
@@ -154,6 +172,6 @@ fn tracker(name: &str) -> Option<Tracker> {
         State::Close,
     ]
     .into_iter()
-    .find(|state| state.name() == name)
+    .find(|state| *state as u8 == byte)
     .map(Tracker::restored)
 }

@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn moments_have_milliseconds_and_a_zone() {
-        let at = |secs, millis| iso(Duration::new(secs, millis * 1_000_000));
+        let at = |secs, millis: u32| iso(Duration::new(secs, millis * 1_000_000));
         assert_eq!(at(0, 0), "1970-01-01T00:00:00.000Z");
         assert_eq!(at(951_782_400, 7), "2000-02-29T00:00:00.007Z");
         assert_eq!(at(1_795_330_370, 999), "2026-11-22T06:52:50.999Z");
