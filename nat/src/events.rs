@@ -23,6 +23,9 @@ use crate::{Config, Nanos};
 /// worker sets up at most, and two records each, those of 80 ms; 2 MiB.
 pub const EVENTS_MAX: usize = 16_384;
 
+/// The mapping of a session that has none: its port is published.
+const NO_MAPPING: u32 = u32::MAX;
+
 /// One thing that happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -211,7 +214,7 @@ impl Nat {
         let view = session.view();
         let at = self.events.now.max(view.last_seen);
         self.events.record(at, What::SessionEnd(view));
-        if self.mappings.get(session.mapping).is_none() {
+        if session.mapping != NO_MAPPING && self.mappings.get(session.mapping).is_none() {
             self.events.record(at, What::MappingEnd(view.into()));
         }
     }

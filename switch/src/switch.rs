@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded, unbounded};
-use nat::{Config as NatConfig, Nanos, Nat};
+use nat::{Adopted, Config as NatConfig, Nanos, Nat};
 
 use crate::config::{NatSettings, PortView, View};
 use crate::counters::{Totals, WorkerCounters};
@@ -142,13 +142,17 @@ impl Switch {
                 .map(|_| WorkerCounters::default())
                 .collect(),
         });
+        let adopted = Arc::new(Adopted::new(1));
         let mut workers = Vec::new();
         for (index, inbox) in (0..settings.workers).zip(inboxes) {
-            let nat = settings
+            let mut nat = settings
                 .nat
                 .as_ref()
                 .map(|nat| make_nat(nat, settings, index))
                 .transpose()?;
+            if let Some(nat) = &mut nat {
+                nat.adopt(Arc::clone(&adopted));
+            }
             workers.push(Worker::new(
                 index,
                 Arc::clone(&shared),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
-use nat::{Adopted, SessionRecord};
+use nat::SessionRecord;
 
 use crate::fdb::Fdb;
 use crate::neigh::Neighbours;
@@ -63,7 +63,7 @@ impl NatHandle {
     ///
     /// # Errors
     /// [`NoAnswer`].
-    pub fn portion(&self, worker: u16, from: u32, max: u32) -> Result<NatPortion, NoAnswer> {
+    pub fn portion(&self, worker: u16, from: u32, max: usize) -> Result<NatPortion, NoAnswer> {
         let link = self.shared.links.get(usize::from(worker));
         let link = link.ok_or(NoAnswer(worker))?;
         let (answer, portion) = bounded(1);
@@ -95,28 +95,43 @@ impl Switch {
         }
     }
 
-    /// Brings sessions back: `records` by worker, those in ports of another worker's slice named
-    /// in `adopted`. To be called before the first view with the external address `external`, so
-    /// that no packet opens a session in the place of one that comes back. Returns how many did.
-    pub fn nat_restore(
+    /// Brings sessions back, each with the worker that is to have it. To be called before the first
+    /// view with the external address `external`, so that no packet opens a session in the place
+    /// of one that comes back. Returns how many did.
+    pub fn nat_restore(&self, external: Ipv4Addr, records: Vec<(u16, SessionRecord)>) -> usize {
+        let (restored, elsewhere) = self.restore_at(external, records);
+        // What is published may be with another worker than its member's.
+        let (moved, _) = self.restore_at(external, elsewhere);
+        restored + moved
+    }
+
+    fn restore_at(
         &self,
         external: Ipv4Addr,
-        adopted: &Arc<Adopted>,
-        records: Vec<Vec<SessionRecord>>,
-    ) -> usize {
-        let (answer, counts) = bounded(records.len());
+        records: Vec<(u16, SessionRecord)>,
+    ) -> (usize, Vec<(u16, SessionRecord)>) {
+        let mut of_worker = vec![Vec::new(); self.shared.links.len()];
+        for (worker, record) in records {
+            if let Some(own) = of_worker.get_mut(usize::from(worker)) {
+                own.push(record);
+            }
+        }
+        let (answer, answers) = bounded(of_worker.len());
         let mut asked = 0;
-        for (worker, records) in (0..self.workers()).zip(records) {
+        for (worker, records) in (0..).zip(of_worker) {
             let restore = NatRestore {
                 external,
-                adopted: Arc::clone(adopted),
                 records,
                 answer: answer.clone(),
             };
             asked += usize::from(self.command(worker, Command::NatRestore(Box::new(restore))));
         }
-        (0..asked)
-            .filter_map(|_| counts.recv_timeout(RESTORE_TIMEOUT).ok())
-            .sum()
+        let (mut restored, mut elsewhere) = (0, Vec::new());
+        let answers = (0..asked).map_while(|_| answers.recv_timeout(RESTORE_TIMEOUT).ok());
+        for answer in answers {
+            restored += answer.restored;
+            elsewhere.extend(answer.elsewhere);
+        }
+        (restored, elsewhere)
     }
 }

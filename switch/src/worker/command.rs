@@ -40,7 +40,7 @@ pub enum Command {
         /// The slot of the table to begin with.
         from: u32,
         /// The most slots to look at.
-        max: u32,
+        max: usize,
         /// The way back.
         answer: Sender<NatPortion>,
     },

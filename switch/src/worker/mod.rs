@@ -41,7 +41,7 @@ pub use command::{Command, GiveBack, Moving, NatReport};
 pub use events::NatEvents;
 pub use link::{Inbox, Link};
 pub use run::{Idle, run};
-pub use sessions::{NatPortion, NatRestore};
+pub use sessions::{NatPortion, NatRestore, NatRestored};
 
 use crate::config::View;
 use crate::counters::WorkerCounters;

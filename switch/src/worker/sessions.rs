@@ -5,10 +5,9 @@
 //! meanwhile is seen as it was when its portion was taken.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use crossbeam_channel::Sender;
-use nat::{Adopted, Nanos, Nat, SessionRecord};
+use nat::{Nanos, Nat, RestoreError, SessionRecord};
 
 use super::Worker;
 
@@ -23,22 +22,30 @@ pub struct NatPortion {
     pub activity: u64,
 }
 
-/// Sessions to be brought back, in place of all there are.
+/// Sessions to be brought back, before there are any.
 #[derive(Debug)]
 pub struct NatRestore {
     /// The external address in force from now on.
     pub external: Ipv4Addr,
-    /// Who keeps which port against the arithmetic.
-    pub adopted: Arc<Adopted>,
     /// The sessions of this worker.
     pub records: Vec<SessionRecord>,
-    /// Told how many came back.
-    pub answer: Sender<usize>,
+    /// The way back.
+    pub answer: Sender<NatRestored>,
+}
+
+/// What became of sessions to be brought back. Those that are neither (their port is taken, or no
+/// longer ours) are lost.
+#[derive(Debug, Clone, Default)]
+pub struct NatRestored {
+    /// How many are back.
+    pub restored: usize,
+    /// Sessions whose port is with another worker, and that worker.
+    pub elsewhere: Vec<(u16, SessionRecord)>,
 }
 
 impl Worker {
     /// Up to `max` slots of the session table, from slot `from` on.
-    pub(super) fn nat_portion(&self, from: u32, max: u32, now: Nanos) -> NatPortion {
+    pub(super) fn nat_portion(&self, from: u32, max: usize, now: Nanos) -> NatPortion {
         let Some(nat) = &self.engine.nat else {
             return NatPortion {
                 records: Vec::new(),
@@ -54,22 +61,26 @@ impl Worker {
         }
     }
 
-    /// Brings sessions back; one that cannot be (its port is taken, the table is full) is left out.
+    /// Brings sessions back.
     pub(super) fn nat_restore(&mut self, restore: NatRestore, now: Nanos) {
         let NatRestore {
             external,
-            adopted,
             records,
             answer,
         } = restore;
-        let restored = self.engine.nat.as_mut().map_or(0, |nat| {
+        let mut done = NatRestored::default();
+        if let Some(nat) = &mut self.engine.nat {
             nat.set_external(external);
-            nat.adopt(adopted);
-            let restored = |record: &&SessionRecord| nat.restore(record, now).is_ok();
-            records.iter().filter(restored).count()
-        });
-        // Whoever gave up waiting does not need the number.
-        let _ = answer.send(restored);
+            for record in records {
+                match nat.restore(&record, now) {
+                    Ok(()) => done.restored += 1,
+                    Err(RestoreError::Elsewhere(owner)) => done.elsewhere.push((owner, record)),
+                    Err(_) => {}
+                }
+            }
+        }
+        // Whoever gave up waiting does not need the answer.
+        let _ = answer.send(done);
     }
 }
 
