@@ -28,6 +28,7 @@ mod ports;
 mod refresh;
 mod reload;
 mod start;
+mod state;
 mod uplink;
 mod workers;
 
@@ -113,6 +114,10 @@ struct Daemon {
     beat_at: Nanos,
     /// Distributes the NAT's events; `None` where there is no NAT.
     events: Option<monitor::Hub>,
+    /// Keeps sessions over a restart, if that is wanted.
+    keeper: Option<state::Keeper>,
+    /// What was kept, until it is restored.
+    loaded: state::Loaded,
 }
 
 /// Drops per second, from one tick to the next.
@@ -209,6 +214,7 @@ impl Daemon {
 
     fn tick(&mut self, notifier: &mut Notifier) {
         self.measure_drops();
+        self.tell_keeper();
         let now = self.clock.now();
         let ticks: Vec<u64> = self.switch.ticks().map(|tick| tick.0).collect();
         if now.saturating_sub(self.beat_at) >= BEAT {
@@ -270,8 +276,11 @@ impl Daemon {
             ports,
             uplink,
             host_port,
+            keeper,
             ..
         } = self;
+        // Its last save is of the workers' sessions.
+        drop(keeper);
         let totals = switch.stop();
         // All at once, while the guards hold; then what goes with them.
         let undone = journal.finish();

@@ -226,7 +226,7 @@ impl HubThread {
         let records = portion
             .events
             .iter()
-            .filter_map(|event| record(event, &time));
+            .filter_map(|event| record(event, time));
         let mut chunk = Chunk::default();
         for record in records {
             // Plain data: there is nothing in it that JSON could not say.

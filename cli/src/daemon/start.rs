@@ -42,7 +42,14 @@ impl Daemon {
         let mac = settings
             .gateway_mac
             .unwrap_or_else(|| gateway::stable_mac(&settings.name, "gateway"));
-        let switch = Switch::start(&switch_settings(&settings), move || clock.now())
+        let (loaded, warning) = match &settings.state {
+            Some(path) => super::state::load(path, &settings.name),
+            None => Default::default(),
+        };
+        let mut switch_settings = switch_settings(&settings);
+        let seed = loaded.seed.unwrap_or(switch_settings.seed);
+        switch_settings.seed = seed;
+        let switch = Switch::start(&switch_settings, move || clock.now())
             .map_err(|error| no_switch(&error))?;
         let mut daemon = Self {
             common: common.clone(),
@@ -62,13 +69,16 @@ impl Daemon {
             look_again: false,
             beat_at: Nanos::ZERO,
             events: None,
+            keeper: None,
+            loaded,
             settings,
         };
         daemon.say_leftovers(&left);
-        for warning in &checked.warnings {
+        for warning in checked.warnings.iter().chain(&warning) {
             daemon.say(warning);
         }
-        match daemon.open_all(checked.peers) {
+        let opened = daemon.open_all(checked.peers);
+        match opened.and_then(|()| daemon.start_keeper(seed)) {
             Ok(()) => Ok(daemon),
             Err(error) => {
                 daemon.give_up();

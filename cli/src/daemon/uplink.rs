@@ -186,6 +186,9 @@ impl Daemon {
     }
 
     fn show_uplink(&mut self, index: PortIndex, wanted: Wanted) {
+        if let Some(cidr) = wanted.address {
+            self.restore_sessions(cidr.address);
+        }
         let nat_ports = self.nat_ports();
         let Wanted {
             address,
