@@ -157,6 +157,8 @@ fn a_flag_and_the_key_of_its_name_mean_the_same() {
         ("workers", "2"),
         ("cpus", "0-1,3"),
         ("busy-poll", "0"),
+        ("nat-log", "/var/log/nat.log"),
+        ("state", "/var/lib/vswitch/kept"),
         ("no-nat", "true"),
         ("no-host-port", "true"),
     ] {
@@ -174,7 +176,7 @@ fn a_flag_and_the_key_of_its_name_mean_the_same() {
         assert_eq!(typed, written, "{key}");
         assert!(Layer::KEYS.contains(&key));
     }
-    assert_eq!(Layer::KEYS.len(), 18, "a new key belongs into this table");
+    assert_eq!(Layer::KEYS.len(), 20, "a new key belongs into this table");
     let typed = flags("--ports veth1,tap:web0 --port veth1,worker=1,ring=4MiB");
     let written = "ports = [\"veth1\", \"tap:web0\"]\n[port.veth1]\nworker = 1\nring = \"4MiB\"";
     let written = file::parse("t", written).unwrap();
