@@ -144,12 +144,12 @@ fn receive(mut from: &TcpStream, pattern: &Pattern) -> (u64, Duration) {
 fn killed_midway(before: &str, after: &str) {
     let Some(bed) = Bed::new() else { return };
     let time = soak(Duration::from_secs(8));
-    let mut process = Some(bed.start(&format!("{OWN} {before}")));
+    let mut process = Some(bed.start(before));
     let silence = transfer(bed.net.c(2), &bed.net.o, time, || {
         bed.saved(1);
         thread::sleep(time / 3);
         kill(process.take().unwrap());
-        process = Some(bed.start(&format!("{OWN} {after}")));
+        process = Some(bed.start(after));
     });
     let said = process.as_ref().unwrap().stderr();
     let restored = |line: &String| line.starts_with("1 of 1 sessions restored");
@@ -171,6 +171,11 @@ fn a4_10_a_transfer_outlives_a_killed_switch_and_more_workers() {
 #[test]
 fn a4_10_a_transfer_outlives_a_killed_switch_and_fewer_workers() {
     killed_midway("--workers 2", "--workers 1");
+}
+
+#[test]
+fn a4_10_a_transfer_by_an_address_of_its_own_outlives_a_killed_switch() {
+    killed_midway(OWN, OWN);
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod open;
 mod ports;
 mod refresh;
 mod reload;
+mod standby;
 mod start;
 mod state;
 mod uplink;
@@ -116,6 +117,8 @@ struct Daemon {
     events: Option<monitor::Hub>,
     /// Keeps sessions over a restart, if that is wanted.
     keeper: Option<state::Keeper>,
+    /// Keeps the host silent should this be killed, where sessions are kept.
+    standby: Option<standby::Standby>,
     /// What was kept, until it is restored.
     loaded: state::Loaded,
 }
@@ -215,6 +218,7 @@ impl Daemon {
     fn tick(&mut self, notifier: &mut Notifier) {
         self.measure_drops();
         self.tell_keeper();
+        self.stand_by();
         let now = self.clock.now();
         let ticks: Vec<u64> = self.switch.ticks().map(|tick| tick.0).collect();
         if now.saturating_sub(self.beat_at) >= BEAT {
@@ -277,6 +281,7 @@ impl Daemon {
             uplink,
             host_port,
             keeper,
+            standby,
             ..
         } = self;
         // Its last save is of the workers' sessions.
@@ -285,7 +290,7 @@ impl Daemon {
         // All at once, while the guards hold; then what goes with them.
         let undone = journal.finish();
         guard.abandon();
-        drop((ports, uplink, host_port, guard));
+        drop((ports, uplink, host_port, guard, standby));
         let mut stuck = undone.iter().filter(|undone| undone.failed()).peekable();
         let restored = stuck.peek().is_none();
         for undone in stuck {

@@ -36,6 +36,9 @@ impl Daemon {
         let clock = Clock::start();
         let netlink = Netlink::open().map_err(|error| no_netlink(&error))?;
         let checked = super::check::host(&settings)?;
+        let mut netlink = netlink;
+        // Until all is open: what a killed switch left behind is undone here.
+        let _silence = super::standby::over_the_gap(&mut netlink, &settings);
         let (journal, left) =
             Journal::open(&settings.run_dir, &settings.name).map_err(|e| no_journal(&e))?;
         let (cidr, gateway_source) = gateway::choose(settings.gateway, &checked.peers);
@@ -70,6 +73,7 @@ impl Daemon {
             beat_at: Nanos::ZERO,
             events: None,
             keeper: None,
+            standby: None,
             loaded,
             settings,
         };
@@ -99,6 +103,7 @@ impl Daemon {
         if self.settings.host_port {
             self.open_host_port()?;
         }
+        self.stand_by();
         self.follow_addresses();
         self.switch.announce();
         Ok(())

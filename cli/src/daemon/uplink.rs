@@ -320,7 +320,7 @@ fn slice_ports(ports: &std::ops::RangeInclusive<u16>, slices: u16) -> u16 {
     owned.last().map_or(1, |last| last - first + 1)
 }
 
-fn first_address(addresses: &[Address], ifindex: u32) -> Option<Cidr> {
+pub(super) fn first_address(addresses: &[Address], ifindex: u32) -> Option<Cidr> {
     addresses
         .iter()
         .filter(|a| a.index == ifindex && a.scope_is_global && !a.secondary)
