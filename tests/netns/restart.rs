@@ -289,3 +289,17 @@ fn f_22_a_bad_state_file_is_named_and_replaced() {
         end(process);
     }
 }
+
+#[test]
+fn f_22_a_state_file_that_cannot_be_written_is_an_error_before_anything_is_touched() {
+    let Some(bed) = Bed::new() else { return };
+    let mut command = program(&bed.run_dir);
+    command.args(["--ports", "veth1", "--uplink", Topology::UPLINK]);
+    command.args(["--state", "/nowhere/at/all"]);
+    let mut process = bed.net.h.spawn(&mut command).unwrap();
+    let status = process.wait(PATIENCE).unwrap().unwrap();
+    assert_eq!(status.code(), Some(1));
+    let error = "error: /nowhere/at/all: No such file or directory (os error 2); \
+                 fix: mkdir -p /nowhere/at";
+    assert_eq!(process.stderr(), [error]);
+}

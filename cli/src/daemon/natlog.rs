@@ -25,7 +25,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -222,15 +222,23 @@ impl Writer {
             text += &format!("{} LOST {lost}\n", moment::iso(moment::now()));
         }
         text += &portion.text;
-        match self.put(&text) {
+        // Lines in front of the portion's own.
+        let own_after = u64::from(self.is_torn) + u64::from(lost > 0);
+        let mut written = 0;
+        let result = self.put(&text, &mut written);
+        if written >= own_after {
+            self.lost = 0;
+        }
+        match result {
             Ok(()) => {
                 if lost > 0 {
                     self.say(&format!("{lost} lines lost; it is written again"));
                 }
-                (self.lost, self.is_torn, self.trouble) = (0, false, None);
+                self.trouble = None;
             }
             Err(error) => {
-                self.lost += portion.lines;
+                let own = written.saturating_sub(own_after);
+                self.lost += portion.lines.saturating_sub(own);
                 // Opened anew at the next portion: what failed may have been replaced.
                 self.sink = None;
                 let why = error.to_string();
@@ -242,17 +250,19 @@ impl Writer {
         }
     }
 
-    fn put(&mut self, text: &str) -> io::Result<()> {
+    /// Writes whole lines and counts those that are written.
+    fn put(&mut self, text: &str, written: &mut u64) -> io::Result<()> {
         let sink = match &mut self.sink {
             Some(sink) => sink,
             empty @ None => empty.insert(Sink::open(&self.target)?),
         };
         match sink {
-            Sink::File(file) => put_all(file, text.as_bytes(), &mut self.is_torn),
+            Sink::File(file) => put_all(file, text.as_bytes(), written, &mut self.is_torn),
             Sink::Syslog(socket) => {
-                for line in text.lines().filter(|line| !line.is_empty()) {
-                    let pid = std::process::id();
+                let pid = std::process::id();
+                for line in text.lines() {
                     socket.send(format!("<{PRIORITY}>vswitch[{pid}]: {line}").as_bytes())?;
+                    *written += 1;
                 }
                 Ok(())
             }
@@ -264,14 +274,21 @@ impl Writer {
     }
 }
 
-/// As `write_all`, and says whether it ended within a line.
-fn put_all(mut to: impl Write, mut bytes: &[u8], is_torn: &mut bool) -> io::Result<()> {
+/// As `write_all`; counts the lines that are whole, and says whether the last is not.
+fn put_all(
+    mut to: impl Write,
+    mut bytes: &[u8],
+    lines: &mut u64,
+    is_torn: &mut bool,
+) -> io::Result<()> {
     while !bytes.is_empty() {
         match to.write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                *is_torn = bytes.get(written.wrapping_sub(1)) != Some(&b'\n');
-                bytes = bytes.get(written..).unwrap_or_default();
+            Ok(length) => {
+                let (done, rest) = bytes.split_at_checked(length).unwrap_or((bytes, &[]));
+                *lines += done.iter().filter(|byte| **byte == b'\n').count() as u64;
+                *is_torn = done.last() != Some(&b'\n');
+                bytes = rest;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -296,13 +313,15 @@ impl Sink {
                 .mode(0o640)
                 .open(path)
                 .map(Self::File),
-            NatLog::Syslog => {
-                let socket = UnixDatagram::unbound()?;
-                socket.set_write_timeout(Some(SYSLOG_PATIENCE))?;
-                socket.connect(PathBuf::from(SYSLOG))?;
-                Ok(Self::Syslog(socket))
-            }
+            NatLog::Syslog => Self::syslog(Path::new(SYSLOG)),
         }
+    }
+
+    fn syslog(path: &Path) -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_write_timeout(Some(SYSLOG_PATIENCE))?;
+        socket.connect(path)?;
+        Ok(Self::Syslog(socket))
     }
 }
 

@@ -36,6 +36,9 @@ impl Daemon {
         let clock = Clock::start();
         let netlink = Netlink::open().map_err(|error| no_netlink(&error))?;
         let checked = super::check::host(&settings)?;
+        if let Some(path) = &settings.state {
+            super::state::check(path)?;
+        }
         let mut netlink = netlink;
         // Until all is open: what a killed switch left behind is undone here.
         let _silence = super::standby::over_the_gap(&mut netlink, &settings);

@@ -1,4 +1,5 @@
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 use nat::Protocol;
 
@@ -131,11 +132,47 @@ fn a4_6_a_torn_line_is_ended_before_the_next() {
             Ok(())
         }
     }
-    let mut is_torn = false;
-    let mut disk = Short(Vec::new(), 9);
-    assert!(put_all(&mut disk, b"line 0\nline 1\n", &mut is_torn).is_err());
-    assert!(is_torn && disk.0 == b"line 0\nli");
-    let mut disk = Short(Vec::new(), 7);
-    assert!(put_all(&mut disk, b"line 0\nline 1\n", &mut is_torn).is_err());
-    assert!(!is_torn);
+    let put = |room| {
+        let (mut disk, mut written, mut is_torn) = (Short(Vec::new(), room), 0, false);
+        let text = b"line 0\nline 1\n";
+        assert_eq!(
+            put_all(&mut disk, text, &mut written, &mut is_torn).is_ok(),
+            room >= 14
+        );
+        (written, is_torn)
+    };
+    assert_eq!(
+        (put(9), put(7), put(3), put(14)),
+        ((1, true), (1, false), (0, true), (2, false))
+    );
+}
+
+#[test]
+fn a4_6_syslog_gets_a_datagram_for_each_line() {
+    let dir = scratch("syslog");
+    let path = dir.join("log");
+    let daemon = UnixDatagram::bind(&path).unwrap();
+    let mut writer = Writer {
+        target: NatLog::Syslog,
+        sink: Some(Sink::syslog(&path).unwrap()),
+        common: common(),
+        lost: 0,
+        is_torn: false,
+        trouble: None,
+    };
+    writer.write(&Portion {
+        text: lines(2).collect(),
+        lines: 2,
+        ..Portion::default()
+    });
+    let mut buffer = [0; 256];
+    for number in 0..2 {
+        let length = daemon.recv(&mut buffer).unwrap();
+        let expected = format!("<30>vswitch[{}]: line {number}", std::process::id());
+        assert_eq!(
+            std::str::from_utf8(&buffer[..length]),
+            Ok(expected.as_str())
+        );
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
 }

@@ -25,8 +25,9 @@ use crate::daemon::Clock;
 /// From one save to the next, at least.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// So many times as long as a save took, it rests.
-const REST: u32 = 50;
+/// So many times as long as a save took, it rests. Of 262,144 sessions (21 MB) a save was measured
+/// to take 0.4 s, 0.2 s of them this thread's on a processor and 0.05 s the workers'.
+const REST: u32 = 20;
 
 /// Slots of a session table that a worker looks at for one portion: some 50 µs of its time.
 const PORTION_SLOTS: usize = 1024;
@@ -62,18 +63,11 @@ pub(in crate::daemon) struct Keeper {
 }
 
 impl Keeper {
-    /// Starts the thread, after a first look whether the file can be written at all.
+    /// Starts the thread.
     ///
     /// # Errors
-    /// It cannot; or no thread can be had.
+    /// None can be had.
     pub(super) fn start(plan: Plan) -> Result<Self, CliError> {
-        drop(Replacement::begin(&plan.path).map_err(|error| {
-            let fix = format!(
-                "mkdir -p {}",
-                plan.path.parent().unwrap_or(&plan.path).display()
-            );
-            CliError::failed(plan.path.display().to_string(), error.to_string(), fix)
-        })?);
         let told = Arc::new(Mutex::new(Told::default()));
         let (stop, stopped) = bounded(0);
         let mut thread = Thread {

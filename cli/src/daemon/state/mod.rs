@@ -5,8 +5,8 @@
 //! session since, and once more when the switch stops. It asks the workers for one portion of
 //! their sessions after the other, between two batches each, so none of them stalls; it writes
 //! portion by portion, so the memory it takes does not grow with the table. The more there is to
-//! write, the rarer: it rests fifty times as long as it was busy, so that it costs 2 % of a
-//! processor at most. The file is written under another name, synced and renamed, so that there is
+//! write, the rarer: it rests twenty times as long as a save took, so that it costs a few percent
+//! of a processor at most. The file is written under another name, synced and renamed, so that there is
 //! a whole one at all times (`format` says how it looks inside).
 //!
 //! At a start the file is read before anything else is touched. The seed of port choice in it is
@@ -49,6 +49,19 @@ pub(super) struct Loaded {
     /// Ports that were published live, each in the words of `--publish`.
     pub(super) published: Vec<String>,
     saved_at: Duration,
+}
+
+/// Checks that the file can be written, before anything is touched.
+///
+/// # Errors
+/// It cannot.
+pub(super) fn check(path: &Path) -> Result<(), CliError> {
+    let begun = file::Replacement::begin(path);
+    begun.map(drop).map_err(|error| {
+        let directory = path.parent().filter(|parent| *parent != Path::new(""));
+        let fix = directory.map_or_else(String::new, |to| format!("mkdir -p {}", to.display()));
+        CliError::failed(path.display().to_string(), error.to_string(), fix)
+    })
 }
 
 /// Reads what the switch `name` kept; nothing where there is no file yet. The second value is a
