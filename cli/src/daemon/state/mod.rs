@@ -6,8 +6,8 @@
 //! their sessions after the other, between two batches each, so none of them stalls; it writes
 //! portion by portion, so the memory it takes does not grow with the table. The more there is to
 //! write, the rarer: it rests twenty times as long as a save took, so that it costs a few percent
-//! of a processor at most. The file is written under another name, synced and renamed, so that there is
-//! a whole one at all times (`format` says how it looks inside).
+//! of a processor at most. The file is written under another name, synced and renamed, so that
+//! there is a whole one at all times (`format` says how it looks inside).
 //!
 //! At a start the file is read before anything else is touched. The seed of port choice in it is
 //! used again, so that even a session too young to be in the file gets its external port again
