@@ -3,6 +3,8 @@
 //! A full HTTP client would be a dozen crates for what is 100 lines here: one connection for each
 //! request, `Connection: close`, a body of known length.
 
+pub mod stream;
+
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;

@@ -167,6 +167,7 @@ impl Nat {
         self.mappings.add_session(mapping);
         self.mappings.prolong(mapping, deadline);
         self.counters.sessions_created += 1;
+        self.note_open(id);
         Ok(id)
     }
 
@@ -209,6 +210,7 @@ impl Nat {
             }
             self.mappings.remove_session(session.mapping);
             self.counters.sessions_removed += 1;
+            self.note_end(&session);
         }
     }
 }

@@ -22,7 +22,7 @@
 //!
 //! Left to the caller: routing, TTL, MTU, MSS, answering with ICMP errors, IPv4 header checksums
 //! of what it receives. Left out for now: published ports, several addresses, quotas, SCTP and
-//! other protocols (refused by name), logging of mappings, port overlap for TCP.
+//! other protocols (refused by name), port overlap for TCP.
 //!
 //! # Example
 //! ```
@@ -60,14 +60,17 @@
 //! | A3-8 A3-9 | unrelated errors, refused types | `tests::icmp` |
 //! | A4-1 A4-2 A4-4 | port choice, exhaustion, half-open cap | `pool`, `tests::{udp, tcp}` |
 //! | A4-3 | bytes per session | `session` |
+//! | A4-6 | events of mappings and sessions | `events` |
 //! | A4-11 A4-12 | change of address; keyed hashes, bounded expiry | `tests`, `tests::udp` |
 //! | F-13 F-16 F-16c | bad packets, loops, collisions | `tests::{properties, udp}`, `index` |
 #![forbid(unsafe_code)]
 
 mod admission;
+mod adopted;
 pub mod checksum;
 mod config;
 mod engine;
+mod events;
 mod flow;
 mod fragment;
 mod hash;
@@ -82,6 +85,7 @@ mod rewrite;
 mod selection;
 mod session;
 mod slab;
+mod snapshot;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -89,10 +93,12 @@ mod time;
 mod wheel;
 pub mod wire;
 
+pub use adopted::Adopted;
 pub use config::{
     Config, ConfigError, Filtering, FragmentLimits, Helpers, Quota, SESSIONS_MAX, Timeouts,
 };
 pub use engine::{Nat, Packet};
+pub use events::{EVENTS_MAX, Event, MappingView, What};
 pub use fragment::ReleasedPacket;
 pub use mss::clamp_mss;
 pub use outcome::{Counters, Direction, Outcome, Reason};
@@ -101,4 +107,5 @@ pub use publish::{Publish, PublishError, Publishes, Target};
 pub use rewrite::{L4Sum, Protocol};
 pub use selection::{Part, Selection, Subnet};
 pub use session::{SessionView, Traffic};
+pub use snapshot::{RestoreError, SessionRecord};
 pub use time::Nanos;

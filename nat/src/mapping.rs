@@ -21,7 +21,7 @@ pub(crate) struct Mapping {
     pub(crate) inside: Endpoint,
     pub(crate) port: u16,
     /// Sessions that use it.
-    sessions: u32,
+    pub(crate) sessions: u32,
     /// When it is dead unless an inside packet refreshes it: the latest of its sessions'
     /// deadlines, so that what strangers send cannot prolong it (RFC 4787 REQ-6).
     pub(crate) deadline: Nanos,
@@ -37,6 +37,8 @@ pub(crate) struct Mappings {
     find_key: HashKey,
     draw_key: HashKey,
     preserve_ids: bool,
+    /// Mappings of ports outside of the slice.
+    adopted: std::collections::HashMap<(u8, u16), u32>,
 }
 
 impl Mappings {
@@ -53,6 +55,7 @@ impl Mappings {
             find_key,
             draw_key,
             preserve_ids: config.preserve_ids,
+            adopted: std::collections::HashMap::new(),
         }
     }
 
@@ -72,6 +75,9 @@ impl Mappings {
 
     /// Finds the mapping behind an external port.
     pub(crate) fn find_external(&self, protocol: Protocol, port: u16) -> Option<u32> {
+        if let Some(id) = self.adopted.get(&(protocol.number(), port)) {
+            return Some(*id);
+        }
         let offset = port.checked_sub(self.first_port)?;
         let id = *self.by_port[protocol.index()].get(usize::from(offset))?;
         (id != NONE).then_some(id)
@@ -122,6 +128,43 @@ impl Mappings {
         Some(id)
     }
 
+    /// Makes a mapping of this very port, which may be another slice's.
+    pub(crate) fn create_at(
+        &mut self,
+        protocol: Protocol,
+        inside: Endpoint,
+        port: u16,
+    ) -> Option<u32> {
+        if self.find_external(protocol, port).is_some() {
+            return None;
+        }
+        let id = self.slab.insert(Mapping {
+            protocol,
+            inside,
+            port,
+            sessions: 0,
+            deadline: Nanos::ZERO,
+        })?;
+        let hash = hash(self.find_key, protocol, inside, 0);
+        if !self.index.insert(hash, id) {
+            self.slab.remove(id);
+            return None;
+        }
+        let taken = self.pools[protocol.index()].take(Wish::Like(port), |_| 0);
+        if let Some(other) = taken.filter(|taken| *taken != port) {
+            self.pools[protocol.index()].release(other);
+        }
+        match self.by_port[protocol.index()]
+            .get_mut(usize::from(port.wrapping_sub(self.first_port)))
+        {
+            Some(entry) => *entry = id,
+            None => {
+                self.adopted.insert((protocol.number(), port), id);
+            }
+        }
+        Some(id)
+    }
+
     /// Counts one more session.
     pub(crate) fn add_session(&mut self, id: u32) {
         if let Some(mapping) = self.slab.get_mut(id) {
@@ -146,6 +189,7 @@ impl Mappings {
             return;
         };
         let protocol = mapping.protocol;
+        self.adopted.remove(&(protocol.number(), mapping.port));
         self.index
             .remove(hash(self.find_key, protocol, mapping.inside, 0), id);
         if let Some(entry) = self.by_port[protocol.index()].get_mut(self.offset(mapping.port)) {

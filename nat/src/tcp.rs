@@ -129,6 +129,15 @@ impl Tracker {
         })
     }
 
+    /// A tracker in `state`, whose history is forgotten.
+    pub(crate) fn restored(state: State) -> Self {
+        Self {
+            state,
+            closer: Role::Originator,
+            resumable: false,
+        }
+    }
+
     pub(crate) fn state(self) -> State {
         self.state
     }

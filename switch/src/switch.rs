@@ -3,6 +3,7 @@
 //! A [`Switch`] belongs to one control thread. It never touches a frame: it opens nothing, it hands
 //! receiving halves and views to the workers and reads counters and tables.
 
+mod handle;
 mod moves;
 mod sessions;
 
@@ -11,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
-use nat::{Config as NatConfig, Nanos, Nat};
+use nat::{Adopted, Config as NatConfig, Nanos, Nat};
 
 use crate::config::{NatSettings, PortView, View};
 use crate::counters::{Totals, WorkerCounters};
@@ -23,6 +24,7 @@ use crate::verdict::DropReason;
 use crate::worker::{Command, GiveBack, Idle, Link, Shared, Worker, run};
 
 pub use moves::MoveError;
+pub use handle::{NatHandle, NoAnswer};
 
 /// How long the owner waits for a worker's answer before it takes it for stuck.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -141,13 +143,17 @@ impl Switch {
                 .map(|_| WorkerCounters::default())
                 .collect(),
         });
+        let adopted = Arc::new(Adopted::new(1));
         let mut workers = Vec::new();
         for (index, inbox) in (0..settings.workers).zip(inboxes) {
-            let nat = settings
+            let mut nat = settings
                 .nat
                 .as_ref()
                 .map(|nat| make_nat(nat, settings, index))
                 .transpose()?;
+            if let Some(nat) = &mut nat {
+                nat.adopt(Arc::clone(&adopted));
+            }
             workers.push(Worker::new(
                 index,
                 Arc::clone(&shared),

@@ -504,3 +504,34 @@ fn only_root_and_the_same_user_may_change_anything() {
             .contains("Permission denied (os error 13); fix: run it with sudo")
     );
 }
+
+#[test]
+fn a4_6_events_stream_as_conntrack_prints_them_until_there_were_enough() {
+    let running = Running::new();
+    let one = "[NEW] tcp 6 7195 ESTABLISHED src=10.77.0.11 dst=1.1.1.1 sport=40122 dport=443 \
+               src=1.1.1.1 dst=192.0.2.10 sport=443 dport=61007 [ASSURED]\n";
+    let two = "[NEW] udp 17 29 src=10.77.0.20 dst=9.9.9.9 sport=5353 dport=53 [UNREPLIED] \
+               src=9.9.9.9 dst=192.0.2.10 sport=53 dport=61008\n";
+    let lost = "3 events lost: they came faster than they were read\n";
+    for (words, stdout, stderr) in [
+        ("monitor nat -c 1", one.to_owned(), ""),
+        ("monitor nat --count 2", format!("{one}{two}"), lost),
+    ] {
+        let ended = running.vswitch(words);
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, stderr), "{words}");
+        assert_eq!(ended.stdout, stdout);
+    }
+    let stopped = running.vswitch("monitor nat");
+    assert_eq!(stopped.code, 3, "the switch has stopped");
+    assert!(stopped.stderr.contains("it has stopped"), "{stopped:?}");
+    let json = running.vswitch("-j monitor nat");
+    let lines: Vec<serde_json::Value> = (json.stdout.lines())
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 3);
+    for line in &lines {
+        assert_eq!(line["schema"], "vswitch.nat-event/1");
+    }
+    assert_eq!(lines[0]["event"], "new");
+    assert_eq!(lines[1]["lost"], 3);
+}

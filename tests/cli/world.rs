@@ -8,7 +8,7 @@ use switch::mac::Mac;
 use switch::verdict::DropReason;
 use vswitch_cli::control::api::{self, Counters, FdbState, OperState, Role};
 use vswitch_cli::control::server::QUEUE_REQUESTS_MAX;
-use vswitch_cli::control::{Refusal, Request};
+use vswitch_cli::control::{Feed, Refusal, Request};
 
 /// The tables.
 #[derive(Debug, Clone)]
@@ -281,6 +281,10 @@ impl World {
                 reply.send(Ok(nat));
             }
             Request::NatReport(reply) => reply.send(Ok(nat_report())),
+            Request::MonitorNat(feed, reply) => {
+                reply.send(Ok(()));
+                self.monitored(feed);
+            }
             Request::Drops(reply) => reply.send(Ok(self.drops.clone())),
             Request::Status(reply) => reply.send(Ok(self.status.clone())),
             Request::Published(reply) => reply.send(Ok(self.nat.published.clone())),
@@ -297,6 +301,31 @@ impl World {
             | Request::NatPublish(..)
             | Request::NatUnpublish(..)
             | Request::NeighFlush(_)) => self.change(change),
+        }
+    }
+
+    /// Both sessions as they were opened, with a gap between them; then the switch stops.
+    fn monitored(&self, mut feed: Feed) {
+        for session in &self.nat.sessions {
+            let event = api::NatEvent {
+                schema: api::NatEventSchema,
+                time: "2026-11-22T10:00:00.123Z".into(),
+                event: api::Happening::New,
+                proto: session.proto.clone(),
+                proto_number: if session.proto == "tcp" { 6 } else { 17 },
+                state: session.state.clone(),
+                inside: session.inside,
+                external: session.external,
+                outside: session.outside,
+                origin: api::Origin::Inside,
+                replied: session.state == "ESTABLISHED",
+                left: session.left,
+                outbound: session.outbound,
+                inbound: session.inbound,
+            };
+            let line = serde_json::to_string(&event).unwrap() + "\n";
+            feed.send(&line.into(), 1);
+            feed.lose(3);
         }
     }
 
@@ -359,6 +388,7 @@ impl World {
             | Request::Neighbours(_)
             | Request::Nat(..)
             | Request::NatReport(_)
+            | Request::MonitorNat(..)
             | Request::Drops(_)
             | Request::Status(_)) => self.change_table(other),
         }
@@ -428,6 +458,7 @@ impl World {
             | Request::Neighbours(_)
             | Request::Nat(..)
             | Request::NatReport(_)
+            | Request::MonitorNat(..)
             | Request::Drops(_)
             | Request::Status(_) => unreachable!("answered above"),
         }

@@ -81,6 +81,8 @@ pub enum Action {
     Conntrack(Vec<Pair>),
     /// Show what becomes of the RFCs' requirements.
     NatReport(View),
+    /// Print events of a running switch as they happen.
+    Monitor(MonitorPlan),
     /// Change something in a running switch.
     Change(Mutation),
     /// Explain one reason for drops, or all.
@@ -143,6 +145,13 @@ pub enum Mutation {
     NatUnpublish(PublishedAt),
     /// Forget all neighbours.
     NeighFlush,
+}
+
+/// What `monitor` is to print: the NAT's events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MonitorPlan {
+    /// End after so many events, 1 or more; `None`: go on.
+    pub count: Option<u64>,
 }
 
 /// What `doctor` is to look at.
@@ -244,6 +253,7 @@ impl low::Low {
                 noun.action(view, Table::Neighbours, Mutation::NeighFlush)
             }
             Some(low::Noun::Nat(noun)) => noun.action(view)?,
+            Some(low::Noun::Monitor(noun)) => noun.action(),
             Some(low::Noun::Drops(noun)) => noun.action(view),
             Some(low::Noun::Status(noun)) => Action::Show(Table::Status, noun.view.or(view)),
             Some(low::Noun::Doctor(doctor)) => Action::Doctor(DoctorPlan {

@@ -33,6 +33,10 @@ struct Effective {
     #[serde(skip_serializing_if = "Option::is_none")]
     cpus: Option<String>,
     busy_poll: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nat_log: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     port: BTreeMap<String, Port>,
 }
@@ -153,6 +157,8 @@ fn effective(settings: &Settings, schema: Option<&'static str>) -> Effective {
         workers: settings.workers,
         cpus: (!settings.cpus.is_empty()).then(|| cpu_list(&settings.cpus)),
         busy_poll: settings.busy_poll_usec,
+        nat_log: text(settings.nat_log.as_ref()),
+        state: text(settings.state.as_ref().map(|path| path.display())),
         port: settings
             .ports
             .iter()

@@ -152,6 +152,8 @@ keys! {
     FdbMax "fdb-max" Restart |s| s.fdb_max.to_string();
     Workers "workers" Restart |s| or(s.workers, "auto");
     Cpus "cpus" Restart |s| if s.cpus.is_empty() { "any".into() } else { cpu_list(&s.cpus) };
+    NatLog "nat-log" Restart |s| or(s.nat_log.as_ref(), "none");
+    State "state" Restart |s| or(s.state.as_ref().map(|path| path.display()), "none");
     BusyPoll "busy-poll" Restart |s| s.busy_poll_usec.to_string();
 }
 

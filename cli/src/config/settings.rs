@@ -93,6 +93,28 @@ pub struct Settings {
     pub cpus: Vec<u16>,
     /// How long an idle worker polls on before it sleeps, in microseconds.
     pub busy_poll_usec: u32,
+    /// Where mappings of the address translation are logged.
+    pub nat_log: Option<NatLog>,
+    /// The file that keeps sessions and published ports over a restart.
+    pub state: Option<PathBuf>,
+}
+
+/// Where a log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NatLog {
+    /// A file, added to.
+    File(PathBuf),
+    /// The system's log.
+    Syslog,
+}
+
+impl fmt::Display for NatLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Syslog => f.write_str("syslog"),
+        }
+    }
 }
 
 /// One port of the switch.

@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use switch::mac::Mac;
 
-use super::settings::{Cidr, PortOptions, PortRange, PortWord};
+use super::settings::{Cidr, NatLog, PortOptions, PortRange, PortWord};
 
 /// Why a text is not a value.
 pub type Why = String;
@@ -62,11 +62,14 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("workers", "2"),
     ("cpus", "0-1,3"),
     ("busy-poll", "50"),
+    ("nat-log", "/var/log/vswitch-nat.log"),
+    ("state", "/var/lib/vswitch/vswitch0.state"),
     ("config", "/etc/vswitch/lab.toml"),
     ("name", "vswitch0"),
     ("run-dir", "/run/vswitch"),
     ("socket", "/run/vswitch/vswitch0.sock"),
     ("color", "auto"),
+    ("count", "10"),
     ("why", "NO_ROUTE"),
     ("out", "/usr/share/man/man1"),
     ("vs", "bridge,ovs"),
@@ -87,6 +90,18 @@ pub fn example(word: &str) -> Option<&'static str> {
         .iter()
         .find(|(known, _)| *known == word)
         .map(|(_, value)| *value)
+}
+
+/// Where mappings are logged: a file's path, or `syslog`.
+///
+/// # Errors
+/// The text is empty.
+pub fn nat_log(text: &str) -> Result<NatLog, Why> {
+    match text {
+        "" => Err("a file's path, or syslog, is missing".into()),
+        "syslog" => Ok(NatLog::Syslog),
+        path => Ok(NatLog::File(path.into())),
+    }
 }
 
 /// A whole number within `bounds`, both included.

@@ -13,6 +13,7 @@
 
 mod body;
 mod published;
+mod event;
 mod worker;
 
 use std::fmt;
@@ -27,6 +28,7 @@ use super::text;
 
 pub use body::{FdbAdd, NatPublish, PortAdd, PortSet};
 pub use published::{Published, PublishedState, PublishedTarget};
+pub use event::{Happening, Lost, NatEvent, NatRecord, Origin};
 pub use worker::Worker;
 
 macro_rules! schemas {
@@ -72,6 +74,8 @@ schemas! {
     PublishedSchema "vswitch.published/1";
     /// The schema of [`NatReport`].
     NatReportSchema "vswitch.nat-report/1";
+    /// The schema of a [`NatEvent`].
+    NatEventSchema "vswitch.nat-event/1";
     /// The schema of a [`Drop`].
     DropSchema "vswitch.drop/1";
     /// The schema of [`Status`].

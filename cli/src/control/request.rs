@@ -4,6 +4,7 @@ use switch::mac::Mac;
 use tokio::sync::oneshot;
 
 use super::api;
+use super::feed::Feed;
 use crate::config::settings::PortSpec;
 use crate::config::{PublishSpec, PublishedAt};
 
@@ -19,6 +20,8 @@ pub enum Request {
     Neighbours(ReplyTo<Vec<api::Neighbour>>),
     /// The selected NAT sessions.
     Nat(nat::Selection, ReplyTo<api::Nat>),
+    /// The NAT's events from now on, until the reader has gone.
+    MonitorNat(Feed, ReplyTo<()>),
     /// The reasons that applied at least once.
     Drops(ReplyTo<Vec<api::Drop>>),
     /// The switch as a whole.

@@ -21,6 +21,7 @@ use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 
 use super::api::{self, ErrorSchema};
+use super::feed::monitor_nat;
 use super::request::{Refusal, ReplyTo, Request};
 use super::select;
 use crate::config::settings::PortSpec;
@@ -103,7 +104,7 @@ impl Drop for Server {
 
 /// The way to the owner, and whose switch it is.
 #[derive(Clone)]
-struct Gate {
+pub(super) struct Gate {
     owner: Sender<Request>,
     uid: u32,
 }
@@ -140,6 +141,7 @@ fn routes(gate: Gate) -> Router {
         .route("/nat/publish", get(published).post(nat_publish))
         .route("/nat/publish/{at}", delete(nat_unpublish))
         .route("/nat/report", get(nat_report))
+        .route("/monitor/nat", get(monitor_nat))
         .route("/drops", get(drops))
         .route("/status", get(status))
         .fallback(unknown)
@@ -149,7 +151,7 @@ fn routes(gate: Gate) -> Router {
 }
 
 /// An answer that is not 200.
-struct Failure {
+pub(super) struct Failure {
     status: StatusCode,
     body: api::Error,
 }
@@ -195,12 +197,15 @@ impl IntoResponse for Failure {
     }
 }
 
-type Answer<T> = Result<Json<T>, Failure>;
+pub(super) type Answer<T> = Result<Json<T>, Failure>;
 type Body = Result<Bytes, BytesRejection>;
 
 impl Gate {
     /// Passes a request on and waits for its answer, within bounds.
-    async fn ask<T: Serialize>(&self, make: impl FnOnce(ReplyTo<T>) -> Request) -> Answer<T> {
+    pub(super) async fn ask<T: Serialize>(
+        &self,
+        make: impl FnOnce(ReplyTo<T>) -> Request,
+    ) -> Answer<T> {
         let trouble = |status, why: &str| {
             Failure::new(status, "the switch", why, "look at its log, or restart it")
         };
@@ -414,7 +419,7 @@ const PUBLISH_HELP: &str = "vswitch nat publish --help";
 const UNPUBLISH_HELP: &str = "vswitch nat unpublish --help";
 
 async fn unknown(uri: axum::http::Uri) -> Failure {
-    let why = "no such path; there are /ports /fdb /neigh /nat /drops /status";
+    let why = "no such path; there are /ports /fdb /neigh /nat /drops /status /monitor/nat";
     Failure::new(StatusCode::NOT_FOUND, uri.path(), why, "")
 }
 

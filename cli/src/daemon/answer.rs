@@ -31,6 +31,7 @@ impl Daemon {
             Request::Fdb(reply) => reply.send(Ok(self.fdb_answer())),
             Request::Neighbours(reply) => reply.send(Ok(self.neighbours_answer())),
             Request::Nat(selection, reply) => reply.send(Ok(self.nat_answer(&selection))),
+            Request::MonitorNat(feed, reply) => self.monitor_nat(feed, reply),
             Request::Drops(reply) => reply.send(Ok(self.drops_answer())),
             Request::Status(reply) => reply.send(Ok(self.status_answer())),
             Request::PortAdd(spec, reply) => reply.send(self.port_add(&spec)),

@@ -22,12 +22,16 @@ mod check;
 mod cover;
 mod gateway;
 mod lines;
+mod monitor;
+mod natlog;
 mod open;
 mod ports;
 mod publish;
 mod refresh;
 mod reload;
+mod standby;
 mod start;
+mod state;
 mod uplink;
 mod workers;
 
@@ -115,6 +119,14 @@ struct Daemon {
     look_again: bool,
     /// When the workers' ticks were last compared.
     beat_at: Nanos,
+    /// Distributes the NAT's events; `None` where there is no NAT.
+    events: Option<monitor::Hub>,
+    /// Keeps sessions over a restart, if that is wanted.
+    keeper: Option<state::Keeper>,
+    /// Keeps the host silent should this be killed, where sessions are kept.
+    standby: Option<standby::Standby>,
+    /// What was kept, until it is restored.
+    loaded: state::Loaded,
 }
 
 /// Drops per second, from one tick to the next.
@@ -162,6 +174,8 @@ impl Daemon {
         self.say_ready(instance.socket_path());
         self.notify(|text| notifier.ready(text));
         self.run(&requests, &events, signals, &mut notifier);
+        // Before the server, which waits for the streams to end.
+        self.events = None;
         // A service manager that has gone has no use for the news.
         let _ = notifier.stopping();
         Ok(())
@@ -210,6 +224,8 @@ impl Daemon {
     fn tick(&mut self, notifier: &mut Notifier) {
         self.look_at_targets();
         self.measure_drops();
+        self.tell_keeper();
+        self.stand_by();
         let now = self.clock.now();
         let ticks: Vec<u64> = self.switch.ticks().map(|tick| tick.0).collect();
         if now.saturating_sub(self.beat_at) >= BEAT {
@@ -272,13 +288,17 @@ impl Daemon {
             uplink,
             host_port,
             publishing,
+            keeper,
+            standby,
             ..
         } = self;
+        // Its last save is of the workers' sessions.
+        drop(keeper);
         let totals = switch.stop();
         // All at once, while the guards hold; then what goes with them.
         let undone = journal.finish();
         guard.abandon();
-        drop((ports, uplink, host_port, publishing, guard));
+        drop((ports, uplink, host_port, publishing, guard, standby));
         let mut stuck = undone.iter().filter(|undone| undone.failed()).peekable();
         let restored = stuck.peek().is_none();
         for undone in stuck {

@@ -9,6 +9,7 @@ impl Daemon {
     /// Reads the settings again and applies the difference. A file that is wrong changes nothing;
     /// ports that did not change are not touched and lose no frame.
     pub(super) fn reload(&mut self) {
+        self.events.iter().for_each(super::monitor::Hub::reopen);
         if self.source.file.is_none() {
             return self.say("reload: no file to read: it was started without --config");
         }

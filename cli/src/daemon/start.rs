@@ -37,13 +37,26 @@ impl Daemon {
         let clock = Clock::start();
         let netlink = Netlink::open().map_err(|error| no_netlink(&error))?;
         let checked = super::check::host(&settings)?;
+        if let Some(path) = &settings.state {
+            super::state::check(path)?;
+        }
+        let mut netlink = netlink;
+        // Until all is open: what a killed switch left behind is undone here.
+        let _silence = super::standby::over_the_gap(&mut netlink, &settings);
         let (journal, left) =
             Journal::open(&settings.run_dir, &settings.name).map_err(|e| no_journal(&e))?;
         let (cidr, gateway_source) = gateway::choose(settings.gateway, &checked.peers);
         let mac = settings
             .gateway_mac
             .unwrap_or_else(|| gateway::stable_mac(&settings.name, "gateway"));
-        let switch = Switch::start(&switch_settings(&settings), move || clock.now())
+        let (loaded, warning) = match &settings.state {
+            Some(path) => super::state::load(path, &settings.name),
+            None => Default::default(),
+        };
+        let mut switch_settings = switch_settings(&settings);
+        let seed = loaded.seed.unwrap_or(switch_settings.seed);
+        switch_settings.seed = seed;
+        let switch = Switch::start(&switch_settings, move || clock.now())
             .map_err(|error| no_switch(&error))?;
         let mut daemon = Self {
             common: common.clone(),
@@ -64,13 +77,18 @@ impl Daemon {
             rates: Rates::default(),
             look_again: false,
             beat_at: Nanos::ZERO,
+            events: None,
+            keeper: None,
+            standby: None,
+            loaded,
             settings,
         };
         daemon.say_leftovers(&left);
-        for warning in &checked.warnings {
+        for warning in checked.warnings.iter().chain(&warning) {
             daemon.say(warning);
         }
-        match daemon.open_all(checked.peers) {
+        let opened = daemon.open_all(checked.peers);
+        match opened.and_then(|()| daemon.start_keeper(seed)) {
             Ok(()) => Ok(daemon),
             Err(error) => {
                 daemon.give_up();
@@ -80,6 +98,7 @@ impl Daemon {
     }
 
     fn open_all(&mut self, peers: Vec<Peer>) -> Result<(), CliError> {
+        self.start_events()?;
         let view = self.gateway;
         self.switch.update(|v| v.gateway = Some(view));
         let specs = self.settings.ports.clone();
@@ -90,6 +109,7 @@ impl Daemon {
         if self.settings.host_port {
             self.open_host_port()?;
         }
+        self.stand_by();
         self.follow_addresses();
         self.publish_settings()?;
         self.switch.announce();

@@ -169,6 +169,9 @@ impl Daemon {
     }
 
     fn show_uplink(&mut self, index: PortIndex, wanted: Wanted) {
+        if let Some(cidr) = wanted.address {
+            self.restore_sessions(cidr.address);
+        }
         let nat_ports = self.settings.nat_ports.low..=self.settings.nat_ports.high;
         let Wanted {
             address,
@@ -293,7 +296,7 @@ impl Daemon {
     }
 }
 
-fn first_address(addresses: &[Address], ifindex: u32) -> Option<Cidr> {
+pub(super) fn first_address(addresses: &[Address], ifindex: u32) -> Option<Cidr> {
     addresses
         .iter()
         .filter(|a| a.index == ifindex && a.scope_is_global && !a.secondary)

@@ -12,7 +12,7 @@ use crate::gateway;
 use crate::limits::{BATCH_FRAMES_MAX, HANDOVER_FRAMES_MAX};
 use crate::port::{PortIndex, Rx};
 
-use super::{Worker, count_losses};
+use super::{NatEvents, NatPortion, NatRestore, Worker, count_losses};
 
 /// A command in a worker's mailbox; obeyed between two batches.
 #[derive(Debug)]
@@ -35,6 +35,19 @@ pub enum Command {
     /// End the selected sessions of one part of the table; the answer is how many there were, and
     /// where the next part begins.
     NatFlush(Arc<Selection>, Part, Sender<(usize, Option<u32>)>),
+    /// Record the NAT's events and send them there, or record none.
+    NatEvents(Option<Sender<NatEvents>>),
+    /// Report sessions as records, a portion of them.
+    NatSnapshot {
+        /// The slot of the table to begin with.
+        from: u32,
+        /// The most slots to look at.
+        max: usize,
+        /// The way back.
+        answer: Sender<NatPortion>,
+    },
+    /// Bring sessions back.
+    NatRestore(Box<NatRestore>),
     /// Finish.
     Stop,
 }
@@ -104,6 +117,11 @@ impl Worker {
                     let ended = nat.map_or((0, None), |nat| nat.end_selected(&selection, part));
                     let _ = answer.send(ended);
                 }
+                Command::NatEvents(to) => self.tap_events(to),
+                Command::NatSnapshot { from, max, answer } => {
+                    let _ = answer.send(self.nat_portion(from, max, now));
+                }
+                Command::NatRestore(restore) => self.nat_restore(*restore, now),
                 Command::Stop => {
                     self.count_losses();
                     self.stopping = true;

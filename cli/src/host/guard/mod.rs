@@ -38,6 +38,7 @@ use super::sysctl::{self, PortSet};
 pub(crate) mod clsact;
 mod nft;
 mod program;
+pub mod standby;
 mod tcx;
 #[cfg(test)]
 mod tests;
