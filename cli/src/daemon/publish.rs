@@ -47,6 +47,8 @@ pub(super) struct Publishing {
     relay: Option<Relay>,
     /// The port whose peer is looked at next.
     next_peer: usize,
+    /// Why all could not be matched the last time, so that it is said once.
+    trouble: Option<String>,
 }
 
 /// One publish.
@@ -76,8 +78,7 @@ impl Daemon {
         for spec in self.settings.publishes.clone() {
             self.add_publish(&spec)?;
         }
-        self.follow_publishes();
-        Ok(())
+        self.match_publishes()
     }
 
     /// Publishes one more.
@@ -86,8 +87,14 @@ impl Daemon {
     /// What is in its way; nothing has changed then.
     pub(super) fn publish(&mut self, spec: &PublishSpec) -> Result<(), CliError> {
         self.add_publish(spec)?;
+        if let Err(error) = self.match_publishes() {
+            // The uplink cannot be covered for it: as before, which it could.
+            let refused = self.publishing.entries.pop();
+            self.follow_publishes();
+            drop(refused);
+            return Err(error);
+        }
         self.settings.publishes.push(spec.clone());
-        self.follow_publishes();
         Ok(())
     }
 
@@ -205,8 +212,23 @@ impl Daemon {
         relayed
     }
 
-    /// Makes everything match what is published and who is there now.
+    /// As [`match_publishes`](Self::match_publishes); what fails is said, and tried again.
     pub(super) fn follow_publishes(&mut self) {
+        let trouble = self.match_publishes().err().map(|error| error.to_string());
+        self.look_again |= trouble.is_some();
+        if self.publishing.trouble != trouble {
+            self.publishing.trouble.clone_from(&trouble);
+            if let Some(text) = trouble {
+                self.say(&format!("warning: {text}"));
+            }
+        }
+    }
+
+    /// Makes everything match what is published and who is there now.
+    ///
+    /// # Errors
+    /// What guard or programs of the uplink said; the switch is shown nothing new then.
+    fn match_publishes(&mut self) -> Result<(), CliError> {
         self.resolve_publishes();
         let has_way = self.host_port.is_some();
         for entry in &self.publishing.entries {
@@ -219,39 +241,36 @@ impl Daemon {
             }
         }
         let list = self.publish_list();
-        let publishes = match Publishes::new(list) {
-            Ok(publishes) => publishes,
-            Err(error) => {
-                return self.say(&format!("warning: published ports are unusable: {error:?}"));
-            }
-        };
+        let publishes = Publishes::new(list).map_err(|error| {
+            let why = format!("they contradict each other: {error:?}");
+            CliError::failed("published ports", why, "vswitch nat")
+        })?;
         if *self.switch.view().publishes == publishes {
-            return;
+            return Ok(());
         }
         // First nobody of the host answers, then the switch does.
-        self.switch_covers(&publishes);
+        let covered = publishes.iter().map(Covered::of).collect();
+        let before = std::mem::replace(&mut self.covered, covered);
+        if let Err(error) = self.cover_uplink() {
+            self.covered = before;
+            return Err(error);
+        }
         self.switch
             .update(|view| view.publishes = Arc::new(publishes));
-    }
-
-    fn switch_covers(&mut self, publishes: &Publishes) {
-        let ranges: Vec<Covered> = publishes.iter().map(Covered::of).collect();
-        self.covered = ranges;
-        if let Err(error) = self.cover_uplink() {
-            // Looked at again by the next tick.
-            self.look_again = true;
-            self.say(&format!("warning: {error}"));
-        }
+        Ok(())
     }
 
     /// What the switch is shown: what can be reached from outside, with the targets that are known.
     fn publish_list(&self) -> Vec<Publish> {
+        if !self.settings.nat || self.uplink.is_none() {
+            return Vec::new();
+        }
         let uplink = self.uplink.as_ref().and_then(|uplink| uplink.address);
         let mut external = self.own_addresses();
         external.extend(uplink.map(|cidr| cidr.address));
         let entries = self.publishing.entries.iter();
         let outside = entries.filter(|entry| match entry.spec.at.address {
-            None => self.uplink.is_some(),
+            None => true,
             Some(address) => external.contains(&address),
         });
         outside.filter_map(|entry| entry.publish()).collect()
