@@ -365,6 +365,7 @@ impl Nat {
         self.counters.mappings_created += 1;
         self.counters.ports_preserved += u64::from(kept);
         self.counters.address_maps_created += u64::from(first);
+        self.note_mapped(id);
     }
 
     /// Counts a mapping that ended.
@@ -372,6 +373,7 @@ impl Nat {
         let last = self.hosts.remove_port(mapping.host);
         self.counters.mappings_removed += 1;
         self.counters.address_maps_removed += u64::from(last);
+        self.note_unmapped(mapping);
     }
 
     /// Ends the session of this host that finished first; returns whether there was one.

@@ -25,6 +25,7 @@ impl Nat {
             return Some(id);
         }
         self.mappings.tick(now);
+        self.events.set_now(now);
         self.remove(id);
         None
     }
@@ -45,6 +46,7 @@ impl Nat {
             _ => Ok(()),
         };
         let config = &self.config;
+        let before = self.phase(id);
         let carried = self.sessions.update(id, |session| {
             let (old_phase, old_deadline) = (Phase::of(session), session.deadline);
             let origin = session.origin;
@@ -101,6 +103,7 @@ impl Nat {
         if let Some((parent, from, to)) = moved {
             self.move_session(id, parent, from, to);
         }
+        self.note_update(id, before, now);
         Ok((id, rewrite))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::adopted::{Adopted, Adoptions};
 use crate::alg::Alg;
 use crate::config::{Config, Filtering};
+use crate::events::Events;
 use crate::flow::{Class, Flow, Header, classify};
 use crate::fragment::Fragments;
 use crate::hash::HashKey;
@@ -67,6 +68,7 @@ pub struct Nat {
     pub(crate) ids: Ids,
     pub(crate) alg: Option<Box<Alg>>,
     pub(crate) counters: Counters,
+    pub(crate) events: Events,
     pub(crate) publishes: Arc<Publishes>,
     pub(crate) choice_key: HashKey,
     pub(crate) strangers: Strangers,
@@ -100,6 +102,7 @@ impl Nat {
             ids: Ids::new(config.slice, config.slices, HashKey::new(seed, 16)),
             alg: Alg::new(config.helpers, seed),
             counters: Counters::default(),
+            events: Events::new(&config),
             publishes: Arc::default(),
             choice_key: HashKey::new(seed, 8),
             strangers: Strangers::new(&config),
@@ -117,6 +120,40 @@ impl Nat {
     /// business.
     pub fn outbound(&mut self, packet: &mut Packet<'_>, now: Nanos) -> Outcome {
         self.translate(packet, Direction::Outbound, now)
+    }
+
+    /// Translates a packet from inside to a destination that is reached untranslated, if it belongs
+    /// to a session all the same: the answer of a published port, or an error about one. Returns
+    /// `None`, with the packet as it was, if it does not; a fragment never does.
+    pub fn outbound_known(&mut self, packet: &mut Packet<'_>, now: Nanos) -> Option<Outcome> {
+        let header = Header::parse(packet.bytes).ok()?;
+        if header.is_fragment {
+            return None;
+        }
+        let payload = packet.bytes.get(header.header_len..header.total_len)?;
+        match classify(header, payload).ok()? {
+            Class::Flow(flow) => {
+                let (inside, remote) = ((header.src, flow.src_port), (header.dst, flow.dst_port));
+                let found = self.sessions.find_outbound(flow.protocol, inside, remote);
+                if self.alive(found, now).is_none() {
+                    let behind = self.behind(flow.protocol, inside);
+                    // It is asked again below, and says where.
+                    let _ = self.leads_elsewhere(flow.protocol, behind)?;
+                }
+            }
+            Class::Error => {
+                let outcome = self.outbound_error(packet, header, now).outcome;
+                let is_known = !matches!(outcome, Outcome::Drop(_));
+                if is_known {
+                    self.counters.count(Direction::Outbound, outcome);
+                }
+                return is_known.then_some(outcome);
+            }
+            Class::Request(_) | Class::Reply(_) | Class::OtherIcmp(_) | Class::Foreign => {
+                return None;
+            }
+        }
+        Some(self.outbound(packet, now))
     }
 
     /// Translates a packet from the uplink whose destination is the external address.
@@ -141,6 +178,7 @@ impl Nat {
     /// Call it about once a second: nothing depends on it but memory and ports coming free, since
     /// a packet finds its session dead at the exact deadline.
     pub fn expire(&mut self, now: Nanos, budget: usize) -> usize {
+        self.events.set_now(now);
         let mut ended = 0;
         self.mappings.tick(now);
         self.mappings.let_go(budget);

@@ -82,7 +82,7 @@
 //! | A3-7 F-7 | quotas of inside hosts | `tests::mappings::accounts` |
 //! | A3-8 A3-9 A3-10 | unrelated errors, refused types; options | `tests::{icmp, untouched}` |
 //! | A4-1 A4-2 A4-4 | choice, exhaustion, half-open cap | `pool`, `tests::{udp, tcp, mappings}` |
-//! | A4-3 | bytes per session | `memory`, `session` |
+//! | A4-3 | bytes per session | `memory`, `session`, `index`, `wheel` |
 //! | A4-4 F-8 | floods from outside: limits, early end | `tests::strangers`, `strangers` |
 //! | A4-8 | RFC 7659: counters | `tests::mappings::accounts` |
 //! | A4-10 | restart: records, adopted ports | `tests::restart`, `adopted`, `tcp` |
@@ -100,6 +100,7 @@ pub mod checksum;
 mod config;
 mod connection;
 mod engine;
+mod events;
 mod externals;
 mod flow;
 mod fragment;
@@ -138,6 +139,7 @@ pub use config::{
     Timeouts,
 };
 pub use engine::{Nat, Packet};
+pub use events::{EVENTS_MAX, Event, MappingView, What};
 pub use fragment::ReleasedPacket;
 pub use mss::clamp_mss;
 pub use outcome::{Counters, Direction, NatV2, Outcome, Reason};

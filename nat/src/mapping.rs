@@ -182,6 +182,11 @@ impl Mappings {
         })
     }
 
+    /// Returns the time of the last [`tick`](Self::tick).
+    pub(crate) fn now(&self) -> Nanos {
+        self.now
+    }
+
     /// Takes note of the time.
     pub(crate) fn tick(&mut self, now: Nanos) {
         self.now = self.now.max(now);

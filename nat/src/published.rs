@@ -313,11 +313,13 @@ impl Nat {
         {
             self.adoptions.opened(place);
         }
+        self.note_open(id);
     }
 
     /// Counts a session that has just been taken out.
     pub(crate) fn ended(&mut self, id: u32, session: &Session) {
         self.counters.sessions_removed += 1;
+        self.note_end(session);
         if session.origin == Side::Outside {
             let kind = Kind::of_provisional(session);
             self.strangers.ended(&mut self.links, id, kind);
