@@ -112,13 +112,17 @@ impl World {
         );
     }
 
-    /// Every external port belongs to one inside endpoint, and to the worker whose slice it is in.
+    /// Every external port belongs to one inside endpoint, for TCP each with its remote, and to the
+    /// worker whose slice it is in.
     pub(super) fn check_nat(&self) {
         let (ports, count) = (&self.setup.nat_ports, self.setup.workers);
         let mut owners = BTreeMap::new();
         for (index, worker) in (0..).zip(&self.workers) {
             for session in worker.nat_report(self.now).sessions {
-                let key = (session.protocol.name(), session.external);
+                // Once all are taken, TCP ports are shared towards different remotes.
+                let shared = session.protocol == nat::Protocol::Tcp;
+                let remote = shared.then_some(session.remote);
+                let key = (session.protocol.name(), session.external, remote);
                 let owner = owners.entry(key).or_insert(session.inside);
                 assert_eq!(*owner, session.inside, "seed {}: {key:?}", self.setup.seed);
                 let slice = owner_of(ports, count, session.external.1);
