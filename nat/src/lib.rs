@@ -18,8 +18,8 @@
 //! with quotas. Who finds no room gets it from sessions of the same host that are finished; then
 //! TCP ports are shared towards different remotes; then the session is refused and counted:
 //! nothing live is evicted. Checksums are only ever updated by differences, by the formula that
-//! suits what the field holds ([`L4Sum`]). Packets between inside hosts by way of the external address
-//! are turned back ([`Outcome::Hairpin`]) with the external source and enter through
+//! suits what the field holds ([`L4Sum`]). Packets between inside hosts by way of the external
+//! addresses are turned back ([`Outcome::Hairpin`]) with the external source and enter through
 //! [`Nat::hairpin`], exempt from filtering. Fragments follow their first one in any order, and
 //! [`Nat::released`] gives back those that had to wait.
 //!
