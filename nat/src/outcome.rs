@@ -68,7 +68,7 @@ reasons! {
     SpoofedSource = "NAT_SPOOFED_SOURCE",
     /// Inbound without a session, and the filtering lets no stranger in.
     Unsolicited = "NAT_UNSOLICITED",
-    /// Every external port of the slice is mapped; raise the port range or add an address.
+    /// Every external port there is for this host is mapped or held; raise the port range.
     PortsExhausted = "NAT_PORTS_EXHAUSTED",
     /// The session table is full; raise the limit on sessions.
     SessionsExhausted = "NAT_SESSIONS_EXHAUSTED",

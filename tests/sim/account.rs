@@ -112,14 +112,16 @@ impl World {
         );
     }
 
-    /// Every external port belongs to one inside endpoint, and to the worker whose slice it is in;
-    /// what has no ports belongs to one for each remote, and like SCTP to the first worker.
+    /// Every external port belongs to one inside endpoint, for TCP each with its remote, and to the
+    /// worker whose slice it is in; what has no ports belongs to one for each remote, and like SCTP
+    /// to the first worker.
     pub(super) fn check_nat(&self) {
         let (ports, count) = (&self.setup.nat_ports, self.setup.workers);
         let mut owners = BTreeMap::new();
         for (index, worker) in (0..).zip(&self.workers) {
             for session in worker.nat_report(self.now).sessions {
-                let by_remote = matches!(session.protocol, Protocol::Other(_));
+                // Once all are taken, TCP ports are shared towards different remotes.
+                let by_remote = matches!(session.protocol, Protocol::Tcp | Protocol::Other(_));
                 let remote = by_remote.then_some(session.remote);
                 let key = (session.protocol.number(), session.external, remote);
                 let owner = owners.entry(key).or_insert(session.inside);

@@ -59,7 +59,7 @@ fn account(bench: &Bench, address: [u8; 4]) -> Option<HostView> {
 }
 
 #[test]
-fn a1_2_a_host_keeps_one_address_for_all_it_does() {
+fn a1_2_a2_16_a_host_keeps_one_address_for_all_protocols() {
     let mut bench = Bench::new(pooled(1_000));
     let first = bench.map(&udp((C1, 5_555), (O1, 53))).0;
     for n in 0..50 {
