@@ -7,7 +7,7 @@ use crate::Nanos;
 use crate::tcp::State;
 
 /// Largest `sessions_max`: slots are numbered by `u32` and one number means "none"; at about
-/// 200 bytes a session this is 3.2 GiB, beyond any machine that runs containers through one core.
+/// 140 bytes a session this is 2.2 GiB, beyond any machine that runs containers through one core.
 pub const SESSIONS_MAX: u32 = 1 << 24;
 
 /// Who outside may answer on a mapped port (RFC 4787 section 5, RFC 5382 REQ-3).

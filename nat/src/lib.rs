@@ -59,7 +59,7 @@
 //! | A3-1 to A3-6 | RFC 5508 REQ-1 to 7: queries and errors | `tests::icmp` |
 //! | A3-8 A3-9 | unrelated errors, refused types | `tests::icmp` |
 //! | A4-1 A4-2 A4-4 | port choice, exhaustion, half-open cap | `pool`, `tests::{udp, tcp}` |
-//! | A4-3 | bytes per session | `session` |
+//! | A4-3 | bytes per session | `memory`, `session`, `index`, `wheel` |
 //! | A4-11 A4-12 | change of address; keyed hashes, bounded expiry | `tests`, `tests::udp` |
 //! | F-13 F-16 F-16c | bad packets, loops, collisions | `tests::{properties, udp}`, `index` |
 #![forbid(unsafe_code)]
@@ -78,6 +78,7 @@ mod memory;
 mod outcome;
 mod pool;
 mod publish;
+mod recent;
 mod rewrite;
 mod session;
 mod slab;

@@ -8,6 +8,7 @@ use crate::Nanos;
 use crate::config::Timeouts;
 use crate::hash::HashKey;
 use crate::index::Index;
+use crate::recent::{Guess, Hashes, Recent};
 use crate::rewrite::{Protocol, Rewrite};
 use crate::slab::Slab;
 use crate::tcp::{Role, Tracker};
@@ -221,7 +222,7 @@ impl Tuple {
 
     /// Everything in two words, of which the second is never zero.
     #[inline]
-    fn words(&self) -> (u64, u64) {
+    pub(crate) fn words(&self) -> (u64, u64) {
         let (ours, remote) = (self.ours, self.remote);
         let ports = u64::from(ours.1) << 16 | u64::from(remote.1);
         let side = match self.from {
@@ -467,109 +468,6 @@ impl Sessions {
     fn hashes(&mut self, session: &Session) -> (u64, u64) {
         let (outbound, inbound) = session.tuples();
         (self.hashes.of(outbound), self.hashes.of(inbound))
-    }
-}
-
-/// The sessions found last. Packets come in trains, and the keyed hash costs more than all else of
-/// a look-up together; so a guess is tried first, by a hash without a key. It is believed only if
-/// the session has the packet's tuple, hence who makes tuples collide makes only himself slower.
-struct Recent {
-    guesses: Box<[Guess; Self::PLACES]>,
-}
-
-#[derive(Clone, Copy)]
-struct Guess {
-    /// More bits of the hash: a session is not looked at, at the price of a cache miss, unless it
-    /// is most probably the right one.
-    check: u32,
-    id: u32,
-}
-
-impl Guess {
-    /// A number that no session has: nothing is guessed.
-    const NONE: Self = Self {
-        check: 0,
-        id: u32::MAX,
-    };
-}
-
-impl Recent {
-    /// As many flows as are busy at a time; 8 KiB.
-    const PLACES: usize = 1024;
-
-    fn new() -> Self {
-        Self {
-            guesses: Box::new([Guess::NONE; Self::PLACES]),
-        }
-    }
-
-    fn memory(&self) -> usize {
-        size_of_val::<[Guess; Self::PLACES]>(&self.guesses)
-    }
-
-    /// The place for the guess of a tuple, and the check that it is meant.
-    #[inline]
-    fn guess(&mut self, tuple: Tuple) -> (&mut Guess, u32) {
-        let (place, check) = Self::place(tuple);
-        (&mut self.guesses[place], check)
-    }
-
-    #[inline]
-    fn place(tuple: Tuple) -> (usize, u32) {
-        let (addresses, ports) = tuple.words();
-        let mixed = (addresses ^ ports.rotate_right(12)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        // The upper bits of a product depend on all bits of the factors.
-        let place = usize::try_from(mixed >> 54).unwrap_or(0);
-        let check = (mixed >> 22 & 0xffff_ffff) as u32;
-        (place % Self::PLACES, check)
-    }
-}
-
-/// The keyed hashes of tuples. A new flow needs its own three times, to be announced, to be looked
-/// up and to be stored; so those worked out last are kept.
-struct Hashes {
-    key: HashKey,
-    last: Box<[Hashed; Self::PLACES]>,
-}
-
-#[derive(Clone, Copy)]
-struct Hashed {
-    words: (u64, u64),
-    hash: u64,
-}
-
-impl Hashes {
-    /// Four times the packets of a batch; 6 KiB.
-    const PLACES: usize = 256;
-
-    fn new(key: HashKey) -> Self {
-        // The words of no tuple.
-        let none = Hashed {
-            words: (0, 0),
-            hash: 0,
-        };
-        Self {
-            key,
-            last: Box::new([none; Self::PLACES]),
-        }
-    }
-
-    fn memory(&self) -> usize {
-        size_of_val::<[Hashed; Self::PLACES]>(&self.last)
-    }
-
-    #[inline]
-    fn of(&mut self, tuple: Tuple) -> u64 {
-        let words = tuple.words();
-        let (place, _) = Recent::place(tuple);
-        let last = &mut self.last[place % Self::PLACES];
-        if last.words != words {
-            *last = Hashed {
-                words,
-                hash: self.key.hash(words.0, words.1),
-            };
-        }
-        last.hash
     }
 }
 
