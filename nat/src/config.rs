@@ -7,7 +7,7 @@ use crate::tcp::State;
 use crate::{Nanos, sctp};
 
 /// Largest `sessions_max`: slots are numbered by `u32` and one number means "none"; at about
-/// 200 bytes a session this is 3.2 GiB, beyond any machine that runs containers through one core.
+/// 160 bytes a session this is 2.5 GiB, beyond any machine that runs containers through one core.
 pub const SESSIONS_MAX: u32 = 1 << 24;
 
 /// Most external addresses: each takes memory for all its ports, and a host that has none yet may

@@ -82,7 +82,7 @@
 //! | A3-7 F-7 | quotas of inside hosts | `tests::mappings::accounts` |
 //! | A3-8 A3-9 A3-10 | unrelated errors, refused types; options | `tests::{icmp, untouched}` |
 //! | A4-1 A4-2 A4-4 | choice, exhaustion, half-open cap | `pool`, `tests::{udp, tcp, mappings}` |
-//! | A4-3 | bytes per session | `memory`, `session` |
+//! | A4-3 | bytes per session | `memory`, `session`, `index`, `wheel` |
 //! | A4-4 F-8 | floods from outside: limits, early end | `tests::strangers`, `strangers` |
 //! | A4-8 | RFC 7659: counters | `tests::mappings::accounts` |
 //! | A4-10 | restart: records, adopted ports | `tests::restart`, `adopted`, `tcp` |

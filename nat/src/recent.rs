@@ -1,13 +1,13 @@
-//! What the look-ups of sessions did last, so that they need not do it again.
+//! What was worked out last, so that packets of one flow do not have it worked out again.
 
 use crate::hash::HashKey;
-use crate::session::{Sessions, Tuple};
+use crate::session::Tuple;
 
 /// The sessions found last. Packets come in trains, and the keyed hash costs more than all else of
 /// a look-up together; so a guess is tried first, by a hash without a key. It is believed only if
 /// the session has the packet's tuple, hence who makes tuples collide makes only himself slower.
 pub(crate) struct Recent {
-    pub(crate) guesses: Box<[Guess; Self::PLACES]>,
+    guesses: Box<[Guess; Self::PLACES]>,
 }
 
 #[derive(Clone, Copy)]
@@ -20,7 +20,7 @@ pub(crate) struct Guess {
 
 impl Guess {
     /// A number that no session has: nothing is guessed.
-    pub(crate) const NONE: Self = Self {
+    const NONE: Self = Self {
         check: 0,
         id: u32::MAX,
     };
@@ -48,7 +48,7 @@ impl Recent {
     }
 
     #[inline]
-    pub(crate) fn place(tuple: Tuple) -> (usize, u32) {
+    fn place(tuple: Tuple) -> (usize, u32) {
         let (addresses, ports) = tuple.words();
         let mixed = (addresses ^ ports.rotate_right(12)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         // The upper bits of a product depend on all bits of the factors.
@@ -103,33 +103,5 @@ impl Hashes {
             };
         }
         last.hash
-    }
-}
-
-/// Up to [`Sessions::FETCHED_MAX`] of something.
-pub(crate) struct List<T> {
-    items: [T; Sessions::FETCHED_MAX],
-    len: usize,
-}
-
-impl<T: Copy> List<T> {
-    pub(crate) fn new(filler: T) -> Self {
-        Self {
-            items: [filler; Sessions::FETCHED_MAX],
-            len: 0,
-        }
-    }
-
-    /// Adds an item if there is room.
-    #[inline]
-    pub(crate) fn push(&mut self, item: T) {
-        if let Some(place) = self.items.get_mut(self.len) {
-            *place = item;
-            self.len += 1;
-        }
-    }
-
-    pub(crate) fn iter(&self) -> std::slice::Iter<'_, T> {
-        self.items[..self.len].iter()
     }
 }

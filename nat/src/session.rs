@@ -9,7 +9,7 @@ use crate::config::Timeouts;
 use crate::connection::Connection;
 use crate::hash::HashKey;
 use crate::index::Index;
-use crate::recent::{Guess, Hashes, List, Recent};
+use crate::recent::{Guess, Hashes, Recent};
 use crate::rewrite::{Protocol, Rewrite};
 use crate::slab::Slab;
 use crate::tcp::Role;
@@ -490,6 +490,34 @@ impl Sessions {
     fn hashes(&mut self, session: &Session) -> (u64, u64) {
         let (outbound, inbound) = session.tuples();
         (self.hashes.of(outbound), self.hashes.of(inbound))
+    }
+}
+
+/// Up to [`Sessions::FETCHED_MAX`] of something.
+struct List<T> {
+    items: [T; Sessions::FETCHED_MAX],
+    len: usize,
+}
+
+impl<T: Copy> List<T> {
+    fn new(filler: T) -> Self {
+        Self {
+            items: [filler; Sessions::FETCHED_MAX],
+            len: 0,
+        }
+    }
+
+    /// Adds an item if there is room.
+    #[inline]
+    fn push(&mut self, item: T) {
+        if let Some(place) = self.items.get_mut(self.len) {
+            *place = item;
+            self.len += 1;
+        }
+    }
+
+    fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.items[..self.len].iter()
     }
 }
 
