@@ -551,6 +551,9 @@ fn make_nat(nat: &NatSettings, settings: &Settings, slice: u16) -> Result<Nat, S
     config.helpers = nat.helpers;
     config.events = nat.events;
     config.preserve_ids = nat.preserve_ids;
+    // The same question: on a shared address the host's kernel sees the replies as well, and
+    // knows no session of ours.
+    config.other_protocols = nat.preserve_ids;
     config.validate()?;
     let seed = settings.seed.wrapping_add(u64::from(slice));
     let nat = Nat::new(config, seed);

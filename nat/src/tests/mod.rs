@@ -4,6 +4,7 @@ mod alg;
 mod fragments;
 mod icmp;
 mod ids;
+mod joined;
 mod mappings;
 mod other;
 mod properties;
