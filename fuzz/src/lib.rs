@@ -6,12 +6,12 @@
 //! rest are frames, packets, cuts. Every input means something, so that a fuzzer's mutations stay
 //! useful, and one input always plays the same course: time, seeds and devices are fixed.
 //!
-//! | target | what must hold |
-//! |---|---|
-//! | [`frame`] | no panic, and every frame is accounted for, for any frames with any offload state on any port |
-//! | [`nat_roundtrip`] | translated out and back is what was sent, and every checksum is right on the way |
-//! | [`fragments`] | the parts of a datagram come out once each with one source, in whatever order and size; memory stays bounded |
-//! | [`icmp_inner`] | an error that passes quotes the inside endpoint and has right checksums |
+//! - [`frame`]: any frames with any offload state on any port cause no panic, and each is accounted
+//!   for.
+//! - [`nat_roundtrip`]: translated out and back is what was sent, with right checksums on the way.
+//! - [`fragments`]: the parts of a datagram come out once each with one source, in whatever order and
+//!   size, and no more memory is held than may be.
+//! - [`icmp_inner`]: an error that passes quotes the inside endpoint and has right checksums.
 //!
 //! `cargo test` replays the committed corpus of each ([`corpus`]); FUZZING.md says how to search on.
 

@@ -278,7 +278,8 @@ const BAD: &[(&str, &str)] = &[
     (
         "bench --test tcp,,rr",
         "--test tcp,,rr: \"\" is none of tcp, tcp8, udp64, udp64-each, udp1400, rr, crr, \
-             nat-tcp, nat-tcp-r, nat-crr, flood, ports; fix: --test tcp,udp64,rr",
+             nat-tcp, nat-tcp-r, nat-crr, nat-keep, nat-pub, flood, ports; \
+             fix: --test tcp,udp64,rr",
     ),
     (
         "bench --time 0.05",

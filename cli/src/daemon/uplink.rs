@@ -168,7 +168,7 @@ impl Daemon {
         })
     }
 
-    /// Shows the workers the uplink, and before it for the first time what was kept of its sessions.
+    /// Shows the workers the uplink; for the first time, what was kept of its sessions before it.
     fn show_uplink(&mut self, index: PortIndex, wanted: Wanted) {
         if self.waits_for_publishes {
             self.unshown = Some((index, wanted));

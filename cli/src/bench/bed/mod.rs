@@ -218,7 +218,8 @@ impl Bed {
     }
 
     /// From whom to whom a load runs: from the first container to the second, or with NAT to the
-    /// outside, or from there to the port that is published for it. The bystanders are the others of the first 16 containers.
+    /// outside, or from there to the port that is published for it. The bystanders are the others
+    /// of the first 16 containers.
     #[must_use]
     pub fn path(&self) -> Path<'_> {
         let (container, beyond) = (self.net.client(), self.net.server());

@@ -2,8 +2,8 @@
 
 use super::link::in_namespace;
 use super::*;
-use crate::port::steer::{filter, steering, uplink_filter, worker_steering};
-use crate::port::{Fanout, FanoutGroup};
+use crate::port::steer::{Program, filter, steering, uplink_filter, worker_steering};
+use crate::port::{Fanout, FanoutGroup, Programs};
 use std::net::Ipv4Addr;
 
 const EXTERNAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
@@ -107,6 +107,29 @@ fn the_filter_keeps_the_hosts_traffic_out_and_can_be_replaced() {
     });
 }
 
+/// A port is published and steered, and the filter changed, while the workers have the rings.
+fn published_while_it_runs(
+    (tx, far): (&mut Tx, &Egress),
+    programs: &Programs,
+    workers: &mut [Rx; 3],
+    uplink: &Program,
+) {
+    let published = steering(FIRST, PER_SLICE, 3, &[(80..=80, 2)]);
+    programs.set_steering("near", &published).unwrap();
+    let to_published = plain(vec![udp(EXTERNAL, 1, 80)]);
+    send_all(tx, far, &to_published);
+    assert_eq!(receive(&mut workers[2], 1), to_published);
+    let nothing = filter(&[]);
+    let port = |worker: u16| FIRST + worker * PER_SLICE + 7;
+    let to_first = plain(vec![udp(EXTERNAL, 53, port(0))]);
+    programs.set_filter("near", Some(&nothing)).unwrap();
+    send_all(tx, far, &plain(vec![udp(EXTERNAL, 53, port(1))]));
+    send_all(tx, far, &to_first);
+    assert_eq!(receive(&mut workers[0], 1), to_first);
+    receive_none(&mut workers[1]);
+    programs.set_filter("near", Some(uplink)).unwrap();
+}
+
 #[test]
 fn each_worker_gets_the_frames_of_its_slice_once() {
     in_namespace(|links| {
@@ -161,19 +184,7 @@ fn each_worker_gets_the_frames_of_its_slice_once() {
             assert_eq!(rx.losses(), Losses::default());
         }
 
-        // A port is published and steered while the workers have the rings.
-        let published = steering(FIRST, PER_SLICE, 3, &[(80..=80, 2)]);
-        programs.set_steering("near", &published).unwrap();
-        let to_published = plain(vec![udp(EXTERNAL, 1, 80)]);
-        send_all(&mut tx, &far, &to_published);
-        assert_eq!(receive(&mut workers[2], 1), to_published);
-        let nothing = filter(&[]);
-        programs.set_filter("near", Some(&nothing)).unwrap();
-        send_all(&mut tx, &far, &of(1));
-        send_all(&mut tx, &far, &of(0));
-        assert_eq!(receive(&mut workers[0], 3), of(0));
-        receive_none(&mut workers[1]);
-        programs.set_filter("near", Some(&uplink)).unwrap();
+        published_while_it_runs((&mut tx, &far), &programs, &mut workers, &uplink);
 
         // The members leave the group when the interface goes down and rejoin when it comes up;
         // the steering depends on their order, which must be the same again.
