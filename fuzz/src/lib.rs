@@ -9,11 +9,13 @@
 //! - [`frame`]: any frames with any offload state on any port cause no panic, and each is accounted
 //!   for.
 //! - [`nat_roundtrip`]: translated out and back is what was sent, with right checksums on the way.
-//! - [`fragments`]: the parts of a datagram come out once each with one source, in whatever order and
-//!   size, and no more memory is held than may be.
+//! - [`fragments`]: the parts of a datagram come out once each with one source, in whatever order
+//!   and size, and no more memory is held than may be.
 //! - [`icmp_inner`]: an error that passes quotes the inside endpoint and has right checksums.
+//! - [`state_file`]: what is read is written and read again alike, and an engine survives it.
 //!
-//! `cargo test` replays the committed corpus of each ([`corpus`]); FUZZING.md says how to search on.
+//! `cargo test` replays the committed corpus of each ([`corpus`]); FUZZING.md says how to search
+//! on.
 
 #![expect(
     clippy::unwrap_used,
@@ -31,12 +33,18 @@ mod packet;
 pub type Target = fn(&[u8]);
 
 /// The targets by the name of their corpus.
-pub const TARGETS: [(&str, Target); 4] = [
+pub const TARGETS: [(&str, Target); 5] = [
     ("frame", frame::run),
     ("nat_roundtrip", nat_roundtrip::run),
     ("fragments", fragments::run),
     ("icmp_inner", icmp_inner::run),
+    ("state_file", state_file),
 ];
+
+/// Any bytes as a state file.
+pub fn state_file(input: &[u8]) {
+    vswitch_cli::daemon::state::search::play(input);
+}
 
 /// Bytes read as choices; past the end every choice is 0.
 #[derive(Debug)]

@@ -31,7 +31,7 @@ mod refresh;
 mod reload;
 mod standby;
 mod start;
-mod state;
+pub mod state;
 mod uplink;
 mod workers;
 

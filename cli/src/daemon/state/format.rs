@@ -7,7 +7,7 @@
 //! 1 header    saved-at u64 (ns since 1970)  seed u64  NAT ports u16 u16
 //!             external addresses u16, 4 bytes each; switch name u16, UTF-8
 //! 2 devices   count u16, each u16 and UTF-8: the ports that sessions refer to
-//! 3 sessions  80 bytes each; as many such sections as portions
+//! 3 sessions  72 bytes each; as many such sections as portions
 //! 4 published count u16, each u16 and UTF-8: ports published live, as --publish has them
 //! 9 end       empty
 //! ```
@@ -110,6 +110,13 @@ pub(super) fn sessions(kept: &[Kept]) -> Vec<u8> {
     for kept in kept {
         section.session(kept);
     }
+    section.finish()
+}
+
+/// A section of that kind with any payload.
+pub(super) fn sealed(kind: u32, payload: &[u8]) -> Vec<u8> {
+    let mut section = Section::new(kind);
+    section.put(payload);
     section.finish()
 }
 

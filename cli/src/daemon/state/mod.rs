@@ -23,6 +23,7 @@
 mod file;
 mod format;
 mod keeper;
+pub mod search;
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
