@@ -37,7 +37,7 @@ impl Nat {
         &mut self,
         id: u32,
         from: Side,
-        flow: Option<Flow>,
+        flow: Option<&Flow>,
         bytes: usize,
         now: Nanos,
     ) -> Result<Rewrite, Reason> {

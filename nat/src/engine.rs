@@ -325,7 +325,7 @@ impl Nat {
         let remote = (header.dst, flow.dst_port);
         let found = self.sessions.find_outbound(flow.protocol, inside, remote);
         let (id, told) = match self.alive(found, now) {
-            Some(id) => (id, Some(flow)),
+            Some(id) => (id, Some(&flow)),
             None => match self.open_from_inside(flow, inside, remote, now) {
                 Ok(id) => (id, None),
                 Err(outcome) => return outcome.into(),
@@ -418,7 +418,7 @@ impl Nat {
             return Reason::InvalidTcpFlags.into();
         }
         let (found, told) = match alive {
-            Some(id) => (Ok(id), Some(flow)),
+            Some(id) => (Ok(id), Some(&flow)),
             None => {
                 let opened = self.open_from_outside(flow, external, remote, direction, now);
                 (opened, None)
