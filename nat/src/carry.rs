@@ -6,7 +6,7 @@ use crate::engine::Nat;
 use crate::flow::Flow;
 use crate::other;
 use crate::outcome::Reason;
-use crate::quota::Phase;
+use crate::quota::{Phase, Standing};
 use crate::rewrite::{Protocol, Rewrite};
 use crate::session::{NO_MAPPING, Session, Side};
 use crate::strangers::Kind;
@@ -15,6 +15,7 @@ use crate::tcp::{Role, Segment, Step, Tracker};
 impl Nat {
     /// Removes a session that was found but has idled out: time is up to the nanosecond, not to
     /// the wheel's tick.
+    #[inline]
     pub(crate) fn alive(&mut self, found: Option<u32>, now: Nanos) -> Option<u32> {
         let id = found?;
         if self
@@ -31,25 +32,24 @@ impl Nat {
     }
 
     /// Counts a packet into its session, moves the session's state and timer, and returns the
-    /// edit to be made.
+    /// edit to be made. A packet that has opened the session (`flow` is `None`) moves no state.
     #[inline]
     pub(crate) fn carry(
         &mut self,
         id: u32,
         from: Side,
-        flow: Option<Flow>,
+        flow: Option<&Flow>,
         bytes: usize,
         now: Nanos,
-    ) -> Result<(u32, Rewrite), Reason> {
+    ) -> Result<Rewrite, Reason> {
         let may_open = match flow.and_then(|flow| flow.segment) {
             Some(Segment::Syn) => self.may_reopen(id, from),
             _ => Ok(()),
         };
         let config = &self.config;
-        let before = self.phase(id);
+        let was = self.phase(id);
         let carried = self.sessions.update(id, |session| {
-            let (old_phase, old_deadline) = (Phase::of(session), session.deadline);
-            let origin = session.origin;
+            let (before, old_deadline) = (Standing::of(session), session.deadline);
             let mut refresh = match session.protocol {
                 Protocol::Tcp | Protocol::Sctp => {
                     from == Side::Inside || session.inside_has_spoken()
@@ -66,7 +66,7 @@ impl Nat {
                 refresh &= other::advance(session, from, event)?;
             }
             session.replied |= session.role(from) == Role::Responder;
-            let change = Change::of(session, origin, from);
+            let change = Change::of(session, before.origin, from);
             if refresh {
                 let deadline = now + session.timeout(&config.timeouts);
                 // A RST shortens and never prolongs: an inside host's answer to strangers must not
@@ -84,27 +84,36 @@ impl Nat {
             // The mapping's deadline is read with a second's slack, so it is written once a
             // second and not once a packet.
             let prolong = session.deadline.as_secs() != old_deadline.as_secs();
-            let prolong = prolong.then_some((session.mapping, session.deadline));
-            let phase = Phase::of(session);
-            let moved = (phase != old_phase).then_some((session.parent(), old_phase, phase));
-            Ok((rewrite, prolong, moved, change))
+            let has_state = flow.is_some_and(|flow| flow.segment.is_some());
+            let moved =
+                !matches!(change, Change::None) || has_state && before != Standing::of(session);
+            Ok((rewrite, prolong, moved.then_some((before, change))))
         });
         let carried = carried.unwrap_or(Err(Reason::Unsolicited));
-        let carried = carried.inspect_err(|&reason| self.count_quota(reason));
-        let (rewrite, prolong, moved, change) = carried?;
+        let (rewrite, prolong, moved) = carried.inspect_err(|&reason| self.count_quota(reason))?;
+        if prolong && let Some(session) = self.sessions.get(id) {
+            self.mappings.prolong(session.mapping, session.deadline);
+        }
+        if let Some((before, change)) = moved {
+            self.follow_up(id, before, change);
+        }
+        self.note_update(id, was, now);
+        Ok(rewrite)
+    }
+
+    /// Files a session anew whose standing is no longer what it was.
+    #[inline(never)]
+    fn follow_up(&mut self, id: u32, before: Standing, change: Change) {
+        let Some(session) = self.sessions.get(id) else {
+            return;
+        };
+        let (parent, phase) = (session.parent(), Phase::of(session));
         match change {
             Change::None => {}
             Change::Settled(kind) => self.strangers.settled(&mut self.links, id, kind),
             Change::TurnedInside(kind) => self.strangers.ended(&mut self.links, id, kind),
         }
-        if let Some((mapping, deadline)) = prolong {
-            self.mappings.prolong(mapping, deadline);
-        }
-        if let Some((parent, from, to)) = moved {
-            self.move_session(id, parent, from, to);
-        }
-        self.note_update(id, before, now);
-        Ok((id, rewrite))
+        self.move_session(id, parent, before.phase(), phase);
     }
 }
 

@@ -14,10 +14,11 @@ use crate::ids::Ids;
 use crate::list::Links;
 use crate::mapping::{Mappings, Peers};
 use crate::outcome::{Counters, Direction, Outcome, Reason};
+use crate::pool::slice_ports;
 use crate::publish::Publishes;
 use crate::quota::Hosts;
 use crate::rewrite::{End, L4Sum, Protocol, Rewrite};
-use crate::session::{Session, SessionView, Sessions, Side};
+use crate::session::{Endpoint, Session, SessionView, Sessions, Side};
 use crate::slab::at;
 use crate::strangers::Strangers;
 use crate::wire::icmp;
@@ -69,6 +70,8 @@ pub struct Nat {
     pub(crate) alg: Option<Box<Alg>>,
     pub(crate) counters: Counters,
     pub(crate) events: Events,
+    /// The first of the ports that are this slice's by arithmetic, and how many follow it.
+    pub(crate) own_ports: (u16, u16),
     pub(crate) publishes: Arc<Publishes>,
     pub(crate) choice_key: HashKey,
     pub(crate) strangers: Strangers,
@@ -91,6 +94,7 @@ impl Nat {
         }
         let max = at(config.sessions_max);
         let is_adf = |filtering| filtering == Filtering::Adf;
+        let own = slice_ports(&config.ports, config.slices, config.slice);
         let needs_peers = is_adf(config.udp_filtering) || is_adf(config.tcp_filtering);
         Self {
             sessions: Sessions::new(max, HashKey::new(seed, 1)),
@@ -103,6 +107,7 @@ impl Nat {
             alg: Alg::new(config.helpers, seed),
             counters: Counters::default(),
             events: Events::new(&config),
+            own_ports: (*own.start(), own.end() - own.start()),
             publishes: Arc::default(),
             choice_key: HashKey::new(seed, 8),
             strangers: Strangers::new(&config),
@@ -357,41 +362,34 @@ impl Nat {
         let inside = (header.src, flow.src_port);
         let remote = (header.dst, flow.dst_port);
         let found = self.sessions.find_outbound(flow.protocol, inside, remote);
-        let carried = match self.alive(found, now) {
-            Some(id) => self.carry(id, Side::Inside, Some(flow), header.total_len, now),
-            None => {
-                let behind = self.behind(flow.protocol, inside);
-                if let Some(outcome) = self.leads_elsewhere(flow.protocol, behind) {
-                    return outcome.into();
-                }
-                behind
-                    .and_then(|behind| behind.identity)
-                    .and_then(|own| self.open_as_published(flow, inside, own, remote, now))
-                    .unwrap_or_else(|| self.open_outbound(flow, inside, remote, now))
-                    .and_then(|id| self.carry(id, Side::Inside, None, header.total_len, now))
-            }
+        let (id, told) = match self.alive(found, now) {
+            Some(id) => (id, Some(&flow)),
+            None => match self.open_from_inside(flow, inside, remote, now) {
+                Ok(id) => (id, None),
+                Err(outcome) => return outcome.into(),
+            },
         };
-        match carried {
-            Ok((id, rewrite)) => {
-                if let Some(fate) = self.help(id, rewrite, packet, header, (outcome, now)) {
-                    return fate;
-                }
-                edit(rewrite, End::Source, flow.protocol, header, packet);
-                if !header.is_fragment {
-                    self.ids.renew(packet.bytes);
-                }
-                self.shift_outbound(id, packet, header);
-                Fate {
-                    outcome,
-                    session: Some(id),
-                }
-            }
-            Err(reason) => reason.into(),
+        let rewrite = match self.carry(id, Side::Inside, told, header.total_len, now) {
+            Ok(rewrite) => rewrite,
+            Err(reason) => return reason.into(),
+        };
+        if let Some(fate) = self.help(id, rewrite, packet, header, (outcome, now)) {
+            return fate;
+        }
+        edit(rewrite, End::Source, flow.protocol, header, packet);
+        if !header.is_fragment {
+            self.ids.renew(packet.bytes);
+        }
+        self.shift_outbound(id, packet, header);
+        Fate {
+            outcome,
+            session: Some(id),
         }
     }
 
     /// Returns what becomes of an outbound packet once it is translated, or `None` if it is for
     /// the host itself.
+    #[inline]
     pub(crate) fn way_out(
         &self,
         dst: Ipv4Addr,
@@ -401,14 +399,22 @@ impl Nat {
         if !self.mappings.externals.contains(dst) {
             return Some(Outcome::Translated);
         }
-        let external = (dst, dst_port);
+        self.way_back(protocol, (dst, dst_port))
+    }
+
+    /// As [`Nat::way_out`], for a packet to an external endpoint of ours.
+    #[inline(never)]
+    fn way_back(&self, protocol: Protocol, external: Endpoint) -> Option<Outcome> {
         match protocol {
             // A query's identifier is its sender's: it names no port of ours.
             Protocol::Icmp | Protocol::Other(_) => return None,
             // All ports are its own, so the mappings tell, and the owner alone has them.
             Protocol::Sctp => {
                 let is_unknown = self.owner(protocol, external) == Some(self.config.slice)
-                    && self.publishes.find(protocol, dst, dst_port).is_none()
+                    && self
+                        .publishes
+                        .find(protocol, external.0, external.1)
+                        .is_none()
                     && self.mappings.find_external(protocol, external).is_none();
                 if is_unknown {
                     return None;
@@ -432,7 +438,10 @@ impl Nat {
         let remote = (header.src, flow.src_port);
         // Whose a published port is takes a search, so its sessions are looked for first.
         let is_published = self.publishes.covers(flow.dst_port);
-        if !is_published && let Some(outcome) = self.not_here(flow.protocol, external) {
+        if !is_published
+            && !self.is_own_port(flow.protocol, flow.dst_port)
+            && let Some(outcome) = self.not_here(flow.protocol, external)
+        {
             return outcome.into();
         }
         let found = self.sessions.find_inbound(flow.protocol, external, remote);
@@ -446,27 +455,30 @@ impl Nat {
         if flow.protocol == Protocol::Tcp && flow.segment.is_none() {
             return Reason::InvalidTcpFlags.into();
         }
-        let carried = match alive {
-            Some(id) => self.carry(id, Side::Outside, Some(flow), header.total_len, now),
-            None => self
-                .open_published(flow, external, remote, now)
-                .unwrap_or_else(|| self.open_inbound(flow, external, remote, direction, now))
-                .and_then(|id| self.carry(id, Side::Outside, None, header.total_len, now)),
-        };
-        match carried {
-            Ok((id, rewrite)) => {
-                edit(rewrite, End::Destination, flow.protocol, header, packet);
-                self.shift_inbound(id, packet, header);
-                Fate {
-                    outcome: Outcome::Translated,
-                    session: Some(id),
-                }
+        let (found, told) = match alive {
+            Some(id) => (Ok(id), Some(&flow)),
+            None => {
+                let opened = self.open_from_outside(flow, external, remote, direction, now);
+                (opened, None)
             }
+        };
+        let carried = found.and_then(|id| {
+            let rewrite = self.carry(id, Side::Outside, told, header.total_len, now)?;
+            Ok((id, rewrite))
+        });
+        let (id, rewrite) = match carried {
+            Ok(carried) => carried,
             // There is no range of theirs: it may well be the host's own.
             Err(Reason::Unsolicited) if self.may_be_hosts(flow.protocol, external) => {
-                Outcome::NotOurs.into()
+                return Outcome::NotOurs.into();
             }
-            Err(reason) => reason.into(),
+            Err(reason) => return reason.into(),
+        };
+        edit(rewrite, End::Destination, flow.protocol, header, packet);
+        self.shift_inbound(id, packet, header);
+        Fate {
+            outcome: Outcome::Translated,
+            session: Some(id),
         }
     }
 }

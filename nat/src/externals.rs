@@ -171,6 +171,7 @@ impl Externals {
     }
 
     /// Returns whether an address is one of ours.
+    #[inline]
     pub(crate) fn contains(&self, address: Ipv4Addr) -> bool {
         match self.sorted.as_slice() {
             // Asked for every packet, and most often there is but one.

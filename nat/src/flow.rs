@@ -83,6 +83,7 @@ pub(crate) enum Class {
 }
 
 /// Reads the transport header.
+#[inline]
 pub(crate) fn classify(header: Header, payload: &[u8]) -> Result<Class, Reason> {
     let cut = |_: TransportError| {
         if header.is_fragment {

@@ -18,7 +18,7 @@ use crate::adopted::{Adopted, Place};
 use crate::connection::Connection;
 use crate::engine::Nat;
 use crate::flow::Flow;
-use crate::outcome::{Outcome, Reason};
+use crate::outcome::{Direction, Outcome, Reason};
 use crate::pool::owner_of;
 use crate::publish::Publishes;
 use crate::rewrite::Protocol;
@@ -162,6 +162,54 @@ impl Nat {
 
     fn slice_of(&self, owner: u16) -> u16 {
         owner.min(self.config.slices - 1)
+    }
+
+    /// Returns whether a port that is not published is this slice's, as far as that can be told
+    /// without a search or a division.
+    #[inline]
+    pub(crate) fn is_own_port(&self, protocol: Protocol, port: u16) -> bool {
+        let (first, further) = self.own_ports;
+        let adopted = self.adopted.as_ref();
+        port.wrapping_sub(first) <= further
+            && !protocol.is_by_address()
+            && adopted.is_none_or(|adopted| adopted.is_empty())
+    }
+
+    /// Opens a session for a packet from inside that found none.
+    ///
+    /// # Errors
+    /// The packet's fate: it is another slice's, or refused.
+    #[inline(never)]
+    pub(crate) fn open_from_inside(
+        &mut self,
+        flow: Flow,
+        inside: Endpoint,
+        remote: Endpoint,
+        now: Nanos,
+    ) -> Result<u32, Outcome> {
+        let behind = self.behind(flow.protocol, inside);
+        if let Some(outcome) = self.leads_elsewhere(flow.protocol, behind) {
+            return Err(outcome);
+        }
+        behind
+            .and_then(|behind| behind.identity)
+            .and_then(|own| self.open_as_published(flow, inside, own, remote, now))
+            .unwrap_or_else(|| self.open_outbound(flow, inside, remote, now))
+            .map_err(Outcome::Drop)
+    }
+
+    /// Opens a session for a packet from outside that found none.
+    #[inline(never)]
+    pub(crate) fn open_from_outside(
+        &mut self,
+        flow: Flow,
+        external: Endpoint,
+        remote: Endpoint,
+        direction: Direction,
+        now: Nanos,
+    ) -> Result<u32, Reason> {
+        self.open_published(flow, external, remote, now)
+            .unwrap_or_else(|| self.open_inbound(flow, external, remote, direction, now))
     }
 
     /// Returns what becomes of a packet to an external endpoint that is not with this slice.

@@ -36,6 +36,7 @@ use crate::index::Index;
 use crate::list::{Links, List};
 use crate::session::{Session, Side};
 use crate::slab::Slab;
+use crate::tcp::{Role, Tracker};
 
 /// Most hosts at once: as many as a /16 has addresses, about 5 MiB.
 const HOSTS_MAX: usize = 65_536;
@@ -56,16 +57,43 @@ pub(crate) enum Phase {
 
 impl Phase {
     pub(crate) fn of(session: &Session) -> Self {
-        let tracker = session.connection.tcp().filter(|_| !session.provisional);
-        let Some(tracker) = tracker else {
-            return Self::Live;
+        Standing::of(session).phase()
+    }
+}
+
+/// All that a session's phase follows from: hardly ever does a packet change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// State of a TCP connection.
+    tracker: Option<Tracker>,
+    pub(crate) origin: Side,
+    provisional: bool,
+}
+
+impl Standing {
+    #[inline]
+    pub(crate) fn of(session: &Session) -> Self {
+        Self {
+            tracker: session.connection.tcp(),
+            origin: session.origin,
+            provisional: session.provisional,
+        }
+    }
+
+    pub(crate) fn phase(self) -> Phase {
+        let Some(tracker) = self.tracker.filter(|_| !self.provisional) else {
+            return Phase::Live;
         };
-        if session.is_half_open() {
-            Self::HalfOpen
-        } else if tracker.is_finished(session.role(Side::Inside)) {
-            Self::Finished
+        let inside = match self.origin {
+            Side::Inside => Role::Originator,
+            Side::Outside => Role::Responder,
+        };
+        if self.origin == Side::Inside && tracker.state().is_half_open() {
+            Phase::HalfOpen
+        } else if tracker.is_finished(inside) {
+            Phase::Finished
         } else {
-            Self::Live
+            Phase::Live
         }
     }
 }

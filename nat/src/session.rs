@@ -146,6 +146,7 @@ impl Session {
     }
 
     /// Returns how long the session may now stay idle.
+    #[inline]
     pub(crate) fn timeout(&self, timeouts: &Timeouts) -> Nanos {
         match (self.protocol, self.connection) {
             (_, Connection::Tcp(tracker)) if self.provisional => {
@@ -430,6 +431,7 @@ impl Sessions {
     }
 
     /// Edits a session and keeps the timer and the count of half-open sessions in step.
+    #[inline]
     pub(crate) fn update<T>(&mut self, id: u32, edit: impl FnOnce(&mut Session) -> T) -> Option<T> {
         let session = self.slab.get_mut(id)?;
         let (was_half_open, old_deadline) = (session.is_half_open(), session.deadline);
