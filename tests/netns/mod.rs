@@ -23,6 +23,7 @@
 )]
 
 mod bench_beds;
+mod clients;
 mod ethtool;
 mod flows;
 mod frames;
