@@ -24,6 +24,7 @@
 
 mod bench_beds;
 mod clients;
+mod differential;
 mod ethtool;
 mod flows;
 mod frames;
