@@ -6,6 +6,7 @@ use crate::engine::Nat;
 use crate::flow::Flow;
 use crate::outcome::{Direction, Reason};
 use crate::rewrite::{Protocol, Rewrite};
+use crate::sctp::{self, What};
 use crate::session::{Endpoint, Session, Side, Traffic};
 use crate::tcp::{Segment, Tracker};
 
@@ -22,22 +23,35 @@ impl Nat {
             None => None,
             Some(segment) => Some(Tracker::open(segment).ok_or(Reason::TcpOutOfState)?),
         };
+        self.admit_by_address(flow)?;
         self.check_room(tracker)?;
-        let mapping = match self.mappings.find_inside(flow.protocol, inside) {
-            Some(id) => id,
-            None => {
-                let created = self.mappings.create(flow.protocol, inside);
-                let id = created.ok_or(Reason::PortsExhausted)?;
-                self.counters.mappings_created += 1;
-                let kept = self
-                    .mappings
-                    .get(id)
-                    .is_some_and(|mapping| mapping.port == inside.1);
-                self.counters.ports_preserved += u64::from(kept);
-                id
+        let mapping = self.mapping_for(flow.protocol, inside)?;
+        self.open(Side::Inside, mapping, flow, remote, now)
+    }
+
+    /// Returns the mapping of an inside endpoint; a new one has no session yet.
+    pub(crate) fn mapping_for(
+        &mut self,
+        protocol: Protocol,
+        inside: Endpoint,
+    ) -> Result<u32, Reason> {
+        if let Some(id) = self.mappings.find_inside(protocol, inside) {
+            return Ok(id);
+        }
+        let created = self.mappings.create(protocol, inside);
+        let id = created.ok_or(match protocol {
+            Protocol::Sctp => Reason::ProtocolBusy,
+            Protocol::Tcp | Protocol::Udp | Protocol::Icmp | Protocol::Other(_) => {
+                Reason::PortsExhausted
             }
-        };
-        self.open(Side::Inside, mapping, flow.protocol, tracker, remote, now)
+        })?;
+        self.counters.mappings_created += 1;
+        let kept = self
+            .mappings
+            .get(id)
+            .is_some_and(|mapping| mapping.port == inside.1);
+        self.counters.ports_preserved += u64::from(kept);
+        Ok(id)
     }
 
     /// Opens a session for a packet from outside, if there is a mapping and the filtering lets
@@ -61,8 +75,10 @@ impl Nat {
         let filtering = match flow.protocol {
             Protocol::Tcp => self.config.tcp_filtering,
             Protocol::Udp => self.config.udp_filtering,
+            // Of strangers only those whose port is published.
+            Protocol::Sctp => Filtering::Apdf,
             // A reply answers a request or nothing.
-            Protocol::Icmp => return Err(Reason::Unsolicited),
+            Protocol::Icmp | Protocol::Other(_) => return Err(Reason::Unsolicited),
         };
         let admitted = direction == Direction::Hairpin
             || match filtering {
@@ -73,13 +89,19 @@ impl Nat {
                     .is_some_and(|peers| peers.contains(mapping, remote.0)),
                 Filtering::Eif => true,
             };
-        // From outside only a SYN begins a TCP session.
-        if !admitted || flow.segment.is_some_and(|segment| segment != Segment::Syn) {
+        let expected = !admitted && self.is_expected(mapping, remote, now);
+        // From outside only a SYN begins a TCP session, and only an INIT an association.
+        let begins = flow.segment.is_none_or(|segment| segment == Segment::Syn)
+            && flow.event.is_none_or(|event| event.what == What::Init);
+        if !(admitted || expected) || !begins {
             return Err(Reason::Unsolicited);
         }
-        let tracker = flow.segment.and_then(Tracker::open);
-        self.check_room(tracker)?;
-        self.open(Side::Outside, mapping, flow.protocol, tracker, remote, now)
+        self.check_room(flow.segment.and_then(Tracker::open))?;
+        let id = self.open(Side::Outside, mapping, flow, remote, now)?;
+        if expected {
+            self.fulfil(mapping, remote);
+        }
+        Ok(id)
     }
 
     /// Checks the limits that a new session counts against; live ones are never evicted.
@@ -99,8 +121,7 @@ impl Nat {
         &mut self,
         origin: Side,
         mapping: u32,
-        protocol: Protocol,
-        tracker: Option<Tracker>,
+        flow: Flow,
         remote: Endpoint,
         now: Nanos,
     ) -> Result<u32, Reason> {
@@ -109,14 +130,18 @@ impl Nat {
         };
         let (inside, external) = (parent.inside, (self.config.external, parent.port));
         let parent_deadline = parent.deadline;
+        let protocol = flow.protocol;
+        if let Err(reason) = self.check_remote(protocol, external, remote, now) {
+            self.mappings.remove_if_unused(mapping);
+            return Err(reason);
+        }
         let mut session = Session {
-            inside,
-            external,
             remote,
             protocol,
             origin,
             replied: false,
-            tracker,
+            tracker: flow.segment.and_then(Tracker::open),
+            sctp: flow.event.and_then(sctp::Tracker::open),
             out: Rewrite::new(protocol, inside, external),
             back: Rewrite::new(protocol, external, inside),
             mapping,
@@ -162,6 +187,7 @@ impl Nat {
                 peers.remove(session.mapping, session.remote.0);
             }
             self.mappings.remove_session(session.mapping);
+            self.forget_shift(id);
             self.counters.sessions_removed += 1;
         }
     }

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
-use crate::Nanos;
 use crate::tcp::State;
+use crate::{Nanos, sctp};
 
 /// Largest `sessions_max`: slots are numbered by `u32` and one number means "none"; at about
 /// 200 bytes a session this is 3.2 GiB, beyond any machine that runs containers through one core.
@@ -51,6 +51,14 @@ pub struct Timeouts {
     pub tcp_time_wait: Nanos,
     /// TCP after a RST (RFC 7857 section 2.2: 240 s, so that a forged RST kills nothing).
     pub tcp_close: Nanos,
+    /// SCTP established (Linux's 210 s: twice the heartbeat interval and what repeats take).
+    pub sctp_established: Nanos,
+    /// SCTP, handshake or close under way, or closed.
+    pub sctp_transitory: Nanos,
+    /// SCTP, only heartbeats seen (RFC 9260 section 8.3 sends one every 30 s).
+    pub sctp_heartbeat: Nanos,
+    /// Protocols without ports.
+    pub other: Nanos,
 }
 
 impl Default for Timeouts {
@@ -70,6 +78,10 @@ impl Default for Timeouts {
             tcp_last_ack: transitory,
             tcp_time_wait: transitory,
             tcp_close: transitory,
+            sctp_established: Nanos::from_secs(210),
+            sctp_transitory: Nanos::from_secs(30),
+            sctp_heartbeat: Nanos::from_secs(30),
+            other: Nanos::from_secs(600),
         }
     }
 }
@@ -92,6 +104,23 @@ impl Timeouts {
             tcp_last_ack: Nanos::from_secs(30),
             tcp_time_wait: Nanos::from_secs(120),
             tcp_close: Nanos::from_secs(10),
+            sctp_established: Nanos::from_secs(210),
+            sctp_transitory: Nanos::from_secs(3),
+            sctp_heartbeat: Nanos::from_secs(30),
+            other: Nanos::from_secs(600),
+        }
+    }
+
+    pub(crate) fn sctp(&self, state: sctp::State) -> Nanos {
+        match state {
+            sctp::State::Established => self.sctp_established,
+            sctp::State::HeartbeatSent => self.sctp_heartbeat,
+            sctp::State::Closed
+            | sctp::State::CookieWait
+            | sctp::State::CookieEchoed
+            | sctp::State::ShutdownSent
+            | sctp::State::ShutdownReceived
+            | sctp::State::ShutdownAckSent => self.sctp_transitory,
         }
     }
 
@@ -214,6 +243,10 @@ pub struct Config {
     pub helpers: Helpers,
     /// Whether what happens to mappings and sessions is recorded as events.
     pub events: bool,
+    /// Whether inside hosts may begin flows of SCTP, by ports outside the range, and of protocols
+    /// without ports. Off on an address shared with the host, whose kernel would answer the
+    /// replies with ABORT or "protocol unreachable"; published SCTP ports work all the same.
+    pub other_protocols: bool,
 }
 
 /// Why a configuration cannot work.
@@ -266,6 +299,7 @@ impl Config {
             quota: Quota::NONE,
             helpers: Helpers::default(),
             events: false,
+            other_protocols: true,
         }
     }
 

@@ -2,11 +2,14 @@
 
 use std::net::Ipv4Addr;
 
+use crate::alg::Alg;
 use crate::config::{Config, Filtering};
 use crate::flow::{Class, Flow, Header, classify};
 use crate::fragment::Fragments;
 use crate::hash::HashKey;
+use crate::ids::Ids;
 use crate::mapping::{Mappings, Peers};
+use crate::other;
 use crate::outcome::{Counters, Direction, Outcome, Reason};
 use crate::pool::owner_of;
 use crate::rewrite::{End, L4Sum, Protocol, Rewrite};
@@ -55,6 +58,8 @@ pub struct Nat {
     pub(crate) mappings: Mappings,
     pub(crate) peers: Option<Peers>,
     pub(crate) fragments: Fragments,
+    pub(crate) ids: Ids,
+    pub(crate) alg: Option<Box<Alg>>,
     pub(crate) counters: Counters,
 }
 
@@ -79,6 +84,8 @@ impl Nat {
             mappings: Mappings::new(&config, HashKey::new(seed, 2), HashKey::new(seed, 3)),
             peers: needs_peers.then(|| Peers::new(max, HashKey::new(seed, 4))),
             fragments: Fragments::new(config.fragments, HashKey::new(seed, 5)),
+            ids: Ids::new(config.slice, config.slices, HashKey::new(seed, 6)),
+            alg: Alg::new(config.helpers, seed),
             counters: Counters::default(),
             config,
         }
@@ -125,20 +132,23 @@ impl Nat {
                 }
             }
         }
-        ended + self.fragments.expire(now, budget)
+        ended + self.fragments.expire(now, budget) + self.expire_expectations(now, budget)
     }
 
     /// Returns when [`Nat::expire`] will next have something to do.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Nanos> {
-        [self.sessions.next_expiry(), self.fragments.next_expiry()]
-            .into_iter()
-            .flatten()
-            .min()
+        let next = [
+            self.sessions.next_expiry(),
+            self.fragments.next_expiry(),
+            self.next_expectation(),
+        ];
+        next.into_iter().flatten().min()
     }
 
-    /// Returns the next held fragment whose fate has become known, oldest first; call it until
-    /// it returns `None` after every call that took a fragment, and after [`Nat::expire`].
+    /// Returns the next held packet whose fate has become known, oldest first; call it until it
+    /// returns `None` after calls that took fragments or returned [`Outcome::Held`], and after
+    /// [`Nat::expire`].
     pub fn released(&mut self) -> Option<ReleasedPacket> {
         self.release_fragment()
     }
@@ -159,6 +169,7 @@ impl Nat {
             self.remove(id);
         }
         self.fragments.forget_decided();
+        self.expire_expectations(Nanos::MAX, usize::MAX);
         before
     }
 
@@ -252,7 +263,7 @@ impl Nat {
             (Direction::Outbound, Class::Reply(_) | Class::OtherIcmp(_)) => {
                 Reason::IcmpTypeRefused.into()
             }
-            (Direction::Outbound, Class::Foreign) => refusal(header.protocol).into(),
+            (Direction::Outbound, Class::Foreign) => Reason::UnknownProtocol.into(),
             (Direction::Inbound | Direction::Hairpin, Class::Flow(flow) | Class::Reply(flow)) => {
                 self.inbound_flow(packet, header, flow, direction, now)
             }
@@ -275,6 +286,9 @@ impl Nat {
         flow: Flow,
         now: Nanos,
     ) -> Fate {
+        if let Some(outcome) = self.elsewhere(flow.protocol) {
+            return outcome.into();
+        }
         let Some(outcome) = self.way_out(header.dst, flow.protocol, flow.dst_port) else {
             return Outcome::NotOurs.into();
         };
@@ -285,14 +299,21 @@ impl Nat {
         let remote = (header.dst, flow.dst_port);
         let found = self.sessions.find_outbound(flow.protocol, inside, remote);
         let carried = match self.alive(found, now) {
-            Some(id) => self.carry(id, Side::Inside, flow.segment, header.total_len, now),
+            Some(id) => self.carry(id, Side::Inside, Some(flow), header.total_len, now),
             None => self
                 .open_outbound(flow, inside, remote, now)
                 .and_then(|id| self.carry(id, Side::Inside, None, header.total_len, now)),
         };
         match carried {
             Ok((id, rewrite)) => {
+                if let Some(fate) = self.help(id, rewrite, packet, header, (outcome, now)) {
+                    return fate;
+                }
                 edit(rewrite, End::Source, flow.protocol, header, packet);
+                if !header.is_fragment {
+                    self.ids.renew(packet.bytes);
+                }
+                self.shift_outbound(id, packet, header);
                 Fate {
                     outcome,
                     session: Some(id),
@@ -313,11 +334,17 @@ impl Nat {
         if dst != self.config.external {
             return Some(Outcome::Translated);
         }
-        // A query's identifier is its sender's: it names no port of ours.
-        if protocol == Protocol::Icmp {
-            return None;
+        match protocol {
+            // A query's identifier is its sender's: it names no port of ours.
+            Protocol::Icmp | Protocol::Other(_) => None,
+            Protocol::Sctp => self
+                .mappings
+                .find_external(protocol, dst_port)
+                .map(|_| Outcome::Hairpin { owner: 0 }),
+            Protocol::Tcp | Protocol::Udp => {
+                self.owner(dst_port).map(|owner| Outcome::Hairpin { owner })
+            }
         }
-        self.owner(dst_port).map(|owner| Outcome::Hairpin { owner })
     }
 
     fn inbound_flow(
@@ -328,7 +355,7 @@ impl Nat {
         direction: Direction,
         now: Nanos,
     ) -> Fate {
-        match self.owner(flow.dst_port) {
+        match self.owner_for(flow.protocol, flow.dst_port) {
             None => return Outcome::NotOurs.into(),
             Some(owner) if owner != self.config.slice => {
                 return Outcome::Elsewhere { owner }.into();
@@ -342,7 +369,7 @@ impl Nat {
         let remote = (header.src, flow.src_port);
         let found = self.sessions.find_inbound(flow.protocol, external, remote);
         let carried = match self.alive(found, now) {
-            Some(id) => self.carry(id, Side::Outside, flow.segment, header.total_len, now),
+            Some(id) => self.carry(id, Side::Outside, Some(flow), header.total_len, now),
             None => self
                 .open_inbound(flow, remote, direction, now)
                 .and_then(|id| self.carry(id, Side::Outside, None, header.total_len, now)),
@@ -350,11 +377,14 @@ impl Nat {
         match carried {
             Ok((id, rewrite)) => {
                 edit(rewrite, End::Destination, flow.protocol, header, packet);
+                self.shift_inbound(id, packet, header);
                 Fate {
                     outcome: Outcome::Translated,
                     session: Some(id),
                 }
             }
+            // There is no range of theirs: it may well be the host's own.
+            Err(Reason::Unsolicited) if flow.protocol.is_by_address() => Outcome::NotOurs.into(),
             Err(reason) => reason.into(),
         }
     }
@@ -366,7 +396,7 @@ impl Nat {
 
     /// Removes a session that was found but has idled out: time is up to the nanosecond, not to
     /// the wheel's tick.
-    fn alive(&mut self, found: Option<u32>, now: Nanos) -> Option<u32> {
+    pub(crate) fn alive(&mut self, found: Option<u32>, now: Nanos) -> Option<u32> {
         let id = found?;
         if self
             .sessions
@@ -385,7 +415,7 @@ impl Nat {
         &mut self,
         id: u32,
         from: Side,
-        segment: Option<Segment>,
+        flow: Option<Flow>,
         bytes: usize,
         now: Nanos,
     ) -> Result<(u32, Rewrite), Reason> {
@@ -396,15 +426,25 @@ impl Nat {
             let mut refresh = match session.protocol {
                 Protocol::Tcp => from == Side::Inside || session.inside_has_spoken(),
                 Protocol::Udp => from == Side::Inside || config.inbound_refresh,
-                Protocol::Icmp => from == Side::Inside,
+                Protocol::Icmp | Protocol::Other(_) => from == Side::Inside,
+                Protocol::Sctp => true,
             };
-            if let Some(segment) = segment {
+            if let Some(segment) = flow.and_then(|flow| flow.segment) {
                 refresh &= advance(session, from, segment, may_open)?;
+            }
+            if let Some(event) = flow.and_then(|flow| flow.event) {
+                refresh &= other::advance(session, from, event)?;
             }
             session.replied |= session.role(from) == Role::Responder;
             session.last_seen = now;
             if refresh {
-                session.deadline = now + session.timeout(&config.timeouts);
+                let deadline = now + session.timeout(&config.timeouts);
+                // A RST shortens and never prolongs: an inside host's answer to strangers must not
+                // hold the mapping for them (RFC 7857 section 7.1).
+                session.deadline = match flow.and_then(|flow| flow.segment) {
+                    Some(Segment::Rst) => deadline.min(old_deadline),
+                    _ => deadline,
+                };
             }
             let (rewrite, traffic) = match from {
                 Side::Inside => (session.out, &mut session.outbound),
@@ -455,14 +495,6 @@ fn advance(
             session.replied = false;
             Ok(true)
         }
-    }
-}
-
-/// Names the refusal of a protocol that is not translated.
-pub(crate) fn refusal(protocol: u8) -> Reason {
-    match protocol {
-        crate::wire::protocol::SCTP => Reason::SctpRefused,
-        _ => Reason::UnknownProtocol,
     }
 }
 

@@ -4,8 +4,9 @@ use std::net::Ipv4Addr;
 
 use crate::outcome::Reason;
 use crate::rewrite::Protocol;
+use crate::sctp::Event;
 use crate::tcp::Segment;
-use crate::wire::{Icmp, Ipv4, Tcp, TransportError, Udp, icmp, protocol};
+use crate::wire::{Icmp, Ipv4, Sctp, Tcp, TransportError, Udp, icmp, protocol};
 
 /// The fields of an IPv4 header that the engine decides by.
 #[derive(Clone, Copy, Debug)]
@@ -40,12 +41,27 @@ pub(crate) struct Flow {
     pub(crate) dst_port: u16,
     /// What a TCP segment does; `None` if its flags are invalid, or this is not TCP.
     pub(crate) segment: Option<Segment>,
+    /// What an SCTP packet does; `None` if this is not SCTP.
+    pub(crate) event: Option<Event>,
+}
+
+impl Flow {
+    /// A flow of a protocol without states.
+    pub(crate) fn new(protocol: Protocol, src_port: u16, dst_port: u16) -> Self {
+        Self {
+            protocol,
+            src_port,
+            dst_port,
+            segment: None,
+            event: None,
+        }
+    }
 }
 
 /// What the transport header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// TCP or UDP.
+    /// TCP, UDP, SCTP, or a protocol without ports, whose ports are then 0.
     Flow(Flow),
     /// An ICMP query: its identifier is the source port, its type the destination port.
     Request(Flow),
@@ -56,7 +72,7 @@ pub(crate) enum Class {
     Error,
     /// An ICMP message that is not relayed.
     OtherIcmp(u8),
-    /// A protocol that is not translated.
+    /// A protocol that is not translated: its checksum covers the addresses, at a place of its own.
     Foreign,
 }
 
@@ -73,10 +89,8 @@ pub(crate) fn classify(header: Header, payload: &[u8]) -> Result<Class, Reason> 
         protocol::TCP => {
             let tcp = Tcp::parse(payload).map_err(cut)?;
             Ok(Class::Flow(Flow {
-                protocol: Protocol::Tcp,
-                src_port: tcp.src_port(),
-                dst_port: tcp.dst_port(),
                 segment: Segment::of(tcp.flags()),
+                ..Flow::new(Protocol::Tcp, tcp.src_port(), tcp.dst_port())
             }))
         }
         protocol::UDP => {
@@ -88,29 +102,27 @@ pub(crate) fn classify(header: Header, payload: &[u8]) -> Result<Class, Reason> 
                 return Err(Reason::Malformed);
             }
             let (src_port, dst_port) = (udp.src_port(), udp.dst_port());
-            Ok(Class::Flow(Flow {
-                protocol: Protocol::Udp,
-                src_port,
-                dst_port,
-                segment: None,
-            }))
+            Ok(Class::Flow(Flow::new(Protocol::Udp, src_port, dst_port)))
         }
         protocol::ICMP => {
             let message = Icmp::parse(payload).map_err(cut)?;
             Ok(classify_icmp(message.kind(), message.id()))
         }
-        _ => Ok(Class::Foreign),
+        protocol::SCTP => {
+            let sctp = Sctp::parse(payload).map_err(cut)?;
+            Ok(Class::Flow(Flow {
+                event: Some(Event::of(&sctp)),
+                ..Flow::new(Protocol::Sctp, sctp.src_port(), sctp.dst_port())
+            }))
+        }
+        protocol::UDP_LITE | protocol::DCCP => Ok(Class::Foreign),
+        other => Ok(Class::Flow(Flow::new(Protocol::Other(other), 0, 0))),
     }
 }
 
 /// Sorts ICMP messages; a reply is filed under its request's type.
 pub(crate) fn classify_icmp(kind: u8, id: u16) -> Class {
-    let query = |src_port, dst_port| Flow {
-        protocol: Protocol::Icmp,
-        src_port,
-        dst_port,
-        segment: None,
-    };
+    let query = |src_port, dst_port| Flow::new(Protocol::Icmp, src_port, dst_port);
     match kind {
         icmp::ECHO_REQUEST | icmp::TIMESTAMP_REQUEST => Class::Request(query(id, kind.into())),
         icmp::ECHO_REPLY => Class::Reply(query(icmp::ECHO_REQUEST.into(), id)),

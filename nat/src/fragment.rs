@@ -21,11 +21,12 @@ mod table;
 use std::net::Ipv4Addr;
 
 use crate::Nanos;
-use crate::engine::{Nat, Packet, refusal};
+use crate::engine::{Fate, Nat, Packet};
 use crate::flow::Header;
+use crate::ids;
 use crate::outcome::{Direction, Outcome, Reason};
-use crate::rewrite::{End, L4Sum, Rewrite};
-use crate::wire::{Ipv4, protocol};
+use crate::rewrite::{End, L4Sum, Protocol, Rewrite};
+use crate::wire::Ipv4;
 
 pub(crate) use table::Fragments;
 use table::{Arrival, Span};
@@ -46,9 +47,11 @@ pub(crate) enum Verdict {
     /// Translate the address.
     Translate {
         rewrite: Rewrite,
+        /// The identification that all fragments get.
+        id: Option<u16>,
         outcome: Outcome,
         session: u32,
-        serial: u32,
+        serial: u16,
     },
     /// Leave the bytes alone.
     Fixed(Outcome),
@@ -87,14 +90,17 @@ impl Nat {
         direction: Direction,
         now: Nanos,
     ) -> Outcome {
-        if !matches!(
-            header.protocol,
-            protocol::TCP | protocol::UDP | protocol::ICMP
-        ) {
+        if self.is_refused(header.protocol) {
             return match direction {
-                Direction::Outbound => Outcome::Drop(refusal(header.protocol)),
+                Direction::Outbound => Outcome::Drop(Reason::UnknownProtocol),
                 Direction::Inbound | Direction::Hairpin => Outcome::NotOurs,
             };
+        }
+        // What one slice owns as a whole needs no first fragment to know where it belongs.
+        if let Some(outcome) =
+            Protocol::by_address(header.protocol).and_then(|protocol| self.elsewhere(protocol))
+        {
+            return outcome;
         }
         let (key, span) = match read(packet, header, direction) {
             Ok(read) => read,
@@ -111,24 +117,39 @@ impl Nat {
             }
             Arrival::Follow(verdict) => self.follow(verdict, direction, packet.bytes),
             Arrival::First(slot) => {
-                let fate = self.whole(packet, header, direction, now);
-                let verdict = self.verdict(fate.outcome, fate.session, direction);
+                let Fate { outcome, session } = self.whole(packet, header, direction, now);
+                // Inbound fragments keep the identification that their sender gave them.
+                let id = match (direction, session) {
+                    (Direction::Outbound, Some(_)) => Some(self.ids.draw(packet.bytes)),
+                    (Direction::Outbound | Direction::Inbound | Direction::Hairpin, _) => None,
+                };
+                if let Some(id) = id {
+                    ids::set(packet.bytes, id);
+                }
+                let verdict = self.verdict(outcome, session, id, direction);
                 self.fragments.decide(slot, verdict, now);
-                fate.outcome
+                outcome
             }
         }
     }
 
-    fn verdict(&self, outcome: Outcome, id: Option<u32>, direction: Direction) -> Verdict {
-        match id.and_then(|id| Some((id, self.sessions.get(id)?))) {
+    fn verdict(
+        &self,
+        outcome: Outcome,
+        session: Option<u32>,
+        id: Option<u16>,
+        direction: Direction,
+    ) -> Verdict {
+        match session.and_then(|id| Some((id, self.sessions.get(id)?))) {
             None => Verdict::Fixed(outcome),
-            Some((id, session)) => Verdict::Translate {
+            Some((number, session)) => Verdict::Translate {
+                id,
                 rewrite: match direction {
                     Direction::Outbound => session.out,
                     Direction::Inbound | Direction::Hairpin => session.back,
                 },
                 outcome,
-                session: id,
+                session: number,
                 serial: session.serial,
             },
         }
@@ -136,20 +157,24 @@ impl Nat {
 
     /// Gives a fragment the fate of its first one.
     fn follow(&mut self, verdict: Verdict, direction: Direction, bytes: &mut [u8]) -> Outcome {
-        let (rewrite, outcome, id, serial) = match verdict {
+        let (rewrite, new_id, outcome, id, serial) = match verdict {
             Verdict::Fixed(outcome) => return outcome,
             Verdict::Translate {
                 rewrite,
+                id,
                 outcome,
                 session,
                 serial,
-            } => (rewrite, outcome, session, serial),
+            } => (rewrite, id, outcome, session, serial),
         };
         let end = match direction {
             Direction::Outbound => End::Source,
             Direction::Inbound | Direction::Hairpin => End::Destination,
         };
         rewrite.apply_address(end, bytes);
+        if let Some(new_id) = new_id {
+            ids::set(bytes, new_id);
+        }
         let total_len = Ipv4::parse(&*bytes).map_or(0, |ip| ip.total_len());
         if let Some(session) = self.sessions.get_mut(id).filter(|s| s.serial == serial) {
             match direction {

@@ -6,6 +6,8 @@
 //! transport header may end after eight bytes, and its checksum is not verified (REQ-3b). The
 //! outer checksum is updated by the difference that the edit of the quote made, so RFC 4884
 //! extensions and whatever else follows the quote need not be understood.
+//! SCTP and protocols without ports match by what identifies their sessions, and only the address
+//! in the quote changes.
 //! Errors neither refresh nor end a session (REQ-6; RFC 4787 REQ-12, RFC 5382 REQ-10).
 
 use crate::Nanos;
@@ -40,7 +42,7 @@ impl Nat {
             Ok(quote) => quote,
             Err(reason) => return reason.into(),
         };
-        match self.owner(quote.src.1) {
+        match self.owner_for(quote.flow.protocol, quote.src.1) {
             None => return Outcome::NotOurs.into(),
             Some(owner) if owner != self.config.slice => {
                 return Outcome::Elsewhere { owner }.into();
@@ -54,7 +56,10 @@ impl Nat {
             .and_then(|id| self.sessions.get(id))
             .filter(|session| session.deadline > now)
         else {
-            return Reason::IcmpErrorUnrelated.into();
+            return match quote.flow.protocol.is_by_address() {
+                true => Outcome::NotOurs.into(),
+                false => Reason::IcmpErrorUnrelated.into(),
+            };
         };
         edit_quote(session.back, End::Source, &quote, header, packet);
         session.back.apply_address(End::Destination, packet.bytes);
@@ -77,6 +82,9 @@ impl Nat {
             Ok(quote) => quote,
             Err(reason) => return reason.into(),
         };
+        if let Some(outcome) = self.elsewhere(quote.flow.protocol) {
+            return outcome.into();
+        }
         let id = self
             .sessions
             .find_outbound(quote.flow.protocol, quote.dst, quote.src);
@@ -96,6 +104,7 @@ impl Nat {
         let source = (header.src, 0);
         let outer = Rewrite::new(Protocol::Icmp, source, (self.config.external, 0));
         outer.apply_address(End::Source, packet.bytes);
+        self.ids.renew(packet.bytes);
         self.counters.icmp_errors += 1;
         Fate {
             outcome,
@@ -124,22 +133,19 @@ fn read(packet: &Packet<'_>, header: Header) -> Result<Quote, Reason> {
         return Err(Reason::IcmpErrorUnrelated);
     }
     let word = |at: usize| u16::from_be_bytes([transport[at], transport[at + 1]]);
-    let ports = |protocol| Flow {
-        protocol,
-        src_port: word(0),
-        dst_port: word(2),
-        segment: None,
-    };
+    let ports = |protocol| Flow::new(protocol, word(0), word(2));
     let flow = match inner.protocol() {
         protocol::TCP => ports(Protocol::Tcp),
         protocol::UDP => ports(Protocol::Udp),
+        protocol::SCTP => ports(Protocol::Sctp),
         protocol::ICMP => match classify_icmp(transport[0], word(Icmp::<&[u8]>::ID)) {
             Class::Request(flow) | Class::Reply(flow) => flow,
             Class::Flow(_) | Class::Error | Class::OtherIcmp(_) | Class::Foreign => {
                 return Err(Reason::IcmpErrorUnrelated);
             }
         },
-        _ => return Err(Reason::IcmpErrorUnrelated),
+        protocol::UDP_LITE | protocol::DCCP => return Err(Reason::IcmpErrorUnrelated),
+        other => Flow::new(Protocol::Other(other), 0, 0),
     };
     Ok(Quote {
         flow,

@@ -2,122 +2,202 @@
 //!
 //! # Theory of operation
 //! The table is an array of buckets, each one cache line: eight tags (part of the hash) and eight
-//! values. An entry may lie in either of two buckets, so a lookup touches at most two lines and
-//! an insertion never moves anything; that bounds both, and nothing is ever resized. Two choices
-//! of eight at half load leave practically no chance that both are full (the tests fill tables
-//! to their capacity); if it happens the insertion is refused and the caller counts a drop.
-//! The index does not know keys: the caller's closure compares the candidate's.
+//! values. An entry may lie in either of two buckets, so a lookup touches at most two lines, and
+//! most end in the first, which is taken while it has room. Nothing is ever resized.
+//!
+//! The sum of an entry's two buckets follows from its tag, so from either the other is found
+//! without the key (partial-key cuckoo hashing: Fan et al., MemC3, NSDI 2013). When both buckets
+//! of a new entry are full, one of their sixteen entries moves to its own other bucket; one step,
+//! so an insertion touches eighteen lines at the very worst. A table is loaded to three quarters
+//! at most, where one move is practically always enough: the tests fill tables to their promise
+//! and go on replacing entries. If it ever is not, the insertion is refused and counted.
+//!
+//! The index does not know keys: the caller's closure compares the candidate's. Its memory comes
+//! zeroed from the allocator, so pages that no entry has touched cost nothing yet.
+
+use crate::slab::at;
 
 /// Entries per bucket: eight tags and eight values of four bytes make one 64-byte line.
 const WAYS: usize = 8;
-/// An insertion goes to the first choice while that holds fewer than this many, so that most
-/// lookups end in the first line.
-const FIRST_CHOICE_FILL: usize = 5;
+/// Entries per bucket when the table holds all that it promised to: a load of three quarters.
+const LOADED_WAYS: usize = 6;
+/// Buckets beyond that, because in a small table a few entries more fall on one bucket.
+const SPARE_BUCKETS: usize = 4;
 const EMPTY: u32 = 0;
+const LINE_BYTES: usize = 64;
 
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-struct Bucket {
-    tags: [u32; WAYS],
-    values: [u32; WAYS],
-}
-
-impl Bucket {
-    const NEW: Self = Self {
-        tags: [EMPTY; WAYS],
-        values: [0; WAYS],
-    };
-
-    /// Returns a bit for each way that holds this tag; compiles to vector compares, where a loop
-    /// that stops at the first hit costs a mispredicted branch for most packets.
-    fn hits(&self, tag: u32) -> u32 {
-        (0..WAYS).fold(0, |hits, way| {
-            hits | u32::from(self.tags[way] == tag) << way
-        })
-    }
-
-    fn fill(&self) -> usize {
-        self.tags.iter().filter(|&&tag| tag != EMPTY).count()
-    }
-}
+/// Eight tags, and the eight values that belong to them.
+type Bucket = [[u32; WAYS]; 2];
 
 /// Maps hashes to values; see the module's theory of operation.
 pub(crate) struct Index {
-    buckets: Box<[Bucket]>,
+    /// The buckets, and beside them what it takes to have the first begin a cache line.
+    words: Box<[u32]>,
+    /// Words before the first bucket.
+    skip: usize,
+    /// How many buckets there are: an even number.
+    buckets: u32,
 }
 
 impl Index {
-    /// Takes memory for `entries` entries at half load.
+    /// Takes memory for `entries` entries.
     pub(crate) fn new(entries: usize) -> Self {
-        let buckets = (entries.div_ceil(WAYS / 2)).next_power_of_two().max(2);
+        let buckets = (entries.div_ceil(LOADED_WAYS) + SPARE_BUCKETS).next_multiple_of(2);
+        // One bucket more than needed: the allocator aligns words, not lines.
+        let words = vec![EMPTY; (buckets + 1) * 2 * WAYS].into_boxed_slice();
         Self {
-            buckets: vec![Bucket::NEW; buckets].into_boxed_slice(),
+            skip: words.as_ptr().align_offset(LINE_BYTES).min(2 * WAYS),
+            words,
+            buckets: u32::try_from(buckets).unwrap_or(u32::MAX),
         }
     }
 
-    /// Returns the two buckets and the tag of a hash; the buckets differ.
-    fn places(&self, hash: u64) -> ([usize; 2], u32) {
-        let mask = self.buckets.len() - 1;
-        let first = low_bits(hash) & mask;
-        let second = first ^ ((low_bits(hash >> 20) & mask) | 1);
-        let tag = u32::try_from(hash >> 32).unwrap_or(u32::MAX) | 1;
-        ([first, second], tag)
+    /// Returns the bytes taken.
+    pub(crate) fn memory(&self) -> usize {
+        size_of_val::<[u32]>(&self.words)
     }
 
     /// Returns the first value under this hash that `matches` accepts.
+    #[inline]
     pub(crate) fn find(&self, hash: u64, mut matches: impl FnMut(u32) -> bool) -> Option<u32> {
-        let (places, tag) = self.places(hash);
-        for place in places {
-            let bucket = &self.buckets[place];
-            let mut hits = bucket.hits(tag);
-            while hits != 0 {
-                let value = bucket.values[hits.trailing_zeros() as usize % WAYS];
-                if matches(value) {
-                    return Some(value);
-                }
-                hits &= hits - 1;
-            }
-        }
-        None
+        let (first, tag) = self.first(hash);
+        let found = self.find_in(first, tag, &mut matches);
+        found.or_else(|| self.find_in(self.other(first, tag), tag, &mut matches))
     }
 
-    /// Adds an entry; returns `false`, changing nothing, if both its buckets are full.
+    /// Reads a word of the bucket that a hash's entry is in most probably: a load that nothing
+    /// waits for, so that many can be under way at once.
+    #[inline]
+    pub(crate) fn touch(&self, hash: u64) -> u32 {
+        self.bucket(self.first(hash).0)[0][0]
+    }
+
+    /// Reads a word of the bucket that a hash's entry is in if it is not in the first.
+    #[inline]
+    pub(crate) fn touch_other(&self, hash: u64) -> u32 {
+        let (first, tag) = self.first(hash);
+        self.bucket(self.other(first, tag))[0][0]
+    }
+
+    /// Returns a value with the hash's tag in the first of its buckets, whatever its key is.
+    #[inline]
+    pub(crate) fn candidate(&self, hash: u64) -> Option<u32> {
+        let (first, tag) = self.first(hash);
+        self.find_in(first, tag, &mut |_| true)
+    }
+
+    /// Adds an entry; returns `false`, changing nothing, if there is no place for it.
     #[must_use]
     pub(crate) fn insert(&mut self, hash: u64, value: u32) -> bool {
-        let ([first, second], tag) = self.places(hash);
-        let fill = self.buckets[first].fill();
-        let place = if fill < FIRST_CHOICE_FILL || fill <= self.buckets[second].fill() {
-            first
-        } else {
-            second
-        };
-        let bucket = &mut self.buckets[place];
-        let Some(way) = bucket.tags.iter().position(|&tag| tag == EMPTY) else {
+        let (first, tag) = self.first(hash);
+        if let Some(way) = free_way(self.bucket(first)) {
+            self.put(first, way, (tag, value));
+            return true;
+        }
+        let second = self.other(first, tag);
+        let free = free_way(self.bucket(second)).map(|way| (second, way));
+        let Some((place, way)) = free
+            .or_else(|| self.make_room(first))
+            .or_else(|| self.make_room(second))
+        else {
             return false;
         };
-        bucket.tags[way] = tag;
-        bucket.values[way] = value;
+        self.put(place, way, (tag, value));
         true
     }
 
     /// Removes the entry of this hash and value, if there is one.
     pub(crate) fn remove(&mut self, hash: u64, value: u32) {
-        let (places, tag) = self.places(hash);
-        for place in places {
-            let bucket = &mut self.buckets[place];
-            for way in 0..WAYS {
-                if bucket.tags[way] == tag && bucket.values[way] == value {
-                    bucket.tags[way] = EMPTY;
-                    return;
-                }
+        let (first, tag) = self.first(hash);
+        for place in [first, self.other(first, tag)] {
+            let [tags, values] = self.bucket(place);
+            let is_it = |&way: &usize| tags[way] == tag && values[way] == value;
+            if let Some(way) = (0..WAYS).find(is_it) {
+                self.put(place, way, (EMPTY, 0));
+                return;
             }
         }
     }
+
+    /// Moves one entry of a full bucket to its other bucket; returns the place that came free.
+    #[cold]
+    fn make_room(&mut self, place: u32) -> Option<(u32, usize)> {
+        let [tags, values] = *self.bucket(place);
+        let (way, other, free) = (0..WAYS).find_map(|way| {
+            let other = self.other(place, tags[way]);
+            Some((way, other, free_way(self.bucket(other))?))
+        })?;
+        self.put(other, free, (tags[way], values[way]));
+        Some((place, way))
+    }
+
+    #[inline]
+    fn find_in(&self, place: u32, tag: u32, matches: &mut impl FnMut(u32) -> bool) -> Option<u32> {
+        let [tags, values] = self.bucket(place);
+        let mut hits = hits(tags, tag);
+        while hits != 0 {
+            let value = values[hits.trailing_zeros() as usize % WAYS];
+            if matches(value) {
+                return Some(value);
+            }
+            hits &= hits - 1;
+        }
+        None
+    }
+
+    /// Returns the first bucket and the tag of a hash.
+    #[inline]
+    fn first(&self, hash: u64) -> (u32, u32) {
+        let low = (hash & 0xffff_ffff) as u32;
+        let high = (hash >> 32) as u32;
+        (reduce(low, self.buckets), high | 1)
+    }
+
+    /// Returns the other bucket of an entry: their sum, modulo the number of buckets, is a number
+    /// that follows from the tag. It is odd, so the two differ.
+    #[inline]
+    fn other(&self, place: u32, tag: u32) -> u32 {
+        let sum = reduce(tag, self.buckets / 2) * 2 + 1;
+        if sum >= place {
+            sum - place
+        } else {
+            sum + (self.buckets - place)
+        }
+    }
+
+    #[inline]
+    fn bucket(&self, place: u32) -> &Bucket {
+        let (words, _) = self.words[self.skip..].as_chunks::<WAYS>();
+        let (buckets, _) = words.as_chunks::<2>();
+        &buckets[at(place)]
+    }
+
+    fn put(&mut self, place: u32, way: usize, (tag, value): (u32, u32)) {
+        let (words, _) = self.words[self.skip..].as_chunks_mut::<WAYS>();
+        let (buckets, _) = words.as_chunks_mut::<2>();
+        let [tags, values] = &mut buckets[at(place)];
+        tags[way % WAYS] = tag;
+        values[way % WAYS] = value;
+    }
 }
 
-/// Keeps the bits that can number a bucket (there are never 2^32 of them).
-fn low_bits(hash: u64) -> usize {
-    usize::try_from(hash & 0xffff_ffff).unwrap_or(0)
+/// Maps 32 random bits to a number below `range` without a division (Lemire, "Fast Random Integer
+/// Generation in an Interval", 2019).
+#[inline]
+fn reduce(bits: u32, range: u32) -> u32 {
+    ((u64::from(bits) * u64::from(range)) >> 32) as u32
+}
+
+/// Returns a bit for each way that holds this tag; compiles to vector compares, where a loop that
+/// stops at the first hit costs a mispredicted branch for most packets.
+#[inline]
+fn hits(tags: &[u32; WAYS], tag: u32) -> u32 {
+    (0..WAYS).fold(0, |hits, way| hits | u32::from(tags[way] == tag) << way)
+}
+
+fn free_way(bucket: &Bucket) -> Option<usize> {
+    let free = hits(&bucket[0], EMPTY);
+    (free != 0).then_some(free.trailing_zeros() as usize)
 }
 
 #[cfg(test)]
@@ -127,33 +207,73 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
 
-    #[test]
-    fn a_bucket_is_one_cache_line() {
-        assert_eq!(size_of::<Bucket>(), 64);
+    fn hash(seed: u64, value: u32) -> u64 {
+        HashKey::new(seed, 0).hash(u64::from(value), 0)
     }
 
     #[test]
-    fn f_16c_fills_to_capacity_whatever_the_seed() {
-        for seed in 0..20 {
-            let key = HashKey::new(seed, 0);
-            let mut index = Index::new(40_000);
-            // The worst case: exactly a power of two of buckets, loaded by half.
-            let entries = u32::try_from(index.buckets.len() * WAYS / 2).unwrap();
-            for value in 0..entries {
-                assert!(
-                    index.insert(key.hash(u64::from(value), 0), value),
-                    "{seed} {value}"
-                );
-            }
-            for value in 0..entries {
-                let hash = key.hash(u64::from(value), 0);
-                assert_eq!(index.find(hash, |found| found == value), Some(value));
+    fn a_bucket_is_one_cache_line() {
+        assert_eq!(size_of::<Bucket>(), LINE_BYTES);
+        for entries in [1, 100, 10_000, 100_000] {
+            let index = Index::new(entries);
+            for place in [0, index.buckets - 1] {
+                assert_eq!(index.bucket(place).as_ptr().align_offset(LINE_BYTES), 0);
             }
         }
     }
 
     #[test]
-    fn refuses_when_both_buckets_are_full() {
+    fn a4_3_an_entry_takes_eleven_bytes() {
+        assert!(Index::new(2_000_000).memory() < 2_000_000 * 11);
+    }
+
+    #[test]
+    fn an_entry_has_two_buckets_and_each_leads_to_the_other() {
+        for entries in [1, 7, 60, 61, 1_000, 40_000] {
+            let index = Index::new(entries);
+            for value in 0..5_000 {
+                let (first, tag) = index.first(hash(1, value));
+                let second = index.other(first, tag);
+                assert!(first < index.buckets && second < index.buckets);
+                assert_ne!(first, second);
+                assert_eq!(index.other(second, tag), first);
+            }
+        }
+    }
+
+    /// Fills a table to its promise, then replaces each entry `rounds` times over.
+    fn fill_and_replace(entries: u32, rounds: u32, seed: u64) -> Index {
+        let mut index = Index::new(at(entries));
+        for value in 0..entries {
+            assert!(index.insert(hash(seed, value), value), "{seed} {value}");
+        }
+        for new in entries..entries * (rounds + 1) {
+            // An old one at random, as sessions end.
+            let victim = new - entries;
+            index.remove(hash(seed, victim), victim);
+            assert!(index.insert(hash(seed, new), new), "{seed} {new}");
+        }
+        let live = entries * rounds..entries * (rounds + 1);
+        for value in live {
+            let found = index.find(hash(seed, value), |found| found == value);
+            assert_eq!(found, Some(value));
+        }
+        index
+    }
+
+    #[test]
+    fn f_16c_fills_to_capacity_whatever_the_seed() {
+        for seed in 0..20 {
+            fill_and_replace(40_000, 3, seed);
+        }
+        // In small tables chance matters more.
+        for seed in 0..2_000 {
+            fill_and_replace(1 + u32::try_from(seed % 300).unwrap(), 5, seed);
+        }
+    }
+
+    #[test]
+    fn refuses_when_both_buckets_and_all_others_of_their_entries_are_full() {
         let mut index = Index::new(1);
         let accepted = (0..40)
             .filter(|&value| index.insert(0x1_0000_0000, value))

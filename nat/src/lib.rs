@@ -65,6 +65,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod alg;
 pub mod checksum;
 mod config;
 mod engine;
@@ -72,12 +73,17 @@ mod flow;
 mod fragment;
 mod hash;
 mod icmp;
+mod ids;
 mod index;
 mod mapping;
+mod memory;
+mod mss;
+mod other;
 mod outcome;
 mod pool;
 mod publish;
 mod rewrite;
+mod sctp;
 mod selection;
 mod session;
 mod slab;
@@ -93,6 +99,7 @@ pub use config::{
 };
 pub use engine::{Nat, Packet};
 pub use fragment::ReleasedPacket;
+pub use mss::clamp_mss;
 pub use outcome::{Counters, Direction, Outcome, Reason};
 pub use pool::owner_of;
 pub use publish::{Publish, PublishError, Publishes, Target};

@@ -5,11 +5,12 @@
 //! hash, the external port through a plain array.
 
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 
 use crate::Nanos;
 use crate::hash::HashKey;
 use crate::index::Index;
-use crate::pool::{Pool, Wish, slice_ports};
+use crate::pool::{Pool, Wish, ports_of};
 use crate::rewrite::Protocol;
 use crate::session::Endpoint;
 use crate::slab::Slab;
@@ -33,7 +34,6 @@ pub(crate) struct Mappings {
     index: Index,
     by_port: [Box<[u32]>; Protocol::COUNT],
     pools: [Pool; Protocol::COUNT],
-    first_port: u16,
     find_key: HashKey,
     draw_key: HashKey,
     preserve_ids: bool,
@@ -42,18 +42,31 @@ pub(crate) struct Mappings {
 impl Mappings {
     /// Takes memory for every port of the slice, but for no more mappings than sessions.
     pub(crate) fn new(config: &crate::Config, find_key: HashKey, draw_key: HashKey) -> Self {
-        let ports = slice_ports(&config.ports, config.slices, config.slice);
-        let max = (ports.len() * Protocol::COUNT).min(crate::slab::at(config.sessions_max));
+        // Each mapping has a session. The first slice has SCTP's ports, and protocols without.
+        let max = crate::slab::at(config.sessions_max);
+        let ports = Protocol::ALL.map(|protocol| ports_of(protocol, config));
+        let max = match config.slice {
+            0 => max,
+            _ => max.min(ports.iter().map(RangeInclusive::len).sum()),
+        };
         Self {
             slab: Slab::new(max),
             index: Index::new(max),
-            by_port: Protocol::ALL.map(|_| vec![NONE; ports.len()].into_boxed_slice()),
-            pools: Protocol::ALL.map(|_| Pool::new(ports.clone())),
-            first_port: *ports.start(),
+            by_port: ports
+                .clone()
+                .map(|ports| vec![NONE; ports.len()].into_boxed_slice()),
+            pools: ports.map(Pool::new),
             find_key,
             draw_key,
             preserve_ids: config.preserve_ids,
         }
+    }
+
+    /// Returns the bytes taken.
+    pub(crate) fn memory(&self) -> usize {
+        let by_port = self.by_port.iter().map(|ports| size_of_val::<[u32]>(ports));
+        let pools = self.pools.iter().map(Pool::memory);
+        self.slab.memory() + self.index.memory() + by_port.chain(pools).sum::<usize>()
     }
 
     pub(crate) fn get(&self, id: u32) -> Option<&Mapping> {
@@ -72,8 +85,8 @@ impl Mappings {
 
     /// Finds the mapping behind an external port.
     pub(crate) fn find_external(&self, protocol: Protocol, port: u16) -> Option<u32> {
-        let offset = port.checked_sub(self.first_port)?;
-        let id = *self.by_port[protocol.index()].get(usize::from(offset))?;
+        let offset = self.offset(protocol, port)?;
+        let id = *self.by_port.get(protocol.index())?.get(offset)?;
         (id != NONE).then_some(id)
     }
 
@@ -81,12 +94,14 @@ impl Mappings {
     ///
     /// The port is the inside one if it is free. Else it is drawn by a keyed function of the
     /// inside endpoint (RFC 6056 section 3.3.3): outsiders cannot guess it, yet the same
-    /// endpoint tends to get the same port again, so that connections survive a flush.
+    /// endpoint tends to get the same port again, so that connections survive a flush. SCTP's port
+    /// is the inside one or none, and a protocol without ports has port 0.
     pub(crate) fn create(&mut self, protocol: Protocol, inside: Endpoint) -> Option<u32> {
         let wish = match protocol {
             Protocol::Tcp | Protocol::Udp => Wish::Like(inside.1),
             Protocol::Icmp if self.preserve_ids => Wish::Prefer(inside.1),
-            Protocol::Icmp => Wish::Any,
+            Protocol::Icmp | Protocol::Other(_) => Wish::Any,
+            Protocol::Sctp => Wish::Exactly(inside.1),
         };
         if self.slab.is_full() {
             return None;
@@ -96,7 +111,10 @@ impl Mappings {
             let hash = hash(draw_key, protocol, inside, n);
             u32::try_from(hash >> 32).unwrap_or(0)
         };
-        let port = self.pools[protocol.index()].take(wish, random)?;
+        let port = match self.pools.get_mut(protocol.index()) {
+            Some(pool) => pool.take(wish, random)?,
+            None => 0,
+        };
         let mapping = Mapping {
             protocol,
             inside,
@@ -113,12 +131,10 @@ impl Mappings {
             if let Some(id) = id {
                 self.slab.remove(id);
             }
-            self.pools[protocol.index()].release(port);
+            self.give_back(protocol, port);
             return None;
         };
-        if let Some(entry) = self.by_port[protocol.index()].get_mut(self.offset(port)) {
-            *entry = id;
-        }
+        self.set_owner(protocol, port, id);
         Some(id)
     }
 
@@ -148,10 +164,26 @@ impl Mappings {
         let protocol = mapping.protocol;
         self.index
             .remove(hash(self.find_key, protocol, mapping.inside, 0), id);
-        if let Some(entry) = self.by_port[protocol.index()].get_mut(self.offset(mapping.port)) {
-            *entry = NONE;
+        self.set_owner(protocol, mapping.port, NONE);
+        self.give_back(protocol, mapping.port);
+    }
+
+    /// Notes which mapping a port stands for.
+    fn set_owner(&mut self, protocol: Protocol, port: u16, id: u32) {
+        let offset = self.offset(protocol, port);
+        let by_port = self.by_port.get_mut(protocol.index());
+        if let Some(entry) = by_port
+            .zip(offset)
+            .and_then(|(ports, at)| ports.get_mut(at))
+        {
+            *entry = id;
         }
-        self.pools[protocol.index()].release(mapping.port);
+    }
+
+    fn give_back(&mut self, protocol: Protocol, port: u16) {
+        if let Some(pool) = self.pools.get_mut(protocol.index()) {
+            pool.release(port);
+        }
     }
 
     /// Lets the mapping live until `deadline` at least.
@@ -163,11 +195,12 @@ impl Mappings {
 
     /// Returns how many ports of a protocol are taken.
     pub(crate) fn ports_used(&self, protocol: Protocol) -> u32 {
-        self.pools[protocol.index()].used()
+        self.pools.get(protocol.index()).map_or(0, Pool::used)
     }
 
-    fn offset(&self, port: u16) -> usize {
-        usize::from(port.saturating_sub(self.first_port))
+    fn offset(&self, protocol: Protocol, port: u16) -> Option<usize> {
+        let first = self.pools.get(protocol.index())?.first();
+        port.checked_sub(first).map(usize::from)
     }
 }
 
@@ -197,6 +230,11 @@ impl Peers {
             index: Index::new(sessions_max),
             key,
         }
+    }
+
+    /// Returns the bytes taken.
+    pub(crate) fn memory(&self) -> usize {
+        self.slab.memory() + self.index.memory()
     }
 
     /// Returns whether the mapping has a session with this address.

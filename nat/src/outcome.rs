@@ -18,8 +18,8 @@ pub enum Outcome {
         /// Slice that owns the external port.
         owner: u16,
     },
-    /// A fragment whose first fragment has not come: a copy is kept and will be
-    /// [`released`](crate::Nat::released).
+    /// A fragment whose first fragment has not come, or a command that a helper made longer: a copy
+    /// is kept and will be [`released`](crate::Nat::released), the latter at once.
     Held,
     /// Untouched: for the external address but not for a port, identifier or protocol of ours;
     /// the host's own traffic, or nobody's.
@@ -60,9 +60,9 @@ macro_rules! reasons {
 reasons! {
     /// The IPv4 or transport header is impossible or cut off.
     Malformed = "NAT_MALFORMED",
-    /// The protocol is neither TCP, UDP nor ICMP: it is not translated in this version.
+    /// UDP-Lite and DCCP are not translated; nor are protocols without ports if they are off.
     UnknownProtocol = "NAT_UNKNOWN_PROTOCOL",
-    /// SCTP is not translated: a port rewrite would need a new CRC32c over the whole packet.
+    /// SCTP that begins no association, or any if protocols besides TCP, UDP and ICMP are off.
     SctpRefused = "NAT_SCTP_REFUSED",
     /// The source address is our own external address, so it is forged.
     SpoofedSource = "NAT_SPOOFED_SOURCE",
@@ -145,10 +145,15 @@ pub struct Counters {
     pub elsewhere: u64,
     /// Packets found to be the host's own.
     pub not_ours: u64,
-    /// Fragments kept until their first fragment comes.
+    /// Fragments kept until their first fragment comes, and packets that a helper copied.
     pub held: u64,
     /// ICMP errors translated, in either direction (counted as translated too).
     pub icmp_errors: u64,
+    /// Packets in which a helper replaced an endpoint.
+    pub helped: u64,
+    /// Packets that tell an endpoint which a helper could not replace: the line is cut off, tells
+    /// of another host or of a service's port, or there is no room.
+    pub unhelped: u64,
     /// Sessions created.
     pub sessions_created: u64,
     /// Sessions removed, by their timer or by a flush.
@@ -170,6 +175,8 @@ impl Default for Counters {
             not_ours: 0,
             held: 0,
             icmp_errors: 0,
+            helped: 0,
+            unhelped: 0,
             sessions_created: 0,
             sessions_removed: 0,
             mappings_created: 0,

@@ -2,10 +2,14 @@
 
 use std::ops::RangeInclusive;
 
+use crate::rewrite::Protocol;
+
 /// Random probes before the bitmap is scanned: with half of the ports free, one choice in
 /// 65,536 comes from a scan, so the choice is as good as uniform (RFC 6056 section 3.3.2).
 const PROBES: u32 = 16;
 const BITS: u32 = 64;
+#[expect(clippy::reversed_empty_ranges, reason = "the empty range is meant")]
+const NO_PORTS: RangeInclusive<u16> = 1..=0;
 
 /// Returns the slice that owns a port, or `None` if the port is not in the range.
 ///
@@ -21,6 +25,18 @@ pub fn owner_of(ports: &RangeInclusive<u16>, slices: u16, port: u16) -> Option<u
     let per_slice = (ports.len() / usize::from(slices)).max(1);
     let owner = usize::from(port - ports.start()) / per_slice;
     Some(u16::try_from(owner).unwrap_or(u16::MAX).min(slices - 1))
+}
+
+/// Returns the ports that one slice may map for a protocol: its part of the range; for SCTP, whose
+/// ports are what the inside hosts use, all of them in the first slice and none in the others.
+pub(crate) fn ports_of(protocol: Protocol, config: &crate::Config) -> RangeInclusive<u16> {
+    match protocol {
+        Protocol::Tcp | Protocol::Udp | Protocol::Icmp => {
+            slice_ports(&config.ports, config.slices, config.slice)
+        }
+        Protocol::Sctp if config.slice == 0 => 1..=u16::MAX,
+        Protocol::Sctp | Protocol::Other(_) => NO_PORTS,
+    }
 }
 
 /// Returns the ports of one slice, by the same arithmetic as [`owner_of`].
@@ -47,6 +63,8 @@ pub(crate) enum Wish {
     Like(u16),
     /// This one if it is free, else any: an echo identifier has neither class nor parity.
     Prefer(u16),
+    /// This one and no other: SCTP's ports are not rewritten.
+    Exactly(u16),
     /// Any.
     Any,
 }
@@ -69,6 +87,16 @@ impl Pool {
         }
     }
 
+    /// Returns the bytes taken.
+    pub(crate) fn memory(&self) -> usize {
+        size_of_val::<[u64]>(&self.used)
+    }
+
+    /// Returns the lowest port.
+    pub(crate) fn first(&self) -> u16 {
+        *self.ports.start()
+    }
+
     /// Returns how many ports are taken.
     pub(crate) fn used(&self) -> u32 {
         self.len() - self.free
@@ -85,7 +113,10 @@ impl Pool {
             return None;
         }
         let offset = match wish {
-            Wish::Like(port) | Wish::Prefer(port) if self.is_free(port) => self.offset_of(port),
+            Wish::Like(port) | Wish::Prefer(port) | Wish::Exactly(port) if self.is_free(port) => {
+                self.offset_of(port)
+            }
+            Wish::Exactly(_) => None,
             Wish::Like(port) => {
                 let parity = (port ^ self.ports.start()) & 1;
                 self.classes(port)

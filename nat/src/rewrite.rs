@@ -17,7 +17,7 @@ pub enum L4Sum {
     Pseudo,
 }
 
-/// Protocols whose sessions are translated; the number is a table's index.
+/// Protocols whose sessions are translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// TCP.
@@ -26,21 +26,34 @@ pub enum Protocol {
     Udp,
     /// ICMP queries: echo and timestamp.
     Icmp,
+    /// SCTP: its ports are kept, since its CRC32c covers them (RFC 9260 section 6.8).
+    Sctp,
+    /// Another protocol, by its number (IANA): only its addresses are translated.
+    Other(u8),
 }
 
 impl Protocol {
-    /// Number of protocols.
-    pub const COUNT: usize = 3;
-    /// Every protocol, TCP first.
-    pub const ALL: [Self; Self::COUNT] = [Self::Tcp, Self::Udp, Self::Icmp];
+    /// Number of protocols that have external ports, or identifiers.
+    pub const COUNT: usize = 4;
+    /// Every protocol that has external ports, or identifiers, TCP first.
+    pub const ALL: [Self; Self::COUNT] = [Self::Tcp, Self::Udp, Self::Icmp, Self::Sctp];
 
-    /// Returns the lower-case name.
+    /// Returns the lower-case name; that of a protocol without ports is the one in
+    /// `/etc/protocols`, or `other`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
             Self::Icmp => "icmp",
+            Self::Sctp => "sctp",
+            Self::Other(4) => "ipencap",
+            Self::Other(41) => "ipv6",
+            Self::Other(47) => "gre",
+            Self::Other(50) => "esp",
+            Self::Other(51) => "ah",
+            Self::Other(115) => "l2tp",
+            Self::Other(_) => "other",
         }
     }
 
@@ -51,11 +64,20 @@ impl Protocol {
             Self::Tcp => crate::wire::protocol::TCP,
             Self::Udp => crate::wire::protocol::UDP,
             Self::Icmp => crate::wire::protocol::ICMP,
+            Self::Sctp => crate::wire::protocol::SCTP,
+            Self::Other(number) => number,
         }
     }
 
+    /// Returns the place in [`Protocol::ALL`], and [`Protocol::COUNT`] for one that is not there.
     pub(crate) const fn index(self) -> usize {
-        self as usize
+        match self {
+            Self::Tcp => 0,
+            Self::Udp => 1,
+            Self::Icmp => 2,
+            Self::Sctp => 3,
+            Self::Other(_) => Self::COUNT,
+        }
     }
 }
 
@@ -91,7 +113,7 @@ impl End {
 /// a pseudo sum; `delta_full` has `~5555 + 40000` added and goes into a complete checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rewrite {
-    address: u32,
+    address: Ipv4Addr,
     port: u16,
     delta_address: u16,
     delta_full: u16,
@@ -105,13 +127,20 @@ impl Rewrite {
         let delta_full = match protocol {
             Protocol::Tcp | Protocol::Udp => checksum::join(delta_address, delta_port),
             Protocol::Icmp => delta_port,
+            // Their checksums cover no address.
+            Protocol::Sctp | Protocol::Other(_) => 0,
         };
         Self {
-            address: new.0.to_bits(),
+            address: new.0,
             port: new.1,
             delta_address,
             delta_full,
         }
+    }
+
+    /// Returns the address and the port that it puts in.
+    pub(crate) fn target(&self) -> (Ipv4Addr, u16) {
+        (self.address, self.port)
     }
 
     /// Replaces the address in an IPv4 header, whose checksum follows.
@@ -122,12 +151,13 @@ impl Rewrite {
             checksum::apply(field, self.delta_address)
         });
         if let Some(address) = packet.get_mut(end.address()..end.address() + 4) {
-            address.copy_from_slice(&self.address.to_be_bytes());
+            address.copy_from_slice(&self.address.octets());
         }
     }
 
     /// Replaces the port, or the query identifier, in a transport header, whose checksum follows
-    /// if it is there: the packet quoted by an ICMP error may end before it.
+    /// if it is there: the packet quoted by an ICMP error may end before it. SCTP and protocols
+    /// without ports stay as they are.
     pub(crate) fn apply_port(
         &self,
         end: End,
@@ -139,6 +169,7 @@ impl Rewrite {
             Protocol::Tcp => (end.port(), Tcp::<&[u8]>::CHECKSUM),
             Protocol::Udp => (end.port(), Udp::<&[u8]>::CHECKSUM),
             Protocol::Icmp => (Icmp::<&[u8]>::ID, Icmp::<&[u8]>::CHECKSUM),
+            Protocol::Sctp | Protocol::Other(_) => return,
         };
         adjust(transport, port, |_| self.port);
         adjust(transport, sum, |field| match (l4_sum, protocol) {
@@ -155,6 +186,7 @@ impl Rewrite {
             (L4Sum::Full, Protocol::Tcp) | (_, Protocol::Icmp) => {
                 checksum::apply(field, self.delta_full)
             }
+            (_, Protocol::Sctp | Protocol::Other(_)) => field,
         });
     }
 }

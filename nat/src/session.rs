@@ -1,5 +1,6 @@
 //! Sessions: the translations in force, found by either of their two tuples.
 
+use std::hint::black_box;
 use std::net::Ipv4Addr;
 
 use crate::Nanos;
@@ -7,6 +8,7 @@ use crate::config::Timeouts;
 use crate::hash::HashKey;
 use crate::index::Index;
 use crate::rewrite::{Protocol, Rewrite};
+use crate::sctp;
 use crate::slab::Slab;
 use crate::tcp::{Role, Tracker};
 use crate::wheel::Wheel;
@@ -42,11 +44,26 @@ impl Traffic {
 
 /// One session. A query's identifier is its port, and the request's type its remote port.
 ///
-/// Aligned so that a packet touches two cache lines here and not three or four.
-#[repr(align(64))]
+/// It takes 96 bytes, of which a packet reads and writes nearly all: at half or at the beginning
+/// of a cache line, so that it touches two lines and never three. The order of the fields is that
+/// of their sizes; [`Session::touch`] relies on its first and its last being far apart.
+#[repr(C, align(32))]
 pub(crate) struct Session {
-    pub(crate) inside: Endpoint,
-    pub(crate) external: Endpoint,
+    /// When it is dead unless refreshed.
+    pub(crate) deadline: Nanos,
+    pub(crate) last_seen: Nanos,
+    pub(crate) created: Nanos,
+    pub(crate) outbound: Traffic,
+    pub(crate) inbound: Traffic,
+    /// The mapping it belongs to, or `u32::MAX`.
+    pub(crate) mapping: u32,
+    /// Tells this session from a later one in the same slot, as far as fragments that follow a
+    /// first one need it; it comes again after 65,536 sessions.
+    pub(crate) serial: u16,
+    /// Edit of the source of outbound packets: to the external endpoint.
+    pub(crate) out: Rewrite,
+    /// Edit of the destination of inbound packets: to the inside endpoint.
+    pub(crate) back: Rewrite,
     pub(crate) remote: Endpoint,
     pub(crate) protocol: Protocol,
     /// Side whose packet created the session.
@@ -55,22 +72,43 @@ pub(crate) struct Session {
     pub(crate) replied: bool,
     /// Connection state; `None` unless this is TCP.
     pub(crate) tracker: Option<Tracker>,
-    /// Edit of the source of outbound packets.
-    pub(crate) out: Rewrite,
-    /// Edit of the destination of inbound packets.
-    pub(crate) back: Rewrite,
-    pub(crate) mapping: u32,
-    /// Tells this session from a later one in the same slot.
-    pub(crate) serial: u32,
-    pub(crate) created: Nanos,
-    pub(crate) last_seen: Nanos,
-    /// When it is dead unless refreshed.
-    pub(crate) deadline: Nanos,
-    pub(crate) outbound: Traffic,
-    pub(crate) inbound: Traffic,
+    /// Association state; `None` unless this is SCTP.
+    pub(crate) sctp: Option<sctp::Tracker>,
 }
 
 impl Session {
+    /// Returns the inside host's endpoint.
+    #[inline]
+    pub(crate) fn inside(&self) -> Endpoint {
+        self.back.target()
+    }
+
+    /// Returns what the outside sees.
+    #[inline]
+    pub(crate) fn external(&self) -> Endpoint {
+        self.out.target()
+    }
+
+    /// What outbound and inbound packets are found by.
+    fn tuples(&self) -> (Tuple, Tuple) {
+        let tuple = |from, ours| Tuple {
+            from,
+            protocol: self.protocol,
+            ours,
+            remote: self.remote,
+        };
+        (
+            tuple(Side::Inside, self.inside()),
+            tuple(Side::Outside, self.external()),
+        )
+    }
+
+    /// Reads a word of each cache line.
+    #[inline]
+    fn touch(&self) -> u64 {
+        self.deadline.0 ^ u64::from(self.remote.1)
+    }
+
     pub(crate) fn role(&self, from: Side) -> Role {
         if from == self.origin {
             Role::Originator
@@ -97,14 +135,19 @@ impl Session {
             (Protocol::Udp, _) if self.replied => timeouts.udp,
             (Protocol::Tcp | Protocol::Udp, _) => timeouts.udp_unreplied,
             (Protocol::Icmp, _) => timeouts.icmp,
+            (Protocol::Sctp, _) => self.sctp.map_or(timeouts.sctp_transitory, |tracker| {
+                timeouts.sctp(tracker.state())
+            }),
+            (Protocol::Other(_), _) => timeouts.other,
         }
     }
 
     fn state_name(&self) -> &'static str {
-        match self.tracker {
-            Some(tracker) => tracker.state().name(),
-            None if self.replied => "REPLIED",
-            None => "UNREPLIED",
+        match (self.tracker, self.sctp) {
+            (Some(tracker), _) => tracker.state().name(),
+            (None, Some(tracker)) => tracker.state().name(),
+            (None, None) if self.replied => "REPLIED",
+            (None, None) => "UNREPLIED",
         }
     }
 
@@ -112,8 +155,8 @@ impl Session {
         SessionView {
             protocol: self.protocol,
             state: self.state_name(),
-            inside: self.inside,
-            external: self.external,
+            inside: self.inside(),
+            external: self.external(),
             remote: self.remote,
             from_inside: self.origin == Side::Inside,
             replied: self.replied,
@@ -131,7 +174,7 @@ impl Session {
 pub struct SessionView {
     /// Protocol.
     pub protocol: Protocol,
-    /// TCP: the state's name as Linux prints it; else `UNREPLIED` or `REPLIED`.
+    /// TCP and SCTP: the state's name as Linux prints it; else `UNREPLIED` or `REPLIED`.
     pub state: &'static str,
     /// Address and port (query identifier) of the inside host.
     pub inside: (Ipv4Addr, u16),
@@ -155,28 +198,77 @@ pub struct SessionView {
     pub inbound: Traffic,
 }
 
+/// What a packet is found by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tuple {
+    /// Side the packet came from.
+    pub(crate) from: Side,
+    pub(crate) protocol: Protocol,
+    /// The inside endpoint of a packet from inside, the external one of a packet from outside.
+    pub(crate) ours: Endpoint,
+    pub(crate) remote: Endpoint,
+}
+
+impl Tuple {
+    fn is_of(&self, session: &Session) -> bool {
+        let ours = match self.from {
+            Side::Inside => session.inside(),
+            Side::Outside => session.external(),
+        };
+        (ours, session.remote, session.protocol) == (self.ours, self.remote, self.protocol)
+    }
+
+    /// Everything in two words, of which the second is never zero.
+    #[inline]
+    fn words(&self) -> (u64, u64) {
+        let (ours, remote) = (self.ours, self.remote);
+        let ports = u64::from(ours.1) << 16 | u64::from(remote.1);
+        let side = match self.from {
+            Side::Inside => 0,
+            Side::Outside => 1,
+        };
+        let protocol = u64::from(self.protocol.number());
+        (
+            u64::from(ours.0.to_bits()) << 32 | u64::from(remote.0.to_bits()),
+            ports << 32 | protocol << 8 | side,
+        )
+    }
+}
+
 /// The session table: a slab, an index that finds each session by both tuples, and the timers.
 pub(crate) struct Sessions {
     slab: Slab<Session>,
     index: Index,
     recent: Recent,
     wheel: Wheel,
-    key: HashKey,
+    hashes: Hashes,
     half_open: u32,
-    next_serial: u32,
+    next_serial: u16,
 }
 
 impl Sessions {
+    /// Packets that [`Sessions::fetch`] takes at once.
+    pub(crate) const FETCHED_MAX: usize = 64;
+
     pub(crate) fn new(max: usize, key: HashKey) -> Self {
         Self {
             slab: Slab::new(max),
             index: Index::new(2 * max),
             recent: Recent::new(),
             wheel: Wheel::new(max),
-            key,
+            hashes: Hashes::new(key),
             half_open: 0,
             next_serial: 0,
         }
+    }
+
+    /// Returns the bytes taken.
+    pub(crate) fn memory(&self) -> usize {
+        self.slab.memory()
+            + self.index.memory()
+            + self.wheel.memory()
+            + self.recent.memory()
+            + self.hashes.memory()
     }
 
     /// Finds a session by the tuple of its outbound packets.
@@ -186,7 +278,12 @@ impl Sessions {
         inside: Endpoint,
         remote: Endpoint,
     ) -> Option<u32> {
-        self.find(Side::Inside, protocol, inside, remote)
+        self.find(Tuple {
+            from: Side::Inside,
+            protocol,
+            ours: inside,
+            remote,
+        })
     }
 
     /// Finds a session by the tuple of its inbound packets.
@@ -196,34 +293,57 @@ impl Sessions {
         external: Endpoint,
         remote: Endpoint,
     ) -> Option<u32> {
-        self.find(Side::Outside, protocol, external, remote)
+        self.find(Tuple {
+            from: Side::Outside,
+            protocol,
+            ours: external,
+            remote,
+        })
     }
 
-    fn find(
-        &mut self,
-        from: Side,
-        protocol: Protocol,
-        ours: Endpoint,
-        remote: Endpoint,
-    ) -> Option<u32> {
+    fn find(&mut self, tuple: Tuple) -> Option<u32> {
         let slab = &self.slab;
-        let matches = |id| {
-            slab.get(id).is_some_and(|session| {
-                let of_session = match from {
-                    Side::Inside => session.inside,
-                    Side::Outside => session.external,
-                };
-                of_session == ours && session.remote == remote && session.protocol == protocol
-            })
-        };
-        let guess = self.recent.guess(ours, remote);
-        if matches(*guess) {
-            return Some(*guess);
+        let matches = |id| slab.get(id).is_some_and(|session| tuple.is_of(session));
+        let (guess, check) = self.recent.guess(tuple);
+        if guess.check == check && matches(guess.id) {
+            return Some(guess.id);
         }
-        let hash = hash(self.key, from, protocol, ours, remote);
-        let found = self.index.find(hash, matches)?;
-        *guess = found;
-        Some(found)
+        let id = self.index.find(self.hashes.of(tuple), matches)?;
+        *guess = Guess { check, id };
+        Some(id)
+    }
+
+    /// Has the memory fetched that looking up these tuples will need, [`Self::FETCHED_MAX`] of
+    /// them at most, and remembers for each which session it seems to be.
+    ///
+    /// One packet after the other would wait for its bucket and then for its session. Here all
+    /// loads of one kind stand close together and none depends on another, so the processor has
+    /// as many under way as it can.
+    pub(crate) fn fetch(&mut self, tuples: impl Iterator<Item = Tuple>) {
+        let mut ids = List::new(0u32);
+        let mut wanted = List::new((0u64, Guess::NONE, 0usize));
+        for tuple in tuples.take(Self::FETCHED_MAX) {
+            let (place, check) = Recent::place(tuple);
+            let guess = self.recent.guesses[place];
+            if guess.check == check {
+                ids.push(guess.id);
+            } else {
+                let guess = Guess { check, ..guess };
+                wanted.push((self.hashes.of(tuple), guess, place));
+            }
+        }
+        let touched = |sum: u32, hash| sum ^ self.index.touch(hash);
+        black_box(wanted.iter().map(|it| it.0).fold(0, touched));
+        for &(hash, Guess { check, .. }, place) in wanted.iter() {
+            if let Some(id) = self.index.candidate(hash) {
+                self.recent.guesses[place] = Guess { check, id };
+                ids.push(id);
+            } else {
+                black_box(self.index.touch_other(hash));
+            }
+        }
+        let touch = |&id: &u32| self.slab.get(id).map_or(0, Session::touch);
+        black_box(ids.iter().map(touch).fold(0, |sum, word| sum ^ word));
     }
 
     /// Stores a session, gives it a serial number and starts its timer; returns `None`, storing
@@ -325,69 +445,156 @@ impl Sessions {
         self.slab.iter()
     }
 
-    fn hashes(&self, session: &Session) -> (u64, u64) {
-        let of = |from, ours| hash(self.key, from, session.protocol, ours, session.remote);
-        (
-            of(Side::Inside, session.inside),
-            of(Side::Outside, session.external),
-        )
+    /// The hashes of the tuples that outbound and inbound packets have.
+    fn hashes(&mut self, session: &Session) -> (u64, u64) {
+        let (outbound, inbound) = session.tuples();
+        (self.hashes.of(outbound), self.hashes.of(inbound))
     }
-}
-
-/// The keyed hash of the tuple that packets `from` a side have.
-fn hash(key: HashKey, from: Side, protocol: Protocol, ours: Endpoint, remote: Endpoint) -> u64 {
-    let (addresses, ports) = words(ours, remote);
-    let tuple = match from {
-        Side::Inside => 0,
-        Side::Outside => 1,
-    };
-    key.hash(
-        addresses,
-        ports << 32 | u64::from(protocol.number()) << 8 | tuple,
-    )
-}
-
-fn words(ours: Endpoint, remote: Endpoint) -> (u64, u64) {
-    (
-        u64::from(ours.0.to_bits()) << 32 | u64::from(remote.0.to_bits()),
-        u64::from(ours.1) << 16 | u64::from(remote.1),
-    )
 }
 
 /// The sessions found last. Packets come in trains, and the keyed hash costs more than all else of
 /// a look-up together; so a guess is tried first, by a hash without a key. It is believed only if
 /// the session has the packet's tuple, hence who makes tuples collide makes only himself slower.
 struct Recent {
-    ids: Box<[u32; Self::PLACES]>,
+    guesses: Box<[Guess; Self::PLACES]>,
+}
+
+#[derive(Clone, Copy)]
+struct Guess {
+    /// More bits of the hash: a session is not looked at, at the price of a cache miss, unless it
+    /// is most probably the right one.
+    check: u32,
+    id: u32,
+}
+
+impl Guess {
+    /// A number that no session has: nothing is guessed.
+    const NONE: Self = Self {
+        check: 0,
+        id: u32::MAX,
+    };
 }
 
 impl Recent {
-    /// As many flows as are busy at a time; 4 KiB.
+    /// As many flows as are busy at a time; 8 KiB.
     const PLACES: usize = 1024;
 
     fn new() -> Self {
-        // A number that no session has: nothing is guessed.
         Self {
-            ids: Box::new([u32::MAX; Self::PLACES]),
+            guesses: Box::new([Guess::NONE; Self::PLACES]),
         }
     }
 
-    /// The place for the guess of a tuple.
-    fn guess(&mut self, ours: Endpoint, remote: Endpoint) -> &mut u32 {
-        let (addresses, ports) = words(ours, remote);
-        let mixed = (addresses ^ ports.rotate_left(20)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    fn memory(&self) -> usize {
+        size_of_val::<[Guess; Self::PLACES]>(&self.guesses)
+    }
+
+    /// The place for the guess of a tuple, and the check that it is meant.
+    #[inline]
+    fn guess(&mut self, tuple: Tuple) -> (&mut Guess, u32) {
+        let (place, check) = Self::place(tuple);
+        (&mut self.guesses[place], check)
+    }
+
+    #[inline]
+    fn place(tuple: Tuple) -> (usize, u32) {
+        let (addresses, ports) = tuple.words();
+        let mixed = (addresses ^ ports.rotate_right(12)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         // The upper bits of a product depend on all bits of the factors.
         let place = usize::try_from(mixed >> 54).unwrap_or(0);
-        &mut self.ids[place % Self::PLACES]
+        let check = (mixed >> 22 & 0xffff_ffff) as u32;
+        (place % Self::PLACES, check)
+    }
+}
+
+/// The keyed hashes of tuples. A new flow needs its own three times, to be announced, to be looked
+/// up and to be stored; so those worked out last are kept.
+struct Hashes {
+    key: HashKey,
+    last: Box<[Hashed; Self::PLACES]>,
+}
+
+#[derive(Clone, Copy)]
+struct Hashed {
+    words: (u64, u64),
+    hash: u64,
+}
+
+impl Hashes {
+    /// Four times the packets of a batch; 6 KiB.
+    const PLACES: usize = 256;
+
+    fn new(key: HashKey) -> Self {
+        // The words of no tuple.
+        let none = Hashed {
+            words: (0, 0),
+            hash: 0,
+        };
+        Self {
+            key,
+            last: Box::new([none; Self::PLACES]),
+        }
+    }
+
+    fn memory(&self) -> usize {
+        size_of_val::<[Hashed; Self::PLACES]>(&self.last)
+    }
+
+    #[inline]
+    fn of(&mut self, tuple: Tuple) -> u64 {
+        let words = tuple.words();
+        let (place, _) = Recent::place(tuple);
+        let last = &mut self.last[place % Self::PLACES];
+        if last.words != words {
+            *last = Hashed {
+                words,
+                hash: self.key.hash(words.0, words.1),
+            };
+        }
+        last.hash
+    }
+}
+
+/// Up to [`Sessions::FETCHED_MAX`] of something.
+struct List<T> {
+    items: [T; Sessions::FETCHED_MAX],
+    len: usize,
+}
+
+impl<T: Copy> List<T> {
+    fn new(filler: T) -> Self {
+        Self {
+            items: [filler; Sessions::FETCHED_MAX],
+            len: 0,
+        }
+    }
+
+    /// Adds an item if there is room.
+    #[inline]
+    fn push(&mut self, item: T) {
+        if let Some(place) = self.items.get_mut(self.len) {
+            *place = item;
+            self.len += 1;
+        }
+    }
+
+    fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.items[..self.len].iter()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slab::Slot;
+    use std::mem::offset_of;
 
     #[test]
-    fn a4_3_a_session_takes_two_cache_lines() {
-        assert_eq!(size_of::<Option<Session>>(), 128);
+    fn a4_3_a_session_touches_two_cache_lines() {
+        assert_eq!(size_of::<Slot<Session>>(), 96);
+        assert_eq!(align_of::<Slot<Session>>(), 32);
+        // 0..96 or 32..128 of two lines of 64 bytes: `touch` reads one word in each.
+        assert_eq!(offset_of!(Session, deadline), 0);
+        assert!(offset_of!(Session, remote) >= 64);
     }
 }

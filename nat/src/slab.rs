@@ -1,9 +1,21 @@
 //! A fixed-capacity store whose items are numbered.
 
+/// No slot.
+const NONE: u32 = u32::MAX;
+
+/// A place for an item. The vacant ones are a list, and cost nothing beside the items.
+pub(crate) enum Slot<T> {
+    /// With the number of the next vacant one.
+    Vacant(u32),
+    Taken(T),
+}
+
 /// Items in numbered slots; memory for all of them is reserved at the start.
 pub(crate) struct Slab<T> {
-    slots: Vec<Option<T>>,
-    free: Vec<u32>,
+    slots: Vec<Slot<T>>,
+    /// The slot that came vacant last.
+    vacant: u32,
+    len: usize,
     max: usize,
 }
 
@@ -12,43 +24,71 @@ impl<T> Slab<T> {
     pub(crate) fn new(max: usize) -> Self {
         Self {
             slots: Vec::with_capacity(max),
-            free: Vec::with_capacity(max),
+            vacant: NONE,
+            len: 0,
             max,
         }
     }
 
+    /// Returns the bytes taken.
+    pub(crate) fn memory(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot<T>>()
+    }
+
     /// Stores an item and returns its number, or `None` when every slot is taken.
     pub(crate) fn insert(&mut self, item: T) -> Option<u32> {
-        if let Some(id) = self.free.pop() {
-            self.slots[at(id)] = Some(item);
+        let id = self.vacant;
+        if let Some(slot) = self.slots.get_mut(at(id)) {
+            if let Slot::Vacant(next) = *slot {
+                self.vacant = next;
+            }
+            *slot = Slot::Taken(item);
+            self.len += 1;
             return Some(id);
         }
         if self.slots.len() == self.max {
             return None;
         }
         let id = u32::try_from(self.slots.len()).ok()?;
-        self.slots.push(Some(item));
+        self.slots.push(Slot::Taken(item));
+        self.len += 1;
         Some(id)
     }
 
-    /// Takes an item out; its number will be used again.
+    /// Takes an item out; its number will be used again, before all that were freed earlier.
     pub(crate) fn remove(&mut self, id: u32) -> Option<T> {
-        let item = self.slots.get_mut(at(id))?.take()?;
-        self.free.push(id);
-        Some(item)
+        let slot = self.slots.get_mut(at(id))?;
+        if matches!(slot, Slot::Vacant(_)) {
+            return None;
+        }
+        let taken = std::mem::replace(slot, Slot::Vacant(self.vacant));
+        self.vacant = id;
+        self.len -= 1;
+        match taken {
+            Slot::Taken(item) => Some(item),
+            Slot::Vacant(_) => None,
+        }
     }
 
+    #[inline]
     pub(crate) fn get(&self, id: u32) -> Option<&T> {
-        self.slots.get(at(id))?.as_ref()
+        match self.slots.get(at(id))? {
+            Slot::Taken(item) => Some(item),
+            Slot::Vacant(_) => None,
+        }
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut T> {
-        self.slots.get_mut(at(id))?.as_mut()
+        match self.slots.get_mut(at(id))? {
+            Slot::Taken(item) => Some(item),
+            Slot::Vacant(_) => None,
+        }
     }
 
     /// Returns how many items there are.
     pub(crate) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.len
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -67,7 +107,10 @@ impl<T> Slab<T> {
 
     /// Visits every item, in the order of the numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.slots.iter().flatten()
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Taken(item) => Some(item),
+            Slot::Vacant(_) => None,
+        })
     }
 }
 
@@ -98,5 +141,20 @@ mod tests {
         assert_eq!((slab.max(), slab.end()), (2, 2));
         *slab.get_mut(1).unwrap() = 'e';
         assert_eq!(slab.get(1), Some(&'e'));
+    }
+
+    #[test]
+    fn the_number_that_came_free_last_is_used_first() {
+        let mut slab = Slab::new(4);
+        for n in 0..4 {
+            assert_eq!(slab.insert(n), Some(n));
+        }
+        let before = slab.memory();
+        for n in [1, 3, 0] {
+            assert_eq!(slab.remove(n), Some(n));
+        }
+        let again = [(); 4].map(|()| slab.insert(9));
+        assert_eq!(again, [Some(0), Some(3), Some(1), None]);
+        assert_eq!((slab.len(), slab.memory()), (4, before));
     }
 }

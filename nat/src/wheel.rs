@@ -8,6 +8,8 @@
 //! one re-check per 300 s or so, whatever its timeout. Only a deadline that moves *earlier* (a
 //! FIN) re-files at once. Deadlines beyond the last slot are filed in the last slot.
 //! Every operation is O(1); finding the next occupied slot reads a bitmap of 512 bits.
+//! A timer knows its slot and not its tick: all slots lie within 512 ticks from the cursor on, so
+//! the slot says when it will be visited.
 
 use crate::Nanos;
 use crate::slab::at;
@@ -20,15 +22,22 @@ const NONE: u32 = u32::MAX;
 struct Timer {
     prev: u32,
     next: u32,
-    /// Tick it is filed under, or `IDLE`.
-    tick: u64,
+    /// Slot it is filed in, or `NONE`.
+    slot: u32,
 }
 
-const IDLE: u64 = u64::MAX;
+impl Timer {
+    const IDLE: Self = Self {
+        prev: NONE,
+        next: NONE,
+        slot: NONE,
+    };
+}
 
 /// Timers numbered like the slab whose items they watch.
 pub(crate) struct Wheel {
-    timers: Box<[Timer]>,
+    /// As many as numbers have been used so far, in memory that was reserved for all.
+    timers: Vec<Timer>,
     heads: Box<[u32]>,
     occupied: [u64; WORDS],
     /// Next tick to be visited; every filed timer lies in a slot of `cursor..cursor + SLOTS`.
@@ -38,28 +47,31 @@ pub(crate) struct Wheel {
 impl Wheel {
     /// Takes memory for timers numbered below `max`.
     pub(crate) fn new(max: usize) -> Self {
-        let idle = Timer {
-            prev: NONE,
-            next: NONE,
-            tick: IDLE,
-        };
         Self {
-            timers: vec![idle; max].into_boxed_slice(),
+            timers: Vec::with_capacity(max),
             heads: vec![NONE; slot_of(SLOTS - 1) + 1].into_boxed_slice(),
             occupied: [0; WORDS],
             cursor: 0,
         }
     }
 
+    /// Returns the bytes taken.
+    pub(crate) fn memory(&self) -> usize {
+        self.timers.capacity() * size_of::<Timer>() + size_of_val::<[u32]>(&self.heads)
+    }
+
     /// Files a timer so that it falls due within a second after `deadline`, or earlier; a timer
     /// that is filed early enough stays where it is.
     pub(crate) fn schedule(&mut self, id: u32, deadline: Nanos) {
+        if self.timers.len() <= at(id) {
+            self.timers.resize(at(id) + 1, Timer::IDLE);
+        }
         // The tick after the deadline's own second: when it comes the deadline has passed.
         let due = deadline.as_secs() + 1;
         let tick = due.clamp(self.cursor, self.cursor + SLOTS - 1);
-        let filed = self.timers[at(id)].tick;
-        if filed != IDLE {
-            if filed <= tick {
+        let filed = self.timers[at(id)].slot;
+        if filed != NONE {
+            if self.tick_of(at(filed)) <= tick {
                 return;
             }
             self.unlink(id);
@@ -72,7 +84,7 @@ impl Wheel {
         self.timers[at(id)] = Timer {
             prev: NONE,
             next,
-            tick,
+            slot: u32::try_from(slot).unwrap_or(0),
         };
         self.heads[slot] = id;
         self.occupied[slot / 64] |= 1 << (slot % 64);
@@ -80,7 +92,8 @@ impl Wheel {
 
     /// Takes a timer out, if it is filed.
     pub(crate) fn cancel(&mut self, id: u32) {
-        if self.timers[at(id)].tick != IDLE {
+        let timer = self.timers.get(at(id));
+        if timer.is_some_and(|timer| timer.slot != NONE) {
             self.unlink(id);
         }
     }
@@ -117,20 +130,24 @@ impl Wheel {
                 bits &= !(u64::MAX << (start % 64));
             }
             if bits != 0 {
-                let slot = word as u64 * 64 + u64::from(bits.trailing_zeros());
-                return Some(self.cursor + (slot + SLOTS - start as u64) % SLOTS);
+                return Some(self.tick_of(word * 64 + bits.trailing_zeros() as usize));
             }
         }
         None
     }
 
+    /// Returns when a slot will next be visited.
+    fn tick_of(&self, slot: usize) -> u64 {
+        self.cursor + (slot as u64 + SLOTS - self.cursor % SLOTS) % SLOTS
+    }
+
     fn unlink(&mut self, id: u32) {
-        let Timer { prev, next, tick } = self.timers[at(id)];
+        let Timer { prev, next, slot } = self.timers[at(id)];
         if next != NONE {
             self.timers[at(next)].prev = prev;
         }
         if prev == NONE {
-            let slot = slot_of(tick);
+            let slot = at(slot);
             self.heads[slot] = next;
             if next == NONE {
                 self.occupied[slot / 64] &= !(1 << (slot % 64));
@@ -138,11 +155,7 @@ impl Wheel {
         } else {
             self.timers[at(prev)].next = next;
         }
-        self.timers[at(id)] = Timer {
-            prev: NONE,
-            next: NONE,
-            tick: IDLE,
-        };
+        self.timers[at(id)] = Timer::IDLE;
     }
 }
 
@@ -156,8 +169,15 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_timer_takes_16_bytes() {
-        assert_eq!(size_of::<Timer>(), 16);
+    fn a4_3_a_timer_takes_12_bytes() {
+        assert_eq!(size_of::<Timer>(), 12);
+        let mut wheel = Wheel::new(1_000);
+        let before = wheel.memory();
+        assert!((12_000..14_100).contains(&before), "{before}");
+        for id in (0..1_000).rev() {
+            wheel.schedule(id, Nanos::from_secs(u64::from(id)));
+        }
+        assert_eq!(wheel.memory(), before);
     }
 
     #[test]

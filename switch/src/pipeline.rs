@@ -2,9 +2,10 @@
 //! path and no clock.
 
 use arrayvec::ArrayVec;
+use nat::{Direction, Nat};
 
-use crate::config::{NetworkIndex, PortView, Role};
-use crate::ethernet::{self, ARP, Ethernet};
+use crate::config::{NetworkIndex, PortView, Role, View};
+use crate::ethernet::{self, ARP, Ethernet, HEADER_BYTES, IPV4};
 use crate::fdb::Learned;
 use crate::frame::{Batch, Frame, Stage};
 use crate::gateway::{self, Context};
@@ -20,6 +21,9 @@ pub type Verdicts = ArrayVec<Verdict, BATCH_FRAMES_MAX>;
 pub fn process(ctx: &mut Context<'_>, batch: &mut Batch<'_>) -> Verdicts {
     if ctx.fdb.outgrows_cache() {
         announce(ctx, batch);
+    }
+    if let Some(nat) = ctx.nat.as_deref_mut().filter(|nat| nat.outgrows_cache()) {
+        announce_sessions(nat, ctx.view, batch);
     }
     let mut memo = Memo::default();
     let decided = batch.iter_mut().map(|frame| decide(ctx, frame, &mut memo));
@@ -49,6 +53,24 @@ fn announce(ctx: &Context<'_>, batch: &Batch<'_>) {
             .flat_map(move |it| [(network, it.source), (network, it.destination)])
     });
     ctx.fdb.announce::<ADDRESSES>(stations);
+}
+
+/// Has the sessions of all frames that go through the NAT fetched before the first is looked up:
+/// of a million, at random, a packet's costs 110 ns so and 700 ns otherwise.
+fn announce_sessions(nat: &mut Nat, view: &View, batch: &Batch<'_>) {
+    let packets = batch.iter().filter_map(|frame| {
+        let ethernet = ethernet::parse(frame.bytes())?;
+        let direction = match view.port(frame.ingress)?.role {
+            Role::Uplink => Direction::Inbound,
+            Role::Member => Direction::Outbound,
+            Role::Host => return None,
+        };
+        let gateway = view.gateway?;
+        let is_routed = direction == Direction::Inbound || ethernet.destination == gateway.mac;
+        let packet = frame.bytes().get(HEADER_BYTES..)?;
+        (is_routed && ethernet.ethertype == IPV4).then_some((packet, direction))
+    });
+    nat.announce(packets);
 }
 
 /// Decides one frame. A frame the gateway takes up is rewritten in place.

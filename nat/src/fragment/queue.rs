@@ -49,6 +49,11 @@ impl Queues {
         }
     }
 
+    /// Returns the bytes taken.
+    pub(super) fn memory(&self) -> usize {
+        size_of_val::<[Link]>(&self.links)
+    }
+
     pub(super) fn len(&self, kind: Kind) -> u32 {
         self.ends[kind as usize].len
     }

@@ -141,6 +141,12 @@ impl Fragments {
         }
     }
 
+    /// Returns the bytes taken at the start: without what is held.
+    pub(crate) fn memory(&self) -> usize {
+        let sources = size_of_val::<[u32]>(&self.per_source);
+        self.slab.memory() + self.index.memory() + self.queues.memory() + sources
+    }
+
     /// Takes note of a fragment and says what is to be done with it.
     pub(super) fn arrive(&mut self, key: Key, span: Span, now: Nanos) -> Arrival {
         if self.ready.len() >= READY_MAX {
@@ -297,6 +303,23 @@ impl Fragments {
         while let Some(slot) = self.queues.oldest(Kind::Decided) {
             self.remove(slot);
         }
+    }
+
+    /// Releases a translated copy of an outbound packet that took its place, with this outcome;
+    /// returns what became of the packet itself.
+    pub(crate) fn release_copy(&mut self, bytes: Vec<u8>, outcome: Outcome) -> Outcome {
+        if self.ready.len() >= READY_MAX {
+            return Outcome::Drop(Reason::FragmentLimit);
+        }
+        self.ready.push_back(Ready {
+            bytes,
+            l4_sum: L4Sum::Full,
+            direction: Direction::Outbound,
+            verdict: Verdict::Fixed(outcome),
+            // It is there for one call only, and nothing of others need make room for it.
+            charge: 0,
+        });
+        Outcome::Held
     }
 
     /// Takes the oldest released fragment.

@@ -27,7 +27,7 @@ fn fragment(mut bytes: Vec<u8>, id: u16, offset: usize, more: bool) -> Vec<u8> {
 }
 
 /// Reassembles fragments in any order.
-fn join(fragments: &[Vec<u8>]) -> Vec<u8> {
+pub(super) fn join(fragments: &[Vec<u8>]) -> Vec<u8> {
     let mut parts: Vec<_> = fragments
         .iter()
         .map(|bytes| {
@@ -426,12 +426,12 @@ fn fragmented_icmp_errors_and_other_protocols_are_refused() {
     let mut bench = Bench::new(config());
     let bytes = fragment(error(O1, EXT, 3, 3, &[0; 40], 40), 1, 0, true);
     assert_eq!(bench.in_drop(&bytes), Reason::IcmpErrorFragmented);
-    let mut sctp = fragment(udp((C1, 1), (O1, 9)), 1, 64, false);
-    sctp[9] = protocol::SCTP;
-    assert_eq!(bench.out_drop(&sctp), Reason::SctpRefused);
-    let mut gre = fragment(udp((O1, 1), (EXT, 9)), 1, 64, false);
-    gre[9] = 47;
-    assert_eq!(bench.inn(&gre).0, Outcome::NotOurs);
+    let mut refused = fragment(udp((C1, 1), (O1, 9)), 1, 64, false);
+    refused[9] = protocol::UDP_LITE;
+    assert_eq!(bench.out_drop(&refused), Reason::UnknownProtocol);
+    let mut refused = fragment(udp((O1, 1), (EXT, 9)), 1, 64, false);
+    refused[9] = protocol::DCCP;
+    assert_eq!(bench.inn(&refused).0, Outcome::NotOurs);
 }
 
 #[test]

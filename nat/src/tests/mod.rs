@@ -1,8 +1,12 @@
 //! The engine against whole packets: built by etherparse, judged by etherparse.
 
+mod alg;
 mod fragments;
 mod icmp;
+mod ids;
+mod other;
 mod properties;
+mod sctp;
 mod tcp;
 mod udp;
 
@@ -74,6 +78,37 @@ pub(crate) fn echo(src: [u8; 4], dst: [u8; 4], id: u16, reply: bool) -> Vec<u8> 
     bytes
 }
 
+/// An SCTP packet of these chunks, with its CRC32c.
+pub(crate) fn sctp(src: Endpoint, dst: Endpoint, tag: u32, chunks: &[&[u8]]) -> Vec<u8> {
+    let mut payload = [src.1.to_be_bytes(), dst.1.to_be_bytes()].concat();
+    payload.extend(tag.to_be_bytes());
+    payload.extend([0; 4]);
+    payload.extend(chunks.concat());
+    let sum = crc32c(&payload);
+    payload[8..12].copy_from_slice(&sum.to_le_bytes());
+    raw(protocol::SCTP, src.0, dst.0, &payload)
+}
+
+/// The checksum of RFC 9260 appendix A, bit by bit.
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
+    let step = |crc: u32| crc >> 1 ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 };
+    let byte = |crc: u32, byte: &u8| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc));
+    !bytes.iter().fold(u32::MAX, byte)
+}
+
+/// A packet of any protocol.
+pub(crate) fn raw(number: u8, src: [u8; 4], dst: [u8; 4], payload: &[u8]) -> Vec<u8> {
+    let header = crate::wire::Ipv4Header {
+        payload_len: u16::try_from(payload.len()).unwrap(),
+        dont_fragment: true,
+        protocol: number,
+        src: src.into(),
+        dst: dst.into(),
+        ..crate::wire::Ipv4Header::default()
+    };
+    [&header.to_bytes(), payload].concat()
+}
+
 /// An ICMP error that quotes the first `quoted` bytes of a packet.
 pub(crate) fn error(
     src: [u8; 4],
@@ -98,7 +133,8 @@ pub(crate) fn ends(bytes: &[u8]) -> (Endpoint, Endpoint) {
     let word = |at: usize| u16::from_be_bytes([payload[at], payload[at + 1]]);
     let (src, dst) = match ip.protocol() {
         IpNumber::ICMP => (word(4), word(4)),
-        _ => (word(0), word(2)),
+        IpNumber::TCP | IpNumber::UDP | IpNumber::SCTP => (word(0), word(2)),
+        _ => (0, 0),
     };
     ((ip.source(), src), (ip.destination(), dst))
 }
@@ -127,7 +163,15 @@ pub(crate) fn assert_sums(bytes: &[u8]) {
                 .unwrap();
             assert_eq!(udp.checksum(), expected, "UDP");
         }
-        _ => assert_eq!(checksum::finish(checksum::sum(payload)), 0, "ICMP"),
+        IpNumber::SCTP => {
+            let mut payload = payload.to_vec();
+            let field = payload[8..12].to_vec();
+            payload[8..12].fill(0);
+            assert_eq!(field, crc32c(&payload).to_le_bytes(), "SCTP");
+        }
+        IpNumber::ICMP => assert_eq!(checksum::finish(checksum::sum(payload)), 0, "ICMP"),
+        // Protocols without ports carry what they like.
+        _ => {}
     }
 }
 

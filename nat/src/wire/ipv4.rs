@@ -247,6 +247,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Ipv4<B> {
         self.raw_mut()[TOS] = tos;
     }
 
+    /// Sets the total length field in bytes, which this view goes on not to know; the checksum is
+    /// left alone.
+    pub fn set_total_len(&mut self, total_len: u16) {
+        put16(self.raw_mut(), TOTAL_LEN, total_len);
+    }
+
     /// Sets the identification field; the checksum is left alone.
     pub fn set_id(&mut self, id: u16) {
         put16(self.raw_mut(), ID, id);

@@ -1,4 +1,4 @@
-//! IPv4, TCP, UDP and ICMP headers as checked views of bytes.
+//! IPv4, TCP, UDP, SCTP and ICMP headers as checked views of bytes.
 //!
 //! A view borrows bytes (`&[u8]` to read, `&mut [u8]` to edit) and checks once, in `parse`, that
 //! every fixed field lies inside them; afterwards no accessor can fail or panic. Setters write
@@ -19,9 +19,11 @@
 //! ```
 
 mod ipv4;
+mod sctp;
 mod transport;
 
 pub use ipv4::{Ipv4, Ipv4Error, Ipv4Header};
+pub use sctp::{Sctp, sctp_chunk};
 pub use transport::{Icmp, Tcp, TcpFlags, TransportError, Udp, icmp};
 
 /// IP protocol numbers (IANA).
@@ -32,8 +34,12 @@ pub mod protocol {
     pub const TCP: u8 = 6;
     /// User Datagram Protocol (RFC 768).
     pub const UDP: u8 = 17;
+    /// Datagram Congestion Control Protocol (RFC 4340).
+    pub const DCCP: u8 = 33;
     /// Stream Control Transmission Protocol (RFC 9260).
     pub const SCTP: u8 = 132;
+    /// UDP-Lite (RFC 3828).
+    pub const UDP_LITE: u8 = 136;
 }
 
 fn get16(bytes: &[u8], at: usize) -> u16 {

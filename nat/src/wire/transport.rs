@@ -1,6 +1,7 @@
 //! TCP (RFC 9293), UDP (RFC 768) and ICMP (RFC 792) headers.
 
-use super::{get16, get32, put16};
+use super::{get16, get32, put16, put32};
+use std::ops::Range;
 
 /// Why bytes are not the transport header they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -165,7 +166,44 @@ impl<B: AsRef<[u8]>> Tcp<B> {
     }
 }
 
+impl<B: AsRef<[u8]>> Tcp<B> {
+    /// Finds the first option of a kind (RFC 9293 section 3.1) and returns where in
+    /// [`Tcp::options`] its value lies; `None` if there is none, or one before it is malformed.
+    #[must_use]
+    pub fn find_option(&self, kind: u8) -> Option<Range<usize>> {
+        const END: u8 = 0;
+        const NOP: u8 = 1;
+        let options = self.options();
+        let mut at = 0;
+        loop {
+            let (found, length) = match *options.get(at)? {
+                END => return None,
+                NOP => (NOP, 1),
+                found => (found, usize::from(*options.get(at + 1)?)),
+            };
+            let next = at + length;
+            if next > options.len() || (found != NOP && length < 2) {
+                return None;
+            }
+            if found == kind && found != NOP {
+                return Some(at + 2..next);
+            }
+            at = next;
+        }
+    }
+}
+
 impl<B: AsRef<[u8]> + AsMut<[u8]>> Tcp<B> {
+    /// Sets the sequence number; the checksum is left alone.
+    pub fn set_sequence(&mut self, number: u32) {
+        put32(self.bytes.as_mut(), 4, number);
+    }
+
+    /// Sets the acknowledgement number; the checksum is left alone.
+    pub fn set_acknowledgement(&mut self, number: u32) {
+        put32(self.bytes.as_mut(), 8, number);
+    }
+
     /// Sets the checksum field.
     pub fn set_checksum(&mut self, field: u16) {
         put16(self.bytes.as_mut(), Self::CHECKSUM, field);

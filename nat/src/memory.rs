@@ -1,0 +1,183 @@
+//! What the tables take, and how their memory is fetched ahead of a batch.
+
+use crate::engine::Nat;
+use crate::flow::{Class, Header, classify};
+use crate::outcome::Direction;
+use crate::session::{Sessions, Side, Tuple};
+
+/// Sessions that fit the processor's second-level cache with their share of the index: 1 MiB holds
+/// 8,192 of 128 bytes.
+const CACHED_SESSIONS: usize = 8_192;
+
+impl Nat {
+    /// Packets that [`Nat::announce`] takes at once.
+    pub const ANNOUNCED_MAX: usize = Sessions::FETCHED_MAX;
+
+    /// Returns the bytes that all tables together have taken from the allocator.
+    ///
+    /// They were taken at the start and neither grow nor shrink; only fragments that are held
+    /// ([`FragmentLimits::held_bytes_max`](crate::FragmentLimits::held_bytes_max)) come on top.
+    /// Taken does not mean touched: pages are the kernel's until sessions first fill them.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let peers = self.peers.as_ref().map_or(0, crate::mapping::Peers::memory);
+        self.sessions.memory() + self.mappings.memory() + peers + self.fragments.memory()
+    }
+
+    /// Returns whether packets wait for memory rather than for the processor, because the live
+    /// sessions no longer fit a cache. Then it pays to [`announce`](Self::announce) them.
+    #[must_use]
+    #[inline]
+    pub fn outgrows_cache(&self) -> bool {
+        self.sessions.len() > CACHED_SESSIONS
+    }
+
+    /// Has the sessions of a batch of packets fetched before the first is translated, so that
+    /// they wait for memory together and not one after the other.
+    ///
+    /// Each packet is given from the first byte of its IPv4 header, with the way it will be
+    /// translated; [`Nat::ANNOUNCED_MAX`] are taken. It is only a hint: nothing that can be
+    /// observed depends on it, and what is announced need not come, nor come unchanged.
+    pub fn announce<'p>(&mut self, packets: impl Iterator<Item = (&'p [u8], Direction)>) {
+        self.sessions
+            .fetch(packets.filter_map(|(bytes, direction)| tuple(bytes, direction)));
+    }
+}
+
+/// The tuple by which a packet will be looked up, if it is one with ports.
+fn tuple(bytes: &[u8], direction: Direction) -> Option<Tuple> {
+    let header = Header::parse(bytes).ok()?;
+    if header.is_fragment {
+        return None;
+    }
+    let payload = bytes.get(header.header_len..header.total_len)?;
+    let (from, flow) = match (direction, classify(header, payload).ok()?) {
+        (Direction::Outbound, Class::Flow(flow) | Class::Request(flow)) => (Side::Inside, flow),
+        (Direction::Inbound | Direction::Hairpin, Class::Flow(flow) | Class::Reply(flow)) => {
+            (Side::Outside, flow)
+        }
+        _ => return None,
+    };
+    let source = (header.src, flow.src_port);
+    let destination = (header.dst, flow.dst_port);
+    let (ours, remote) = match from {
+        Side::Inside => (source, destination),
+        Side::Outside => (destination, source),
+    };
+    Some(Tuple {
+        from,
+        protocol: flow.protocol,
+        ours,
+        remote,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slab::at;
+    use crate::tests::{C1, EXT, O1, config, secs, udp};
+    use crate::{Config, L4Sum, Nanos, Outcome, Packet};
+
+    const MILLION: u32 = 1_000_000;
+
+    const PACKET_LEN: usize = 35;
+
+    fn packet(n: u32) -> Vec<u8> {
+        let mut bytes = udp((C1, 1), (O1, 1));
+        set_flow(&mut bytes, n);
+        bytes
+    }
+
+    /// The `n`-th flow of a million: 62,500 inside ports with 16 remote ports each.
+    fn set_flow(bytes: &mut [u8], n: u32) {
+        let port = |n: u32| u16::try_from(n).unwrap().to_be_bytes();
+        bytes[20..22].copy_from_slice(&port(1_024 + n % 62_500));
+        bytes[22..24].copy_from_slice(&port(1 + n / 62_500));
+        // No checksum.
+        bytes[26..28].fill(0);
+    }
+
+    fn send(nat: &mut Nat, bytes: &mut [u8], now: Nanos) -> Outcome {
+        let packet = &mut Packet {
+            bytes,
+            l4_sum: L4Sum::Full,
+        };
+        nat.outbound(packet, now)
+    }
+
+    #[test]
+    fn a4_3_a_million_sessions_take_160_bytes_each_all_at_the_start() {
+        let mut nat = None;
+        let taken = allocation_counter::measure(|| {
+            let mut config = Config::new(EXT.into(), 1_024..=65_535);
+            config.sessions_max = MILLION;
+            nat = Some(Nat::new(config, 3));
+        });
+        let mut nat = nat.unwrap();
+        let memory = nat.memory();
+        assert_eq!(
+            u64::try_from(memory).unwrap(),
+            taken.bytes_current.cast_unsigned(),
+            "Nat::memory leaves something out, or counts it twice"
+        );
+        assert!(memory <= 160_000_000, "{memory}");
+
+        // The second round finds every slot used before.
+        for (round, sessions) in [(0, MILLION), (1, MILLION / 8)] {
+            let now = secs(round * 400);
+            let mut template = packet(0);
+            let filled = allocation_counter::measure(|| {
+                for n in 0..sessions {
+                    let mut bytes = [0; PACKET_LEN];
+                    set_flow(&mut template, n);
+                    bytes.copy_from_slice(&template);
+                    assert_eq!(send(&mut nat, &mut bytes, now), Outcome::Translated);
+                }
+            });
+            assert_eq!(filled.count_total, 0, "a packet allocates");
+            assert_eq!(nat.len(), at(sessions), "every session has its place");
+            let ended = nat.expire(now + secs(302), usize::MAX);
+            assert_eq!((ended, nat.len()), (at(sessions), 0));
+        }
+        assert_eq!(nat.memory(), memory, "nothing grew");
+    }
+
+    #[test]
+    fn each_kind_of_filtering_is_counted_too() {
+        let plain = Nat::new(config(), 1).memory();
+        let mut config = config();
+        config.udp_filtering = crate::Filtering::Adf;
+        let mut nat = None;
+        let taken = allocation_counter::measure(|| nat = Some(Nat::new(config, 1)));
+        let memory = nat.unwrap().memory();
+        assert_eq!(
+            u64::try_from(memory).unwrap(),
+            taken.bytes_current.cast_unsigned()
+        );
+        assert!(memory > plain);
+    }
+
+    /// Two engines get the same packets, one of them announced first, with others that never come.
+    #[test]
+    fn what_is_announced_is_translated_as_any_other() {
+        let (mut told, mut untold) = (Nat::new(config(), 5), Nat::new(config(), 5));
+        for round in 0..40 {
+            let now = secs(u64::from(round) * 20);
+            let batch: Vec<_> = (0..64)
+                .map(|n| packet((round * 37 + n * 11) % 900))
+                .collect();
+            let others = [vec![], vec![0x45; 20], packet(5_000)];
+            let announced = batch.iter().chain(&others);
+            told.announce(announced.map(|bytes| (&bytes[..], Direction::Outbound)));
+            let replies = batch.iter().map(|bytes| (&bytes[..], Direction::Inbound));
+            told.announce(replies);
+            for bytes in batch {
+                let outcome = send(&mut told, &mut bytes.clone(), now);
+                assert_eq!(outcome, send(&mut untold, &mut bytes.clone(), now));
+            }
+            assert!(told.sessions().eq(untold.sessions()));
+        }
+        assert!(!told.is_empty() && !told.outgrows_cache());
+    }
+}
