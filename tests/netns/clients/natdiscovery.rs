@@ -157,16 +157,19 @@ fn run_both(world: &World, words: [&str; 2]) -> [Said; 2] {
 #[test]
 fn a1_9_hairpins_are_turned_back_by_every_filter() {
     for filter in ["apdf", "adf", "eif"] {
-        let args = format!("--nat-filter {filter}");
-        let Some((world, _stun)) = start(world().args(&args)) else {
-            return;
-        };
-        // It sends from one socket to the external address of another.
-        for words in ["-H", "-H -P"] {
-            discover(&world, 1, words)
-                .expect("Received a request (maybe a successful hairpinning)");
+        for own in ["", OWN_ARGS] {
+            let args = format!("--nat-filter {filter} {own}");
+            let Some((world, _stun)) = start(world().args(&args)) else {
+                return;
+            };
+            occupy(&world, 5555..5556);
+            // It sends from one socket to the external address of another.
+            for words in ["-H", "-H -P", "-H -L 10.9.0.2 -l 5555"] {
+                discover(&world, 1, words)
+                    .expect("Received a request (maybe a successful hairpinning)");
+            }
+            world.finish(&[("OTHERHOST", Any)]);
         }
-        world.finish(&[]);
     }
 }
 
