@@ -144,3 +144,56 @@ fn f_13_guessing_the_system_by_strange_packets_harms_nothing() {
         ("TTL_EXPIRED", Any),
     ]);
 }
+
+#[test]
+fn a6_1_a_scan_from_outside_finds_the_published_ports_and_no_others() {
+    if !installed(&["nmap"]) {
+        return;
+    }
+    let publish = "--publish 8080:10.9.0.2:80 --publish 8443:10.9.0.3:443";
+    let args = format!("{OWN_ARGS} {publish}");
+    let Some(world) = world().refusals().args(&args).start() else {
+        return;
+    };
+    let listeners = [(1, 80), (1, 81), (2, 443), (2, 8080)]
+        .map(|(i, port)| tcp::listen(world.c(i), (world.ip(i.try_into().unwrap()), port)).unwrap());
+    let words = format!("nmap -n -Pn -sS -p 1-1023,8000-8999 --max-retries 1 -T5 {OWN}");
+    let said = run(world.o(), &words);
+    let open: Vec<&str> = said
+        .lines
+        .iter()
+        .filter(|line| line.contains("/tcp"))
+        .map(String::as_str)
+        .collect();
+    assert_eq!(open.len(), 2, "{said:#?}");
+    said.expect("8080/tcp open");
+    said.expect("8443/tcp open");
+    // All others are silent, not refused.
+    said.expect("filtered tcp ports (no-response)");
+    drop(listeners);
+    world.finish(&[("NAT_UNSOLICITED", AtLeast(2000)), ("OTHERHOST", Any)]);
+}
+
+#[test]
+fn a3_7_a_container_beyond_its_quota_is_told_and_others_are_not_touched() {
+    if !installed(&["hping3"]) {
+        return;
+    }
+    let Some(world) = world().refusals().args("--nat-quota sessions=64").start() else {
+        return;
+    };
+    let refused = count_in(world.c(1), |bytes| {
+        let icmp = Seen::in_frame(bytes).and_then(|seen| seen.icmp());
+        icmp == Some((3, 13))
+    });
+    // One socket to two hundred ports: as many sessions of one mapping.
+    let words = format!(
+        "hping3 -n -q --udp -s 5000 -k -p ++2000 -c 200 -i u3000 {}",
+        Topology::OUTSIDE
+    );
+    run(world.c(1), &words).expect("200 packets transmitted");
+    assert_eq!(sessions(&world), 64);
+    assert!(refused.count() > 0, "nobody told the container");
+    world.ping_perfectly(world.c(2), &Ping::to(Topology::OUTSIDE).count(3));
+    world.finish(&[("NAT_HOST_QUOTA", Exactly(136))]);
+}

@@ -159,3 +159,88 @@ fn a2_1_wrk_sees_no_error_with_and_without_keep_alive() {
         ("NAT_UNSOLICITED", Any),
     ]);
 }
+
+/// Where published ports lead in these tests: to a web server in container 1.
+const PUBLISHED: u16 = 8080;
+
+#[test]
+fn a6_1_a_published_port_serves_ten_megabytes_and_the_server_sees_the_clients_address() {
+    if !installed(&["nginx", "curl", "wrk"]) {
+        return;
+    }
+    for (args, external) in [("", Topology::HOST), (OWN_ARGS, super::OWN)] {
+        let args = format!("--publish {PUBLISHED}:10.9.0.2:{PORT} {args}");
+        let Some(world) = world().refusals().args(&args).start() else {
+            return;
+        };
+        let web = Web::start(world.c(1), world.ip(1), PORT);
+        let base = format!("http://{external}:{PUBLISHED}");
+        both_ways(world.o(), &web, &base, "from-o");
+        let from_o = [Topology::OUTSIDE.to_string()];
+        assert_eq!(web.visitors("GET /big HTTP/1.1 200"), from_o);
+        assert_eq!(web.visitors("PUT /from-o HTTP/1.1 201"), from_o);
+        // A second address of the same client is seen as such.
+        let second = Topology::OUTSIDE_SECOND;
+        let words = format!("curl -sS -m 10 -f --interface {second} {base}/small");
+        run_well(world.o(), &words).expect("small");
+        let visitors = web.visitors("GET /small HTTP/1.1 200");
+        assert_eq!(visitors, [second.to_string()]);
+        let words = format!("wrk -t 1 -c 8 -d 1s -H Connection:close {base}/small");
+        assert!(requests(&run(world.o(), &words)) > 0);
+        world.finish(&[("OTHERHOST", Any), ("RING_FULL", Any)]);
+    }
+}
+
+#[test]
+fn a6_3_a_published_port_is_reached_from_other_containers_and_from_itself() {
+    if !installed(&["nginx", "curl"]) {
+        return;
+    }
+    for (args, external) in [("", Topology::HOST), (OWN_ARGS, super::OWN)] {
+        let args = format!("--publish {PUBLISHED}:10.9.0.2:{PORT} {args}");
+        let Some(world) = world().refusals().args(&args).start() else {
+            return;
+        };
+        let web = Web::start(world.c(1), world.ip(1), PORT);
+        let base = format!("http://{external}:{PUBLISHED}");
+        for (i, name) in [(2, "from-c2"), (1, "from-c1")] {
+            both_ways(world.c(i), &web, &base, name);
+            // RFC 5382 REQ-8: a hairpin has the external source.
+            let visitors = web.visitors(&format!("PUT /{name} HTTP/1.1 201"));
+            assert_eq!(visitors, [external.to_string()]);
+        }
+        world.finish(&[("OTHERHOST", Any), ("RING_FULL", Any)]);
+    }
+}
+
+#[test]
+fn a1_2_a_container_keeps_one_address_of_the_pool() {
+    if !installed(&["nginx", "curl"]) {
+        return;
+    }
+    let args = format!("{OWN_ARGS} --nat-pool 203.0.113.60-203.0.113.67");
+    let Some(world) = world().refusals().containers(6).args(&args).start() else {
+        return;
+    };
+    let web = Web::start(world.o(), Topology::OUTSIDE, PORT);
+    let mut addresses = Vec::new();
+    for i in 1..=6 {
+        // One connection for each page.
+        let page = format!("http://{}:{PORT}/small?c{i}=", Topology::OUTSIDE);
+        let words = format!("curl -sS -m 20 -f -H Connection:close {page}[1-20]");
+        run_well(world.c(i), &words);
+        let visitors: Vec<String> = (1..=20)
+            .flat_map(|n| web.visitors(&format!("GET /small?c{i}={n} HTTP/1.1 200")))
+            .collect();
+        assert_eq!(visitors.len(), 20);
+        assert!(visitors.iter().all(|it| *it == visitors[0]), "{visitors:?}");
+        addresses.push(visitors[0].clone());
+    }
+    addresses.sort();
+    addresses.dedup();
+    assert!(
+        addresses.len() > 1,
+        "six containers use one of nine addresses"
+    );
+    world.finish(&[("OTHERHOST", Any)]);
+}

@@ -47,7 +47,6 @@ impl Who {
 }
 
 /// What forwards.
-#[expect(clippy::large_enum_variant, reason = "there is one of each")]
 enum Forwarder {
     Vswitch(World),
     Kernel(#[expect(dead_code, reason = "it lives as long as the bed")] Topology),

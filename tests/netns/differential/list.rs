@@ -95,6 +95,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         "too big for the uplink, with and without DF",
         s::too_big_for_the_uplink,
     ),
+    try_it("the identification without and with DF", s::identification),
     try_it("fragments out, in order", s::fragments_out),
     try_it("fragments out, reversed", s::fragments_out_reversed),
     try_it("fragments in, in order", s::fragments_in),

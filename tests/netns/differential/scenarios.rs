@@ -324,6 +324,20 @@ pub(super) fn too_big_for_the_uplink(bed: &mut Bed) {
     }
 }
 
+pub(super) fn identification(bed: &mut Bed) {
+    let (p, q) = (bed.port("p"), bed.port("q"));
+    let datagram = craft::udp(at(A, p), at(X, q), b"id", Checksum::Right);
+    for dont_fragment in [false, true] {
+        let header = craft::Ipv4 {
+            dont_fragment,
+            ..ip(A.ip(), X.ip(), craft::UDP)
+        };
+        let heard = bed.send_untold(A, &[header.packet(&datagram)]);
+        let kept = heard.iter().all(|(_, seen)| seen.id == header.id);
+        bed.say(if kept { "kept" } else { "drawn anew" }.to_owned());
+    }
+}
+
 // Fragments.
 
 fn pieces(from: SocketAddrV4, to: SocketAddrV4) -> Vec<Vec<u8>> {

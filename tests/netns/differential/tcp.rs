@@ -40,12 +40,12 @@ struct Connection {
 
 impl Connection {
     /// From A, `ahead` of the next byte it would send.
-    fn from_a(&self, flags: u8, ahead: u32) -> Segment {
+    fn a_sends(&self, flags: u8, ahead: u32) -> Segment {
         segment(self.inside, self.server, flags, ISS + 1 + ahead, IRS + 1)
     }
 
     /// From X, `ahead` of the next byte it would send.
-    fn from_x(&self, flags: u8, ahead: u32) -> Segment {
+    fn x_sends(&self, flags: u8, ahead: u32) -> Segment {
         segment(self.server, self.external, flags, IRS + 1 + ahead, ISS + 1)
     }
 }
@@ -68,7 +68,7 @@ fn connect_from(bed: &mut Bed, who: Who, p: u16, q: u16) -> Connection {
         server,
         external,
     };
-    bed.send_untold(who, &[tcp(&connection.from_a(ACK, 0), b"")]);
+    bed.send_untold(who, &[tcp(&connection.a_sends(ACK, 0), b"")]);
     connection
 }
 
@@ -166,53 +166,53 @@ pub(super) fn opened_by_something_else(bed: &mut Bed) {
 
 pub(super) fn data_beyond_the_window_out(bed: &mut Bed) {
     let connection = connect(bed);
-    bed.tcp(&connection.from_a(ACK | PSH, FAR), b"far");
+    bed.tcp(&connection.a_sends(ACK | PSH, FAR), b"far");
 }
 
 pub(super) fn data_beyond_the_window_in(bed: &mut Bed) {
     let connection = connect(bed);
-    bed.tcp(&connection.from_x(ACK | PSH, FAR), b"far");
-    bed.tcp(&connection.from_x(ACK | PSH, 0), b"near");
+    bed.tcp(&connection.x_sends(ACK | PSH, FAR), b"far");
+    bed.tcp(&connection.x_sends(ACK | PSH, 0), b"near");
 }
 
 pub(super) fn reset_exact(bed: &mut Bed) {
     let connection = connect(bed);
-    bed.tcp(&connection.from_x(RST | ACK, 0), b"");
+    bed.tcp(&connection.x_sends(RST | ACK, 0), b"");
 }
 
 pub(super) fn reset_in_window_then_data(bed: &mut Bed) {
     let connection = connect(bed);
-    bed.tcp(&connection.from_x(RST, 100), b"");
-    bed.tcp(&connection.from_x(ACK | PSH, 0), b"data");
-    bed.tcp(&connection.from_a(ACK, 0), b"");
+    bed.tcp(&connection.x_sends(RST, 100), b"");
+    bed.tcp(&connection.x_sends(ACK | PSH, 0), b"data");
+    bed.tcp(&connection.a_sends(ACK, 0), b"");
 }
 
 pub(super) fn reset_beyond_the_window_then_data(bed: &mut Bed) {
     let connection = connect(bed);
-    bed.tcp(&connection.from_x(RST, FAR), b"");
-    bed.tcp(&connection.from_x(ACK | PSH, 0), b"data");
+    bed.tcp(&connection.x_sends(RST, FAR), b"");
+    bed.tcp(&connection.x_sends(ACK | PSH, 0), b"data");
 }
 
 pub(super) fn reset_out_beyond_the_window(bed: &mut Bed) {
     let connection = connect(bed);
-    bed.tcp(&connection.from_a(RST, FAR), b"");
+    bed.tcp(&connection.a_sends(RST, FAR), b"");
 }
 
 pub(super) fn wrong_sum(bed: &mut Bed) {
     let connection = connect(bed);
     let bytes = connection
-        .from_a(ACK | PSH, 0)
+        .a_sends(ACK | PSH, 0)
         .bytes(b"sum", Checksum::Exactly(0x1234));
     bed.send(A, &[ip(A.ip(), X.ip(), craft::TCP).packet(&bytes)]);
 }
 
 pub(super) fn closed_and_opened_again(bed: &mut Bed) {
     let connection = connect(bed);
-    bed.send_untold(A, &[tcp(&connection.from_a(FIN | ACK, 0), b"")]);
-    let mut answer = connection.from_x(FIN | ACK, 0);
+    bed.send_untold(A, &[tcp(&connection.a_sends(FIN | ACK, 0), b"")]);
+    let mut answer = connection.x_sends(FIN | ACK, 0);
     answer.ack += 1;
     bed.send_untold(X, &[tcp(&answer, b"")]);
-    let mut last = connection.from_a(ACK, 1);
+    let mut last = connection.a_sends(ACK, 1);
     last.ack += 1;
     bed.send_untold(A, &[tcp(&last, b"")]);
     let mut again = syn(connection.inside, connection.server);
