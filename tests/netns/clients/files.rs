@@ -7,7 +7,7 @@ use vswitch_cli::lab::{Process, Topology};
 
 use super::{Dir, OWN_ARGS, content, installed, run, run_well, serve};
 use crate::netns::world::Times::{Any, AtLeast};
-use crate::netns::world::{PATIENCE, World, eventually, world};
+use crate::netns::world::{World, eventually, world};
 
 const SIZE: usize = 300_001;
 const FTP_PORT: u16 = 21;
@@ -112,30 +112,25 @@ fn a5_5_active_ftp_works_with_the_helper() {
                 fetch_and_store(&world, i, &ftp, how, &format!("helped{number}-{i}"));
             }
         }
-        // Several files over one control connection.
-        let got = Dir::new();
-        let script = format!(
-            "set ftp:passive-mode no; set net:timeout 5; set net:max-retries 1; lcd {}; get page; \
-             get page -o again; bye",
-            got.path().display()
-        );
-        let script = got.write("script", script);
-        let words = format!("lftp -u anonymous,none -f {script} {}", Topology::OUTSIDE);
-        let _ = words;
-        run_well(
-            world.c(1),
-            &format!("lftp -f {}", lftp_script(&got, &script)),
-        );
-        assert!(got.read("page") == ftp.page && got.read("again") == ftp.page);
+        lftp_fetches_twice(&world, &ftp);
         world.finish(&[("OTHERHOST", Any)]);
     }
 }
 
-/// lftp takes the site to open from the script as well.
-fn lftp_script(dir: &Dir, script: &str) -> String {
-    let commands = std::fs::read_to_string(script).unwrap();
-    let open = format!("open -u anonymous,none {}\n{commands}\n", Topology::OUTSIDE);
-    dir.write("opened", open)
+/// Several files over one control connection, in active mode.
+fn lftp_fetches_twice(world: &World, ftp: &Ftp) {
+    let got = Dir::new();
+    let commands = format!(
+        "set ftp:passive-mode no\nset net:timeout 5\nset net:max-retries 1\n\
+         open -u anonymous,none {}\nlcd {}\nget page\nget page -o again\n",
+        Topology::OUTSIDE,
+        got.path().display()
+    );
+    let script = got.write("script", commands);
+    run_well(world.c(1), &format!("lftp -f {script}"));
+    for name in ["page", "again"] {
+        assert!(got.read(name) == ftp.page, "{name} came otherwise");
+    }
 }
 
 /// A TFTP server outside.
@@ -222,5 +217,4 @@ fn a5_5_tftp_answers_from_another_port_need_the_helper() {
         );
         world.finish(&[]);
     }
-    let _ = PATIENCE;
 }

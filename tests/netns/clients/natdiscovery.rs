@@ -113,10 +113,12 @@ fn a1_1_mapping_is_endpoint_independent_with_a_shared_address_an_own_one_and_in_
 
 #[test]
 fn a1_8_filtering_is_of_the_class_that_was_asked_for() {
+    const EIF: &str = "NAT with Endpoint Independent Filtering!";
     let classes = [
         ("apdf", "NAT with Address and Port Dependent Filtering!"),
         ("adf", "NAT with Address Dependent Filtering!"),
-        ("eif", "NAT with Endpoint Independent Filtering!"),
+        ("eif", EIF),
+        ("udp=eif,tcp=apdf", EIF),
     ];
     // The tester waits three seconds for every answer that is filtered.
     std::thread::scope(|scope| {
