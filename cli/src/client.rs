@@ -3,6 +3,8 @@
 //! A full HTTP client would be a dozen crates for what is 100 lines here: one connection for each
 //! request, `Connection: close`, a body of known length.
 
+pub mod stream;
+
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -90,6 +92,15 @@ impl<'a> Client<'a> {
                 ("POST", format!("/fdb/flush?port={}", escaped(port)), None)
             }
             Mutation::NatFlush(pairs) => ("POST", query("/nat/flush", pairs), None),
+            Mutation::NatPublish(publish) => {
+                let publish = publish.clone();
+                let body = serde_json::to_vec(&api::NatPublish { publish });
+                ("POST", "/nat/publish".into(), Some(body))
+            }
+            Mutation::NatUnpublish(at) => {
+                let path = format!("/nat/publish/{}", escaped(&at.to_string()));
+                ("DELETE", path, None)
+            }
             Mutation::NeighFlush => ("POST", "/neigh/flush".into(), None),
         };
         let unwritable = |error: serde_json::Error| self.broken(&error.to_string());

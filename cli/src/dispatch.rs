@@ -4,6 +4,7 @@
 //! that touch the machine come in as [`Hooks`], so that this crate's entry is one table.
 
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use anstream::{AutoStream, ColorChoice};
@@ -68,6 +69,7 @@ fn dispatch(common: &Common, action: Action, hooks: &Hooks) -> Outcome {
         Action::Show(table, view) => show_table(common, &table, view),
         Action::NatReport(view) => nat_report(common, view),
         Action::Conntrack(pairs) => conntrack(common, pairs),
+        Action::Monitor(plan) => crate::monitor::command(common, &plan),
         Action::Change(mutation) => change(common, &mutation),
         Action::Explain(reasons) => {
             if common.json {
@@ -211,10 +213,22 @@ pub fn print(colour: Colour, text: &str) -> Outcome {
 }
 
 fn write(colour: Colour, bytes: &[u8]) -> Outcome {
+    write_on(colour, bytes).map(|_| Exit::Done)
+}
+
+/// As [`print`], for data that goes on and on: breaks where the reader has gone.
+///
+/// # Errors
+/// Stdout cannot be written to, as when a disk is full.
+pub fn print_on(colour: Colour, text: &str) -> Result<ControlFlow<()>, CliError> {
+    write_on(colour, text.as_bytes())
+}
+
+fn write_on(colour: Colour, bytes: &[u8]) -> Result<ControlFlow<()>, CliError> {
     let mut out = AutoStream::new(io::stdout().lock(), choice(colour));
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Ok(()) => Ok(Exit::Done),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Done),
+        Ok(()) => Ok(ControlFlow::Continue(())),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
         Err(error) => Err(unwritten(&error)),
     }
 }

@@ -19,6 +19,7 @@ pub mod error;
 pub mod host;
 pub mod lab;
 pub mod man;
+pub mod monitor;
 pub mod notify;
 pub mod show;
 pub mod upkeep;

@@ -7,8 +7,12 @@ use crate::tcp::State;
 use crate::{Nanos, sctp};
 
 /// Largest `sessions_max`: slots are numbered by `u32` and one number means "none"; at about
-/// 200 bytes a session this is 3.2 GiB, beyond any machine that runs containers through one core.
+/// 160 bytes a session this is 2.5 GiB, beyond any machine that runs containers through one core.
 pub const SESSIONS_MAX: u32 = 1 << 24;
+
+/// Most external addresses: each takes memory for all its ports, and a host that has none yet may
+/// have to try them all.
+pub const EXTERNALS_MAX: usize = 256;
 
 /// Who outside may answer on a mapped port (RFC 4787 section 5, RFC 5382 REQ-3).
 ///
@@ -37,6 +41,8 @@ pub struct Timeouts {
     pub icmp: Nanos,
     /// TCP, SYN seen.
     pub tcp_syn_sent: Nanos,
+    /// TCP, SYN seen from outside, or refused by a RST: whoever may send it may send many.
+    pub tcp_syn_inbound: Nanos,
     /// TCP, SYN and SYN-ACK seen.
     pub tcp_syn_received: Nanos,
     /// TCP established (RFC 5382 REQ-5: at least 7,440 s).
@@ -71,6 +77,7 @@ impl Default for Timeouts {
             dns: Nanos::from_secs(60),
             icmp: Nanos::from_secs(60),
             tcp_syn_sent: transitory,
+            tcp_syn_inbound: Nanos::from_secs(30),
             tcp_syn_received: transitory,
             tcp_established: Nanos::from_secs(7_440),
             tcp_fin_wait: transitory,
@@ -97,6 +104,7 @@ impl Timeouts {
             dns: Nanos::from_secs(30),
             icmp: Nanos::from_secs(30),
             tcp_syn_sent: Nanos::from_secs(120),
+            tcp_syn_inbound: Nanos::from_secs(60),
             tcp_syn_received: Nanos::from_secs(60),
             tcp_established: Nanos::from_secs(432_000),
             tcp_fin_wait: Nanos::from_secs(120),
@@ -121,6 +129,21 @@ impl Timeouts {
             | sctp::State::ShutdownSent
             | sctp::State::ShutdownReceived
             | sctp::State::ShutdownAckSent => self.sctp_transitory,
+        }
+    }
+
+    /// As [`Timeouts::tcp`], for a connection from outside that was never established.
+    pub(crate) fn tcp_inbound(&self, state: State) -> Nanos {
+        match state {
+            State::SynSent | State::SynSent2 | State::Close => {
+                self.tcp(state).min(self.tcp_syn_inbound)
+            }
+            State::SynReceived
+            | State::Established
+            | State::FinWait
+            | State::CloseWait
+            | State::LastAck
+            | State::TimeWait => self.tcp(state),
         }
     }
 
@@ -205,7 +228,8 @@ pub struct Helpers {
 pub struct Config {
     /// The address that inside hosts appear as; the first of several, if there is a `pool`.
     pub external: Ipv4Addr,
-    /// Further external addresses; an inside host keeps one of all (RFC 4787 REQ-2, paired).
+    /// Further external addresses; an inside host keeps one of all (RFC 4787 REQ-2, paired). All
+    /// differ, and with `external` they are at most [`EXTERNALS_MAX`].
     pub pool: Vec<Ipv4Addr>,
     /// External ports, and echo identifiers, of all slices together; never 0.
     pub ports: RangeInclusive<u16>,
@@ -215,7 +239,8 @@ pub struct Config {
     pub slices: u16,
     /// Sessions at once, at most [`SESSIONS_MAX`].
     pub sessions_max: u32,
-    /// TCP sessions at once whose handshake is not complete.
+    /// TCP sessions at once that inside hosts opened and whose handshake is not complete. Half as
+    /// many more may be opened from outside: there a new one ends the oldest.
     pub half_open_max: u32,
     /// Idle times.
     pub timeouts: Timeouts,
@@ -260,6 +285,8 @@ pub enum ConfigError {
     Sessions,
     /// A fragment limit is outside the range its documentation gives.
     Fragments,
+    /// Two external addresses are the same, or there are more than [`EXTERNALS_MAX`].
+    Externals,
 }
 
 impl std::fmt::Display for ConfigError {
@@ -269,6 +296,7 @@ impl std::fmt::Display for ConfigError {
             Self::Slices => "NAT slices must be 1 to the number of ports, and slice below slices",
             Self::Sessions => "NAT sessions must be 1 to 16777216",
             Self::Fragments => "NAT fragment limits are out of range",
+            Self::Externals => "NAT external addresses must differ and be at most 256",
         })
     }
 }
@@ -323,6 +351,12 @@ impl Config {
             || !(2..=64).contains(&limits.per_datagram_max)
         {
             return Err(ConfigError::Fragments);
+        }
+        let mut addresses = self.pool.clone();
+        addresses.push(self.external);
+        addresses.sort_unstable();
+        if addresses.len() > EXTERNALS_MAX || !addresses.is_sorted_by(|a, b| a < b) {
+            return Err(ConfigError::Externals);
         }
         Ok(())
     }

@@ -1,21 +1,25 @@
-//! The engine: one slice of one external address, one call per packet.
+//! The engine: one slice of the external ports, one call per packet.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
+use crate::adopted::{Adopted, Adoptions};
 use crate::alg::Alg;
 use crate::config::{Config, Filtering};
+use crate::events::Events;
 use crate::flow::{Class, Flow, Header, classify};
 use crate::fragment::Fragments;
 use crate::hash::HashKey;
 use crate::ids::Ids;
+use crate::list::Links;
 use crate::mapping::{Mappings, Peers};
-use crate::other;
 use crate::outcome::{Counters, Direction, Outcome, Reason};
-use crate::pool::owner_of;
+use crate::publish::Publishes;
+use crate::quota::Hosts;
 use crate::rewrite::{End, L4Sum, Protocol, Rewrite};
 use crate::session::{Session, SessionView, Sessions, Side};
 use crate::slab::at;
-use crate::tcp::{Role, Segment, Step, Tracker};
+use crate::strangers::Strangers;
 use crate::wire::icmp;
 use crate::{Nanos, ReleasedPacket};
 
@@ -57,10 +61,19 @@ pub struct Nat {
     pub(crate) sessions: Sessions,
     pub(crate) mappings: Mappings,
     pub(crate) peers: Option<Peers>,
+    pub(crate) hosts: Hosts,
+    /// Links of the sessions in the lists of finished ones, and of provisional ones.
+    pub(crate) links: Links<u32>,
     pub(crate) fragments: Fragments,
     pub(crate) ids: Ids,
     pub(crate) alg: Option<Box<Alg>>,
     pub(crate) counters: Counters,
+    pub(crate) events: Events,
+    pub(crate) publishes: Arc<Publishes>,
+    pub(crate) choice_key: HashKey,
+    pub(crate) strangers: Strangers,
+    pub(crate) adopted: Option<Arc<Adopted>>,
+    pub(crate) adoptions: Adoptions,
 }
 
 impl Nat {
@@ -81,12 +94,20 @@ impl Nat {
         let needs_peers = is_adf(config.udp_filtering) || is_adf(config.tcp_filtering);
         Self {
             sessions: Sessions::new(max, HashKey::new(seed, 1)),
-            mappings: Mappings::new(&config, HashKey::new(seed, 2), HashKey::new(seed, 3)),
+            mappings: Mappings::new(&config, seed),
             peers: needs_peers.then(|| Peers::new(max, HashKey::new(seed, 4))),
             fragments: Fragments::new(config.fragments, HashKey::new(seed, 5)),
-            ids: Ids::new(config.slice, config.slices, HashKey::new(seed, 6)),
+            hosts: Hosts::new(&config, HashKey::new(seed, 7)),
+            links: Links::new(max),
+            ids: Ids::new(config.slice, config.slices, HashKey::new(seed, 16)),
             alg: Alg::new(config.helpers, seed),
             counters: Counters::default(),
+            events: Events::new(&config),
+            publishes: Arc::default(),
+            choice_key: HashKey::new(seed, 8),
+            strangers: Strangers::new(&config),
+            adopted: None,
+            adoptions: Adoptions::default(),
             config,
         }
     }
@@ -94,9 +115,45 @@ impl Nat {
     /// Translates a packet from inside that is routed to the outside.
     ///
     /// A packet for the external address itself comes back as [`Outcome::Hairpin`] if it is for
-    /// a port of ours and as [`Outcome::NotOurs`] if not. The TTL is the caller's business.
+    /// a port of ours and as [`Outcome::NotOurs`] if not. One from a published endpoint whose
+    /// sessions another slice has comes back as [`Outcome::Elsewhere`]. The TTL is the caller's
+    /// business.
     pub fn outbound(&mut self, packet: &mut Packet<'_>, now: Nanos) -> Outcome {
         self.translate(packet, Direction::Outbound, now)
+    }
+
+    /// Translates a packet from inside to a destination that is reached untranslated, if it belongs
+    /// to a session all the same: the answer of a published port, or an error about one. Returns
+    /// `None`, with the packet as it was, if it does not; a fragment never does.
+    pub fn outbound_known(&mut self, packet: &mut Packet<'_>, now: Nanos) -> Option<Outcome> {
+        let header = Header::parse(packet.bytes).ok()?;
+        if header.is_fragment {
+            return None;
+        }
+        let payload = packet.bytes.get(header.header_len..header.total_len)?;
+        match classify(header, payload).ok()? {
+            Class::Flow(flow) => {
+                let (inside, remote) = ((header.src, flow.src_port), (header.dst, flow.dst_port));
+                let found = self.sessions.find_outbound(flow.protocol, inside, remote);
+                if self.alive(found, now).is_none() {
+                    let behind = self.behind(flow.protocol, inside);
+                    // It is asked again below, and says where.
+                    let _ = self.leads_elsewhere(flow.protocol, behind)?;
+                }
+            }
+            Class::Error => {
+                let outcome = self.outbound_error(packet, header, now).outcome;
+                let is_known = !matches!(outcome, Outcome::Drop(_));
+                if is_known {
+                    self.counters.count(Direction::Outbound, outcome);
+                }
+                return is_known.then_some(outcome);
+            }
+            Class::Request(_) | Class::Reply(_) | Class::OtherIcmp(_) | Class::Foreign => {
+                return None;
+            }
+        }
+        Some(self.outbound(packet, now))
     }
 
     /// Translates a packet from the uplink whose destination is the external address.
@@ -121,7 +178,10 @@ impl Nat {
     /// Call it about once a second: nothing depends on it but memory and ports coming free, since
     /// a packet finds its session dead at the exact deadline.
     pub fn expire(&mut self, now: Nanos, budget: usize) -> usize {
+        self.events.set_now(now);
         let mut ended = 0;
+        self.mappings.tick(now);
+        self.mappings.let_go(budget);
         for _ in 0..budget {
             match self.sessions.next_due(now) {
                 None => break,
@@ -132,6 +192,10 @@ impl Nat {
                 }
             }
         }
+        let publishes = &self.publishes;
+        self.mappings.unpark(budget, |protocol, address, port| {
+            publishes.find(protocol, address, port).is_some()
+        });
         ended + self.fragments.expire(now, budget) + self.expire_expectations(now, budget)
     }
 
@@ -151,15 +215,6 @@ impl Nat {
     /// [`Nat::expire`].
     pub fn released(&mut self) -> Option<ReleasedPacket> {
         self.release_fragment()
-    }
-
-    /// Changes the external address: mappings of another address are of no use, so all sessions
-    /// end (the kernel's masquerade does the same).
-    pub fn set_external(&mut self, external: Ipv4Addr) {
-        if self.config.external != external {
-            self.flush();
-            self.config.external = external;
-        }
     }
 
     /// Ends all sessions and returns how many there were.
@@ -184,7 +239,7 @@ impl Nat {
         &self.counters
     }
 
-    /// Returns the configuration, with the external address now in force.
+    /// Returns the configuration, with the external addresses now in force.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
@@ -211,7 +266,14 @@ impl Nat {
     /// Returns how many external ports (identifiers) of a protocol are mapped.
     #[must_use]
     pub fn ports_used(&self, protocol: Protocol) -> u32 {
-        self.mappings.ports_used(protocol)
+        self.mappings.ports(protocol).0
+    }
+
+    /// Returns how many external ports (identifiers) of a protocol came free and are still kept
+    /// from other hosts than their last ones ([`Config::port_hold`]).
+    #[must_use]
+    pub fn ports_held(&self, protocol: Protocol) -> u32 {
+        self.mappings.ports(protocol).1
     }
 
     fn translate(&mut self, packet: &mut Packet<'_>, direction: Direction, now: Nanos) -> Outcome {
@@ -228,12 +290,12 @@ impl Nat {
     }
 
     fn check_addresses(&self, header: Header, direction: Direction) -> Option<Outcome> {
-        let external = self.config.external;
+        let is_external = |address| self.mappings.externals.contains(address);
         match direction {
-            Direction::Outbound | Direction::Inbound if header.src == external => {
+            Direction::Outbound | Direction::Inbound if is_external(header.src) => {
                 Some(Outcome::Drop(Reason::SpoofedSource))
             }
-            Direction::Inbound | Direction::Hairpin if header.dst != external => {
+            Direction::Inbound | Direction::Hairpin if !is_external(header.dst) => {
                 Some(Outcome::NotOurs)
             }
             Direction::Outbound | Direction::Inbound | Direction::Hairpin => None,
@@ -286,9 +348,6 @@ impl Nat {
         flow: Flow,
         now: Nanos,
     ) -> Fate {
-        if let Some(outcome) = self.elsewhere(flow.protocol) {
-            return outcome.into();
-        }
         let Some(outcome) = self.way_out(header.dst, flow.protocol, flow.dst_port) else {
             return Outcome::NotOurs.into();
         };
@@ -300,9 +359,17 @@ impl Nat {
         let found = self.sessions.find_outbound(flow.protocol, inside, remote);
         let carried = match self.alive(found, now) {
             Some(id) => self.carry(id, Side::Inside, Some(flow), header.total_len, now),
-            None => self
-                .open_outbound(flow, inside, remote, now)
-                .and_then(|id| self.carry(id, Side::Inside, None, header.total_len, now)),
+            None => {
+                let behind = self.behind(flow.protocol, inside);
+                if let Some(outcome) = self.leads_elsewhere(flow.protocol, behind) {
+                    return outcome.into();
+                }
+                behind
+                    .and_then(|behind| behind.identity)
+                    .and_then(|own| self.open_as_published(flow, inside, own, remote, now))
+                    .unwrap_or_else(|| self.open_outbound(flow, inside, remote, now))
+                    .and_then(|id| self.carry(id, Side::Inside, None, header.total_len, now))
+            }
         };
         match carried {
             Ok((id, rewrite)) => {
@@ -331,20 +398,26 @@ impl Nat {
         protocol: Protocol,
         dst_port: u16,
     ) -> Option<Outcome> {
-        if dst != self.config.external {
+        if !self.mappings.externals.contains(dst) {
             return Some(Outcome::Translated);
         }
+        let external = (dst, dst_port);
         match protocol {
             // A query's identifier is its sender's: it names no port of ours.
-            Protocol::Icmp | Protocol::Other(_) => None,
-            Protocol::Sctp => self
-                .mappings
-                .find_external(protocol, dst_port)
-                .map(|_| Outcome::Hairpin { owner: 0 }),
-            Protocol::Tcp | Protocol::Udp => {
-                self.owner(dst_port).map(|owner| Outcome::Hairpin { owner })
+            Protocol::Icmp | Protocol::Other(_) => return None,
+            // All ports are its own, so the mappings tell, and the owner alone has them.
+            Protocol::Sctp => {
+                let is_unknown = self.owner(protocol, external) == Some(self.config.slice)
+                    && self.publishes.find(protocol, dst, dst_port).is_none()
+                    && self.mappings.find_external(protocol, external).is_none();
+                if is_unknown {
+                    return None;
+                }
             }
+            Protocol::Tcp | Protocol::Udp => {}
         }
+        self.owner(protocol, external)
+            .map(|owner| Outcome::Hairpin { owner })
     }
 
     fn inbound_flow(
@@ -355,23 +428,29 @@ impl Nat {
         direction: Direction,
         now: Nanos,
     ) -> Fate {
-        match self.owner_for(flow.protocol, flow.dst_port) {
-            None => return Outcome::NotOurs.into(),
-            Some(owner) if owner != self.config.slice => {
-                return Outcome::Elsewhere { owner }.into();
-            }
-            Some(_) => {}
+        let external = (header.dst, flow.dst_port);
+        let remote = (header.src, flow.src_port);
+        // Whose a published port is takes a search, so its sessions are looked for first.
+        let is_published = self.publishes.covers(flow.dst_port);
+        if !is_published && let Some(outcome) = self.not_here(flow.protocol, external) {
+            return outcome.into();
+        }
+        let found = self.sessions.find_inbound(flow.protocol, external, remote);
+        let alive = self.alive(found, now);
+        if is_published
+            && alive.is_none()
+            && let Some(outcome) = self.not_here(flow.protocol, external)
+        {
+            return outcome.into();
         }
         if flow.protocol == Protocol::Tcp && flow.segment.is_none() {
             return Reason::InvalidTcpFlags.into();
         }
-        let external = (header.dst, flow.dst_port);
-        let remote = (header.src, flow.src_port);
-        let found = self.sessions.find_inbound(flow.protocol, external, remote);
-        let carried = match self.alive(found, now) {
+        let carried = match alive {
             Some(id) => self.carry(id, Side::Outside, Some(flow), header.total_len, now),
             None => self
-                .open_inbound(flow, remote, direction, now)
+                .open_published(flow, external, remote, now)
+                .unwrap_or_else(|| self.open_inbound(flow, external, remote, direction, now))
                 .and_then(|id| self.carry(id, Side::Outside, None, header.total_len, now)),
         };
         match carried {
@@ -384,116 +463,10 @@ impl Nat {
                 }
             }
             // There is no range of theirs: it may well be the host's own.
-            Err(Reason::Unsolicited) if flow.protocol.is_by_address() => Outcome::NotOurs.into(),
+            Err(Reason::Unsolicited) if self.may_be_hosts(flow.protocol, external) => {
+                Outcome::NotOurs.into()
+            }
             Err(reason) => reason.into(),
-        }
-    }
-
-    /// Returns the slice that owns an external port, if it is ours at all.
-    pub(crate) fn owner(&self, port: u16) -> Option<u16> {
-        owner_of(&self.config.ports, self.config.slices, port)
-    }
-
-    /// Removes a session that was found but has idled out: time is up to the nanosecond, not to
-    /// the wheel's tick.
-    pub(crate) fn alive(&mut self, found: Option<u32>, now: Nanos) -> Option<u32> {
-        let id = found?;
-        if self
-            .sessions
-            .get(id)
-            .is_some_and(|session| session.deadline > now)
-        {
-            return Some(id);
-        }
-        self.remove(id);
-        None
-    }
-
-    /// Counts a packet into its session, moves the session's state and timer, and returns the
-    /// edit to be made.
-    fn carry(
-        &mut self,
-        id: u32,
-        from: Side,
-        flow: Option<Flow>,
-        bytes: usize,
-        now: Nanos,
-    ) -> Result<(u32, Rewrite), Reason> {
-        let config = &self.config;
-        let may_open = self.sessions.half_open() < config.half_open_max;
-        let carried = self.sessions.update(id, |session| {
-            let old_deadline = session.deadline;
-            let mut refresh = match session.protocol {
-                Protocol::Tcp => from == Side::Inside || session.inside_has_spoken(),
-                Protocol::Udp => from == Side::Inside || config.inbound_refresh,
-                Protocol::Icmp | Protocol::Other(_) => from == Side::Inside,
-                Protocol::Sctp => true,
-            };
-            if let Some(segment) = flow.and_then(|flow| flow.segment) {
-                refresh &= advance(session, from, segment, may_open)?;
-            }
-            if let Some(event) = flow.and_then(|flow| flow.event) {
-                refresh &= other::advance(session, from, event)?;
-            }
-            session.replied |= session.role(from) == Role::Responder;
-            session.last_seen = now;
-            if refresh {
-                let deadline = now + session.timeout(&config.timeouts);
-                // A RST shortens and never prolongs: an inside host's answer to strangers must not
-                // hold the mapping for them (RFC 7857 section 7.1).
-                session.deadline = match flow.and_then(|flow| flow.segment) {
-                    Some(Segment::Rst) => deadline.min(old_deadline),
-                    _ => deadline,
-                };
-            }
-            let (rewrite, traffic) = match from {
-                Side::Inside => (session.out, &mut session.outbound),
-                Side::Outside => (session.back, &mut session.inbound),
-            };
-            traffic.add(bytes);
-            // The mapping's deadline is read with a second's slack, so it is written once a
-            // second and not once a packet.
-            let prolong = session.deadline.as_secs() != old_deadline.as_secs();
-            Ok((
-                rewrite,
-                prolong.then_some((session.mapping, session.deadline)),
-            ))
-        });
-        let (rewrite, prolong) = carried.unwrap_or(Err(Reason::Unsolicited))?;
-        if let Some((mapping, deadline)) = prolong {
-            self.mappings.prolong(mapping, deadline);
-        }
-        Ok((id, rewrite))
-    }
-}
-
-/// Moves a session's TCP state; returns whether the segment may refresh the session.
-fn advance(
-    session: &mut Session,
-    from: Side,
-    segment: Segment,
-    may_open: bool,
-) -> Result<bool, Reason> {
-    let role = session.role(from);
-    let Some(tracker) = &mut session.tracker else {
-        return Ok(true);
-    };
-    let before = tracker.state();
-    match tracker.step(segment, role) {
-        Step::Pass => {
-            // Repeating a RST must not hold the port.
-            Ok(segment != Segment::Rst || tracker.state() != before)
-        }
-        Step::Invalid => Err(Reason::TcpOutOfState),
-        Step::Reopen if role == Role::Responder && from == Side::Outside => {
-            Err(Reason::Unsolicited)
-        }
-        Step::Reopen if !may_open => Err(Reason::HalfOpenFull),
-        Step::Reopen => {
-            session.tracker = Tracker::open(segment);
-            session.origin = from;
-            session.replied = false;
-            Ok(true)
         }
     }
 }

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::outcome::Reason;
 use crate::rewrite::Protocol;
-use crate::sctp::Event;
+use crate::sctp::{Event, What};
 use crate::tcp::Segment;
 use crate::wire::{Icmp, Ipv4, Sctp, Tcp, TransportError, Udp, icmp, protocol};
 
@@ -55,6 +55,12 @@ impl Flow {
             segment: None,
             event: None,
         }
+    }
+
+    /// Returns whether an outsider may begin a session so: TCP by a SYN only, and SCTP by an INIT.
+    pub(crate) fn begins(&self) -> bool {
+        self.segment.is_none_or(|segment| segment == Segment::Syn)
+            && self.event.is_none_or(|event| event.what == What::Init)
     }
 }
 

@@ -96,9 +96,10 @@ impl Nat {
                 Direction::Inbound | Direction::Hairpin => Outcome::NotOurs,
             };
         }
-        // What one slice owns as a whole needs no first fragment to know where it belongs.
-        if let Some(outcome) =
-            Protocol::by_address(header.protocol).and_then(|protocol| self.elsewhere(protocol))
+        // What one slice owns as a whole needs no first fragment to know where it belongs; SCTP may
+        // be published at another.
+        if let Some(other @ Protocol::Other(_)) = Protocol::by_address(header.protocol)
+            && let Some(outcome) = self.leads_elsewhere(other, None)
         {
             return outcome;
         }

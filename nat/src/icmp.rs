@@ -42,13 +42,6 @@ impl Nat {
             Ok(quote) => quote,
             Err(reason) => return reason.into(),
         };
-        match self.owner_for(quote.flow.protocol, quote.src.1) {
-            None => return Outcome::NotOurs.into(),
-            Some(owner) if owner != self.config.slice => {
-                return Outcome::Elsewhere { owner }.into();
-            }
-            Some(_) => {}
-        }
         let id = self
             .sessions
             .find_inbound(quote.flow.protocol, quote.src, quote.dst);
@@ -56,9 +49,11 @@ impl Nat {
             .and_then(|id| self.sessions.get(id))
             .filter(|session| session.deadline > now)
         else {
-            return match quote.flow.protocol.is_by_address() {
-                true => Outcome::NotOurs.into(),
-                false => Reason::IcmpErrorUnrelated.into(),
+            let protocol = quote.flow.protocol;
+            return match self.not_here(protocol, quote.src) {
+                Some(outcome) => outcome.into(),
+                None if self.may_be_hosts(protocol, quote.src) => Outcome::NotOurs.into(),
+                None => Reason::IcmpErrorUnrelated.into(),
             };
         };
         edit_quote(session.back, End::Source, &quote, header, packet);
@@ -82,9 +77,6 @@ impl Nat {
             Ok(quote) => quote,
             Err(reason) => return reason.into(),
         };
-        if let Some(outcome) = self.elsewhere(quote.flow.protocol) {
-            return outcome.into();
-        }
         let id = self
             .sessions
             .find_outbound(quote.flow.protocol, quote.dst, quote.src);
@@ -92,7 +84,10 @@ impl Nat {
             .and_then(|id| self.sessions.get(id))
             .filter(|session| session.deadline > now)
         else {
-            return Reason::IcmpErrorUnrelated.into();
+            // It may be about what another slice delivered.
+            let protocol = quote.flow.protocol;
+            let elsewhere = self.leads_elsewhere(protocol, self.behind(protocol, quote.dst));
+            return elsewhere.map_or(Reason::IcmpErrorUnrelated.into(), Fate::from);
         };
         // The quoted sender is whom the error is for: a port of ours if it was hairpinned.
         let Some(outcome) = self.way_out(header.dst, quote.flow.protocol, quote.src.1) else {
@@ -100,9 +95,9 @@ impl Nat {
         };
         edit_quote(session.out, End::Destination, &quote, header, packet);
         // The outer source may be a router behind the host, so the session's difference does
-        // not fit it.
+        // not fit it; it appears as the host's own external address.
         let source = (header.src, 0);
-        let outer = Rewrite::new(Protocol::Icmp, source, (self.config.external, 0));
+        let outer = Rewrite::new(Protocol::Icmp, source, (session.external().0, 0));
         outer.apply_address(End::Source, packet.bytes);
         self.ids.renew(packet.bytes);
         self.counters.icmp_errors += 1;

@@ -24,6 +24,10 @@ const COUNTERS: usize = 2_048;
 const PIECE_BYTES_MIN: usize = 512;
 const PIECES_FROM: usize = 1_500;
 
+/// The DF bit, read in place since most packets have it and need no more.
+const FLAGS: usize = 6;
+const DONT_FRAGMENT: u8 = 0x40;
+
 /// The counters of one slice.
 pub(crate) struct Ids {
     counters: Box<[u16]>,
@@ -45,9 +49,16 @@ impl Ids {
         }
     }
 
+    /// Returns the bytes taken.
+    pub(crate) fn memory(&self) -> usize {
+        size_of_val::<[u16]>(&self.counters)
+    }
+
     /// Gives a whole packet with its external source a new identification, unless it is atomic.
     pub(crate) fn renew(&mut self, bytes: &mut [u8]) {
-        let atomic = Ipv4::parse(&*bytes).map_or(true, |ip| ip.dont_fragment());
+        let atomic = bytes
+            .get(FLAGS)
+            .is_none_or(|flags| flags & DONT_FRAGMENT != 0);
         if !atomic {
             let id = self.draw(bytes);
             set(bytes, id);

@@ -15,6 +15,8 @@
 //! The index does not know keys: the caller's closure compares the candidate's. Its memory comes
 //! zeroed from the allocator, so pages that no entry has touched cost nothing yet.
 
+use std::ops::Range;
+
 use crate::slab::at;
 
 /// Entries per bucket: eight tags and eight values of four bytes make one 64-byte line.
@@ -55,6 +57,12 @@ impl Index {
     /// Returns the bytes taken.
     pub(crate) fn memory(&self) -> usize {
         size_of_val::<[u32]>(&self.words)
+    }
+
+    /// Returns where the bytes lie.
+    pub(crate) fn room(&self) -> Range<*const u8> {
+        let Range { start, end } = self.words.as_ptr_range();
+        start.cast()..end.cast()
     }
 
     /// Returns the first value under this hash that `matches` accepts.

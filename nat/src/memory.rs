@@ -1,13 +1,19 @@
 //! What the tables take, and how their memory is fetched ahead of a batch.
 
+use std::ops::Range;
+
 use crate::engine::Nat;
 use crate::flow::{Class, Header, classify};
 use crate::outcome::Direction;
+use crate::publish::Publishes;
+use crate::rewrite::Protocol;
 use crate::session::{Sessions, Side, Tuple};
 
-/// Sessions that fit the processor's second-level cache with their share of the index: 1 MiB holds
-/// 8,192 of 128 bytes.
-const CACHED_SESSIONS: usize = 8_192;
+/// Sessions that fit the processor's second-level cache beside all else that a packet needs: with
+/// their share of the index these are 256 KiB.
+const CACHED_SESSIONS: usize = 2_048;
+/// What is published, with the counts that go with an `Arc`. The entries are all engines' together.
+const PUBLISHES_BYTES: usize = size_of::<Publishes>() + 2 * size_of::<usize>();
 
 impl Nat {
     /// Packets that [`Nat::announce`] takes at once.
@@ -21,7 +27,25 @@ impl Nat {
     #[must_use]
     pub fn memory(&self) -> usize {
         let peers = self.peers.as_ref().map_or(0, crate::mapping::Peers::memory);
-        self.sessions.memory() + self.mappings.memory() + peers + self.fragments.memory()
+        let alg = self.alg.as_ref().map_or(0, |alg| alg.memory());
+        self.sessions.memory()
+            + self.mappings.memory()
+            + peers
+            + self.hosts.memory()
+            + self.links.memory()
+            + self.fragments.memory()
+            + self.ids.memory()
+            + alg
+            + PUBLISHES_BYTES
+    }
+
+    /// Returns where the tables lie that packets reach into at random, to be backed by large
+    /// pages if the caller can have it so.
+    ///
+    /// Do it before the first packet: until then the allocator has not touched them.
+    pub fn rooms(&self) -> impl Iterator<Item = Range<*const u8>> {
+        let mappings = self.mappings.rooms();
+        self.sessions.rooms().into_iter().chain(mappings)
     }
 
     /// Returns whether packets wait for memory rather than for the processor, because the live
@@ -39,8 +63,20 @@ impl Nat {
     /// translated; [`Nat::ANNOUNCED_MAX`] are taken. It is only a hint: nothing that can be
     /// observed depends on it, and what is announced need not come, nor come unchanged.
     pub fn announce<'p>(&mut self, packets: impl Iterator<Item = (&'p [u8], Direction)>) {
-        self.sessions
-            .fetch(packets.filter_map(|(bytes, direction)| tuple(bytes, direction)));
+        let tuples = packets.filter_map(|(bytes, direction)| tuple(bytes, direction));
+        // A new mapping has its port for the asking most of the time, and all else has been fetched
+        // in vain. Of several addresses it is not known which it gets.
+        let external = self.config.external;
+        let is_only = self.config.pool.is_empty();
+        let answer = |new: Tuple| {
+            let keeps_port = matches!(new.protocol, Protocol::Tcp | Protocol::Udp);
+            (new.from == Side::Inside && keeps_port && is_only).then_some(Tuple {
+                from: Side::Outside,
+                ours: (external, new.ours.1),
+                ..new
+            })
+        };
+        self.sessions.fetch(tuples, answer);
     }
 }
 
@@ -122,6 +158,8 @@ mod tests {
             "Nat::memory leaves something out, or counts it twice"
         );
         assert!(memory <= 160_000_000, "{memory}");
+        let rooms = nat.rooms().map(|room| room.end.addr() - room.start.addr());
+        assert!((memory / 10 * 8..memory).contains(&rooms.sum()));
 
         // The second round finds every slot used before.
         for (round, sessions) in [(0, MILLION), (1, MILLION / 8)] {

@@ -13,13 +13,13 @@
 //! checksums cover the addresses.
 //!
 //! The dynamic range says nothing about these, so it cannot say which slice owns one. The first
-//! slice owns them all: every other engine answers [`Outcome::Elsewhere`], inbound and outbound,
-//! without any state.
+//! slice owns them all: every other engine answers `Elsewhere`, inbound and outbound, without any
+//! state. Only a published SCTP port has its sessions in the slice of its entry.
 
 use crate::Nanos;
+use crate::connection::Connection;
 use crate::engine::Nat;
-use crate::flow::Flow;
-use crate::outcome::{Outcome, Reason};
+use crate::outcome::Reason;
 use crate::rewrite::Protocol;
 use crate::sctp::{Event, Step, Tracker};
 use crate::session::{Endpoint, Session, Side};
@@ -47,10 +47,10 @@ impl Protocol {
 }
 
 impl Nat {
-    /// Returns the slice that owns an external port of a protocol, if it is ours at all.
-    pub(crate) fn owner_for(&self, protocol: Protocol, port: u16) -> Option<u16> {
+    /// Returns the slice that owns a protocol which is translated by address, if it is ours at all.
+    pub(crate) fn owner_by_address(&self, protocol: Protocol) -> Option<u16> {
         match protocol {
-            Protocol::Tcp | Protocol::Udp | Protocol::Icmp => self.owner(port),
+            Protocol::Tcp | Protocol::Udp | Protocol::Icmp => None,
             Protocol::Sctp => Some(OWNER),
             Protocol::Other(_) => self.config.other_protocols.then_some(OWNER),
         }
@@ -59,30 +59,24 @@ impl Nat {
     /// Returns whether a protocol is not translated at all.
     pub(crate) fn is_refused(&self, number: u8) -> bool {
         match Protocol::by_address(number) {
-            Some(protocol) => self.owner_for(protocol, 0).is_none(),
+            Some(protocol) => self.owner_by_address(protocol).is_none(),
             None => matches!(number, protocol::UDP_LITE | protocol::DCCP),
         }
     }
 
-    /// Returns where a packet belongs that is translated by address, if not here.
-    pub(crate) fn elsewhere(&self, protocol: Protocol) -> Option<Outcome> {
-        if !protocol.is_by_address() {
-            return None;
-        }
-        // One that is off has no owner, and is refused here.
-        self.owner_for(protocol, 0)
-            .filter(|&owner| owner != self.config.slice)
-            .map(|owner| Outcome::Elsewhere { owner })
-    }
-
-    /// Checks that a packet from inside may begin a flow, if it is translated by address.
-    pub(crate) fn admit_by_address(&self, flow: Flow) -> Result<(), Reason> {
+    /// Checks that a packet from inside may begin a flow here, if it is translated by address.
+    pub(crate) fn admit_by_address(&self, protocol: Protocol) -> Result<(), Reason> {
         let allowed = self.config.other_protocols;
-        match (flow.protocol, flow.event) {
-            (Protocol::Other(_), _) if !allowed => Err(Reason::UnknownProtocol),
-            (Protocol::Sctp, _) if !allowed => Err(Reason::SctpRefused),
-            (_, Some(event)) if Tracker::open(event).is_none() => Err(Reason::SctpRefused),
-            _ => Ok(()),
+        match protocol {
+            Protocol::Other(_) if !allowed => Err(Reason::UnknownProtocol),
+            Protocol::Sctp if !allowed => Err(Reason::SctpRefused),
+            // A published endpoint whose identity is taken, in the slice that publishes it.
+            Protocol::Sctp if self.config.slice != OWNER => Err(Reason::ProtocolBusy),
+            Protocol::Tcp
+            | Protocol::Udp
+            | Protocol::Icmp
+            | Protocol::Sctp
+            | Protocol::Other(_) => Ok(()),
         }
     }
 
@@ -109,7 +103,7 @@ impl Nat {
 /// Moves a session's SCTP state; returns whether the packet may refresh the session.
 pub(crate) fn advance(session: &mut Session, from: Side, event: Event) -> Result<bool, Reason> {
     let role = session.role(from);
-    let Some(tracker) = &mut session.sctp else {
+    let Connection::Sctp(tracker) = &mut session.connection else {
         return Ok(true);
     };
     match tracker.step(event, role) {
@@ -119,7 +113,7 @@ pub(crate) fn advance(session: &mut Session, from: Side, event: Event) -> Result
             Err(Reason::Unsolicited)
         }
         Step::Reopen => {
-            session.sctp = Tracker::open(event);
+            session.connection = Tracker::open(event).map_or(Connection::None, Connection::Sctp);
             session.origin = from;
             session.replied = false;
             Ok(true)

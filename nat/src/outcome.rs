@@ -13,7 +13,7 @@ pub enum Outcome {
         owner: u16,
     },
     /// Untouched: another slice owns the session; hand the packet to that engine, through the
-    /// same function.
+    /// same function. Outbound it comes from a published endpoint.
     Elsewhere {
         /// Slice that owns the external port.
         owner: u16,
@@ -68,7 +68,7 @@ reasons! {
     SpoofedSource = "NAT_SPOOFED_SOURCE",
     /// Inbound without a session, and the filtering lets no stranger in.
     Unsolicited = "NAT_UNSOLICITED",
-    /// Every external port of the slice is mapped; raise the port range or add an address.
+    /// Every external port there is for this host is mapped or held; raise the port range.
     PortsExhausted = "NAT_PORTS_EXHAUSTED",
     /// The session table is full; raise the limit on sessions.
     SessionsExhausted = "NAT_SESSIONS_EXHAUSTED",
@@ -158,10 +158,32 @@ pub struct Counters {
     pub sessions_created: u64,
     /// Sessions removed, by their timer or by a flush.
     pub sessions_removed: u64,
-    /// Mappings created (RFC 7659 natv2InstanceAddressMapCreations).
+    /// Sessions opened from outside and never completed that ended early to make room for new ones.
+    pub strangers_evicted: u64,
+    /// Mappings created.
     pub mappings_created: u64,
+    /// Mappings removed, each with its last session.
+    pub mappings_removed: u64,
     /// Mappings created that kept the inside port.
     pub ports_preserved: u64,
+    /// Mappings created on a port that another inside endpoint has too (RFC 7857 section 3).
+    pub ports_shared: u64,
+    /// Inside hosts that were given an external address, at their first mapping.
+    pub address_maps_created: u64,
+    /// Inside hosts that gave theirs back, with their last mapping.
+    pub address_maps_removed: u64,
+    /// Finished TCP sessions ended early to make room for another of the same inside host.
+    pub sessions_recycled: u64,
+    /// Packets refused because the inside host has all the sessions it may have.
+    pub quota_sessions: u64,
+    /// Packets refused because the inside host has all the ports it may have.
+    pub quota_ports: u64,
+    /// Packets refused because the inside host has all the TCP handshakes it may have.
+    pub quota_half_open: u64,
+    /// Packets refused because the inside host opens sessions too fast.
+    pub quota_rate: u64,
+    /// Packets refused because no further inside host can be kept account of.
+    pub hosts_full: u64,
     drops: [u64; Reason::COUNT],
 }
 
@@ -179,8 +201,19 @@ impl Default for Counters {
             unhelped: 0,
             sessions_created: 0,
             sessions_removed: 0,
+            strangers_evicted: 0,
             mappings_created: 0,
+            mappings_removed: 0,
             ports_preserved: 0,
+            ports_shared: 0,
+            address_maps_created: 0,
+            address_maps_removed: 0,
+            sessions_recycled: 0,
+            quota_sessions: 0,
+            quota_ports: 0,
+            quota_half_open: 0,
+            quota_rate: 0,
+            hosts_full: 0,
             drops: [0; Reason::COUNT],
         }
     }
@@ -199,6 +232,34 @@ impl Counters {
         self.drops.iter().sum()
     }
 
+    /// Returns the counters that NATV2-MIB defines for an instance.
+    #[must_use]
+    pub fn natv2(&self) -> NatV2 {
+        const FRAGMENTS: [Reason; 7] = [
+            Reason::FragmentLimit,
+            Reason::FragmentOverlap,
+            Reason::FragmentTiny,
+            Reason::FragmentTooLong,
+            Reason::FragmentDuplicate,
+            Reason::FragmentTimeout,
+            Reason::IcmpErrorFragmented,
+        ];
+        let fragment_drops = FRAGMENTS.iter().map(|&reason| self.dropped(reason)).sum();
+        NatV2 {
+            translations: self.translated_outbound + self.translated_inbound + self.hairpinned,
+            address_map_creations: self.address_maps_created,
+            address_map_removals: self.address_maps_removed,
+            address_map_entry_limit_drops: self.hosts_full,
+            port_map_creations: self.mappings_created,
+            port_map_removals: self.mappings_removed,
+            port_map_entry_limit_drops: self.quota_ports,
+            port_map_failure_drops: self.dropped(Reason::PortsExhausted),
+            fragment_drops,
+            other_resource_failure_drops: self.dropped(Reason::SessionsExhausted)
+                + self.dropped(Reason::HalfOpenFull),
+        }
+    }
+
     pub(crate) fn count(&mut self, direction: Direction, outcome: Outcome) {
         let counter = match outcome {
             Outcome::Translated if direction == Direction::Outbound => {
@@ -213,6 +274,31 @@ impl Counters {
         };
         *counter += 1;
     }
+}
+
+/// The counters of a NAT instance by the names of NATV2-MIB (RFC 7659, natv2InstanceTable).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NatV2 {
+    /// natv2InstanceTranslations: packets translated, hairpinned ones once for each side.
+    pub translations: u64,
+    /// natv2InstanceAddressMapCreations: inside hosts given an external address.
+    pub address_map_creations: u64,
+    /// Those that gave it back (the MIB shows the difference as natv2InstanceAddressMapEntries).
+    pub address_map_removals: u64,
+    /// natv2InstanceAddressMapEntryLimitDrops: no account for a further inside host.
+    pub address_map_entry_limit_drops: u64,
+    /// natv2InstancePortMapCreations: mappings created.
+    pub port_map_creations: u64,
+    /// Mappings removed (the MIB shows the difference as natv2InstancePortMapEntries).
+    pub port_map_removals: u64,
+    /// natv2InstancePortMapEntryLimitDrops: the host's quota of ports was used up.
+    pub port_map_entry_limit_drops: u64,
+    /// natv2InstancePortMapFailureDrops: no port could be given.
+    pub port_map_failure_drops: u64,
+    /// natv2InstanceFragmentDrops: limits on fragments, and fragments that make no datagram.
+    pub fragment_drops: u64,
+    /// natv2InstanceOtherResourceFailureDrops: no room for a session or a handshake.
+    pub other_resource_failure_drops: u64,
 }
 
 #[cfg(test)]

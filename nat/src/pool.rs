@@ -1,13 +1,32 @@
-//! The external ports of one slice and one protocol, as a bitmap.
+//! The external ports of one slice, one address and one protocol.
+//!
+//! A port is free, used or *held*: one that came free is kept from other inside hosts for a while
+//! (RFC 6888 REQ-8), so that what is still under way to its last host reaches nobody else. That
+//! host itself may have it again at once: it is who such packets are for. A bitmap has the ports
+//! that are not free; beside it each held port has its time and its host, and lies in two lists:
+//! one of all in the order they came free, which is the order they come loose, and one of its
+//! host's bucket. So nothing here takes longer the more ports are held.
 
+use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
+use crate::Nanos;
+use crate::list::{Links, List};
 use crate::rewrite::Protocol;
 
 /// Random probes before the bitmap is scanned: with half of the ports free, one choice in
 /// 65,536 comes from a scan, so the choice is as good as uniform (RFC 6056 section 3.3.2).
 const PROBES: u32 = 16;
 const BITS: u32 = 64;
+/// First port that needs no privilege.
+const PRIVILEGED_END: u16 = 1_024;
+/// Held ports that one taking may let go, so that none pays for many; each was put there by an
+/// earlier packet, so none stays too long either.
+const LET_GO_AT_ONCE: usize = 64;
+/// Buckets of hosts for whom ports are held.
+const HOST_BUCKETS: usize = 1_024;
+/// Held ports looked at for one of a host's own.
+const HELD_LOOKED_AT: usize = 32;
 #[expect(clippy::reversed_empty_ranges, reason = "the empty range is meant")]
 const NO_PORTS: RangeInclusive<u16> = 1..=0;
 
@@ -69,37 +88,70 @@ pub(crate) enum Wish {
     Any,
 }
 
-/// A bitmap of ports, one bit each.
+/// Returns whether two ports are both privileged or both not (RFC 4787 REQ-3a).
+pub(crate) fn same_class(a: u16, b: u16) -> bool {
+    (a < PRIVILEGED_END) == (b < PRIVILEGED_END)
+}
+
+/// Who takes a port or gives one back, and when.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Holder {
+    pub(crate) host: Ipv4Addr,
+    pub(crate) now: Nanos,
+}
+
+/// The ports and what is known of each.
 pub(crate) struct Pool {
     ports: RangeInclusive<u16>,
-    used: Box<[u64]>,
-    free: u32,
+    /// A bit for each port that is used or held.
+    taken: Box<[u64]>,
+    /// A bit for each port that no mapping is given, used or not: it is published, or with another
+    /// slice.
+    reserved: Box<[u64]>,
+    used: u32,
+    held: Held,
 }
 
 impl Pool {
-    pub(crate) fn new(ports: RangeInclusive<u16>) -> Self {
+    /// `hold` is how long a port that came free is kept from other hosts; if that is 0, nothing is
+    /// ever held.
+    pub(crate) fn new(ports: RangeInclusive<u16>, hold: Nanos) -> Self {
         let words = ports.len().div_ceil(64);
-        let free = u32::try_from(ports.len()).unwrap_or(0);
+        let holds = hold != Nanos::ZERO;
+        let held = Held::new(if holds { ports.len() } else { 0 }, hold);
         Self {
             ports,
-            used: vec![0; words].into_boxed_slice(),
-            free,
+            taken: vec![0; words].into_boxed_slice(),
+            reserved: vec![0; words].into_boxed_slice(),
+            used: 0,
+            held,
         }
     }
 
     /// Returns the bytes taken.
     pub(crate) fn memory(&self) -> usize {
-        size_of_val::<[u64]>(&self.used)
+        size_of_val::<[u64]>(&self.taken)
+            + size_of_val::<[u64]>(&self.reserved)
+            + self.held.memory()
     }
 
-    /// Returns the lowest port.
-    pub(crate) fn first(&self) -> u16 {
-        *self.ports.start()
-    }
-
-    /// Returns how many ports are taken.
+    /// Returns how many ports are mapped.
     pub(crate) fn used(&self) -> u32 {
-        self.len() - self.free
+        self.used
+    }
+
+    /// Returns how many ports are held for their last hosts.
+    pub(crate) fn held(&self) -> u32 {
+        self.held.count
+    }
+
+    /// Returns how many ports there are.
+    pub(crate) fn size(&self) -> usize {
+        self.ports.len()
+    }
+
+    fn free(&self) -> u32 {
+        self.len() - self.used - self.held.count
     }
 
     fn len(&self) -> u32 {
@@ -108,48 +160,137 @@ impl Pool {
 
     /// Takes the port that suits the wish best; `random(n)` gives the n-th number of a sequence
     /// that outsiders cannot guess. Returns `None` only if no port may be used.
-    pub(crate) fn take(&mut self, wish: Wish, random: impl Fn(u32) -> u32) -> Option<u16> {
-        if self.free == 0 {
-            return None;
-        }
+    pub(crate) fn take(
+        &mut self,
+        wish: Wish,
+        who: Holder,
+        random: impl Fn(u32) -> u32,
+    ) -> Option<u16> {
+        self.let_go(who.now, LET_GO_AT_ONCE);
+        let host = who.host;
         let offset = match wish {
-            Wish::Like(port) | Wish::Prefer(port) | Wish::Exactly(port) if self.is_free(port) => {
+            Wish::Like(port) | Wish::Prefer(port) | Wish::Exactly(port)
+                if self.may_have(port, host) =>
+            {
                 self.offset_of(port)
             }
             Wish::Exactly(_) => None,
             Wish::Like(port) => {
-                let parity = (port ^ self.ports.start()) & 1;
+                let parity = u32::from((port ^ self.ports.start()) & 1);
                 self.classes(port)
                     .into_iter()
                     .flatten()
                     .find_map(|(low, high)| {
-                        self.pick(low, high, Some(u32::from(parity)), &random)
-                            .or_else(|| self.pick(low, high, None, &random))
+                        self.pick(low, high, Some(parity), host, &random)
+                            .or_else(|| self.pick(low, high, None, host, &random))
+                            .or_else(|| self.find_held(host, low, high))
                     })
             }
-            Wish::Prefer(_) | Wish::Any => self.pick(0, self.len(), None, &random),
+            Wish::Prefer(_) | Wish::Any => self
+                .pick(0, self.len(), None, host, &random)
+                .or_else(|| self.find_held(host, 0, self.len())),
         }?;
-        self.used[word_of(offset)] |= bit_of(offset);
-        self.free -= 1;
-        Some(self.ports.start() + u16::try_from(offset).unwrap_or(0))
+        self.occupy(offset);
+        Some(self.port(offset))
     }
 
-    /// Gives a port back.
-    pub(crate) fn release(&mut self, port: u16) {
-        if let Some(offset) = self.offset_of(port)
-            && self.used[word_of(offset)] & bit_of(offset) != 0
-        {
-            self.used[word_of(offset)] &= !bit_of(offset);
-            self.free += 1;
+    /// Takes this very port, reserved or held or not; returns `false` if it is used, or not here.
+    #[must_use]
+    pub(crate) fn claim(&mut self, port: u16) -> bool {
+        let offset = self.offset_of(port);
+        let is_used = |&offset: &u32| !self.is_untaken(offset) && !self.held.contains(offset);
+        let Some(offset) = offset.filter(|offset| !is_used(offset)) else {
+            return false;
+        };
+        self.occupy(offset);
+        true
+    }
+
+    fn occupy(&mut self, offset: u32) {
+        if self.held.contains(offset) {
+            self.held.remove(offset);
+        }
+        self.taken[word_of(offset)] |= bit_of(offset);
+        self.used += 1;
+    }
+
+    /// Keeps ports from mappings to come, or no longer; one that is used is kept from the next
+    /// user. What is not of this pool is left out.
+    pub(crate) fn reserve(&mut self, ports: &RangeInclusive<u16>, is_reserved: bool) {
+        let first = *ports.start().max(self.ports.start());
+        for port in first..=*ports.end().min(self.ports.end()) {
+            let offset = u32::from(port - self.ports.start());
+            let word = &mut self.reserved[word_of(offset)];
+            match is_reserved {
+                true => *word |= bit_of(offset),
+                false => *word &= !bit_of(offset),
+            }
         }
     }
 
-    fn is_free(&self, port: u16) -> bool {
-        self.offset_of(port)
-            .is_some_and(|offset| self.used[word_of(offset)] & bit_of(offset) == 0)
+    /// Gives a port back that has just been taken, and reserves it.
+    pub(crate) fn park(&mut self, port: u16) {
+        if let Some(offset) = self.offset_of(port) {
+            self.taken[word_of(offset)] &= !bit_of(offset);
+            self.used -= 1;
+            self.reserve(&(port..=port), true);
+        }
     }
 
-    fn offset_of(&self, port: u16) -> Option<u32> {
+    /// Gives a port back, to be held for its host.
+    pub(crate) fn release(&mut self, port: u16, who: Holder) {
+        let Some(offset) = self.offset_of(port) else {
+            return;
+        };
+        if self.is_untaken(offset) || self.held.contains(offset) {
+            return;
+        }
+        self.used -= 1;
+        if !self.held.insert(offset, who) {
+            self.taken[word_of(offset)] &= !bit_of(offset);
+        }
+    }
+
+    /// Frees up to `budget` ports that were held long enough.
+    pub(crate) fn let_go(&mut self, now: Nanos, budget: usize) {
+        for _ in 0..budget {
+            let Some(offset) = self.held.next_due(now) else {
+                break;
+            };
+            self.held.remove(offset);
+            self.taken[word_of(offset)] &= !bit_of(offset);
+        }
+    }
+
+    fn is_untaken(&self, offset: u32) -> bool {
+        self.taken[word_of(offset)] & bit_of(offset) == 0
+    }
+
+    fn is_reserved(&self, offset: u32) -> bool {
+        self.reserved[word_of(offset)] & bit_of(offset) != 0
+    }
+
+    fn suits(&self, offset: u32, host: Ipv4Addr) -> bool {
+        !self.is_reserved(offset) && (self.is_untaken(offset) || self.held.is_for(offset, host))
+    }
+
+    fn may_have(&self, port: u16, host: Ipv4Addr) -> bool {
+        self.offset_of(port)
+            .is_some_and(|offset| self.suits(offset, host))
+    }
+
+    fn port(&self, offset: u32) -> u16 {
+        self.ports.start() + u16::try_from(offset).unwrap_or(0)
+    }
+
+    /// Finds a port in `low..high` that is held for this host.
+    fn find_held(&self, host: Ipv4Addr, low: u32, high: u32) -> Option<u32> {
+        self.held
+            .find(host, low, high, |offset| !self.is_reserved(offset))
+    }
+
+    /// Returns a port's place in the pool.
+    pub(crate) fn offset_of(&self, port: u16) -> Option<u32> {
         self.ports
             .contains(&port)
             .then(|| u32::from(port - self.ports.start()))
@@ -158,38 +299,43 @@ impl Pool {
     /// Returns the offsets (end exclusive) that a mapping of `port` may use, best first: an
     /// unprivileged port never becomes a privileged one unless the slice has no other.
     fn classes(&self, port: u16) -> [Option<(u32, u32)>; 2] {
-        let below = 1024u16.saturating_sub(*self.ports.start());
+        let below = PRIVILEGED_END.saturating_sub(*self.ports.start());
         let split = u32::from(below).min(self.len());
         let low = (split > 0).then_some((0, split));
         let high = (split < self.len()).then_some((split, self.len()));
-        match (port < 1024, low, high) {
+        match (port < PRIVILEGED_END, low, high) {
             (true, ..) => [low, high],
             (false, _, Some(_)) => [high, None],
             (false, _, None) => [low, None],
         }
     }
 
-    /// Finds a free offset in `low..high` whose lowest bit is `parity`, if one is asked for.
+    /// Finds an offset in `low..high` that is free or held for this host, and whose lowest bit is
+    /// `parity`, if one is asked for.
     fn pick(
         &self,
         low: u32,
         high: u32,
         parity: Option<u32>,
+        host: Ipv4Addr,
         random: impl Fn(u32) -> u32,
     ) -> Option<u32> {
+        if self.free() + self.held.count == 0 {
+            return None;
+        }
         // Lemire's multiplication maps 32 random bits to the range without a division.
-        let draw = |n| {
-            let product = u64::from(random(n)) * u64::from(high - low);
-            low + u32::try_from(product >> 32).unwrap_or(0)
-        };
+        let draw = |n| low + scale(random(n), high - low);
         for n in 0..PROBES {
             let mut offset = draw(n);
             if parity.is_some_and(|parity| parity != offset & 1) {
                 offset ^= 1;
             }
-            if (low..high).contains(&offset) && self.used[word_of(offset)] & bit_of(offset) == 0 {
+            if (low..high).contains(&offset) && self.suits(offset, host) {
                 return Some(offset);
             }
+        }
+        if self.free() == 0 {
+            return None;
         }
         let mask = match parity {
             None => u64::MAX,
@@ -206,7 +352,8 @@ impl Pool {
         let mut offset = from;
         while offset < to {
             let base = offset - offset % BITS;
-            let free = !self.used[word_of(offset)] & mask & (u64::MAX << (offset % BITS));
+            let busy = self.taken[word_of(offset)] | self.reserved[word_of(offset)];
+            let free = !busy & mask & (u64::MAX << (offset % BITS));
             if free != 0 {
                 let found = base + free.trailing_zeros();
                 return (found < to).then_some(found);
@@ -215,6 +362,117 @@ impl Pool {
         }
         None
     }
+
+    /// Returns the n-th port that a flow which must share one should try, by the same random
+    /// sequence and within the class of the inside port.
+    pub(crate) fn probe(&self, port: u16, n: u32, random: impl Fn(u32) -> u32) -> Option<u16> {
+        let (low, high) = self.classes(port)[0]?;
+        Some(self.port(low + scale(random(n), high - low)))
+    }
+}
+
+/// The ports that are held, by their offsets.
+struct Held {
+    hold: Nanos,
+    /// First second at which each is free for all; 0: not held.
+    until: Box<[u32]>,
+    host: Box<[u32]>,
+    in_order: Links<u16>,
+    order: List,
+    in_bucket: Links<u16>,
+    buckets: Box<[List]>,
+    count: u32,
+}
+
+impl Held {
+    fn new(ports: usize, hold: Nanos) -> Self {
+        let buckets = ports.next_power_of_two().min(HOST_BUCKETS);
+        Self {
+            hold,
+            until: vec![0; ports].into_boxed_slice(),
+            host: vec![0; ports].into_boxed_slice(),
+            in_order: Links::new(ports),
+            order: List::default(),
+            in_bucket: Links::new(ports),
+            buckets: vec![List::default(); buckets].into_boxed_slice(),
+            count: 0,
+        }
+    }
+
+    fn memory(&self) -> usize {
+        size_of_val::<[u32]>(&self.until)
+            + size_of_val::<[u32]>(&self.host)
+            + self.in_order.memory()
+            + self.in_bucket.memory()
+            + size_of_val::<[List]>(&self.buckets)
+    }
+
+    /// Holds a port for its last host; returns `false` if nothing is ever held.
+    fn insert(&mut self, offset: u32, who: Holder) -> bool {
+        if self.hold == Nanos::ZERO {
+            return false;
+        }
+        // The second that begins at or after the end: never too short.
+        let end = (who.now + self.hold + Nanos(999_999_999)).as_secs();
+        let at = crate::slab::at(offset);
+        self.until[at] = u32::try_from(end).unwrap_or(u32::MAX).max(1);
+        self.host[at] = who.host.to_bits();
+        self.in_order.push(&mut self.order, offset);
+        let bucket = self.bucket(self.host[at]);
+        self.in_bucket.push(&mut self.buckets[bucket], offset);
+        self.count += 1;
+        true
+    }
+
+    fn remove(&mut self, offset: u32) {
+        let at = crate::slab::at(offset);
+        self.until[at] = 0;
+        self.in_order.unlink(&mut self.order, offset);
+        let bucket = self.bucket(self.host[at]);
+        self.in_bucket.unlink(&mut self.buckets[bucket], offset);
+        self.count -= 1;
+    }
+
+    fn contains(&self, offset: u32) -> bool {
+        let until = self.until.get(crate::slab::at(offset));
+        until.is_some_and(|&until| until != 0)
+    }
+
+    fn is_for(&self, offset: u32, host: Ipv4Addr) -> bool {
+        self.contains(offset) && self.host[crate::slab::at(offset)] == host.to_bits()
+    }
+
+    /// Returns the port that came free first, if its time is up.
+    fn next_due(&self, now: Nanos) -> Option<u32> {
+        let first = self.order.first()?;
+        (u64::from(self.until[crate::slab::at(first)]) <= now.as_secs()).then_some(first)
+    }
+
+    /// Finds a port in `low..high` held for this host that suits, looking at a bounded number.
+    fn find(
+        &self,
+        host: Ipv4Addr,
+        low: u32,
+        high: u32,
+        suits: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
+        self.in_bucket
+            .iter(self.buckets[self.bucket(host.to_bits())])
+            .take(HELD_LOOKED_AT)
+            .find(|&offset| {
+                (low..high).contains(&offset) && self.is_for(offset, host) && suits(offset)
+            })
+    }
+
+    fn bucket(&self, host: u32) -> usize {
+        let mixed = scale(host.wrapping_mul(0x9e37_79b9), 1 << 16);
+        crate::slab::at(mixed) % self.buckets.len()
+    }
+}
+
+/// Maps 32 random bits to `0..below`.
+fn scale(random: u32, below: u32) -> u32 {
+    u32::try_from((u64::from(random) * u64::from(below)) >> 32).unwrap_or(0)
 }
 
 fn word_of(offset: u32) -> usize {

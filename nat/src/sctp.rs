@@ -132,8 +132,9 @@ pub(crate) enum Step {
     Reopen,
 }
 
-/// The state of one association.
+/// The state of one association. Packed, so that a session has room for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, packed(2))]
 pub(crate) struct Tracker {
     /// The tags that packets from the originator, and from the responder, carry; 0: not known.
     tags: [u32; 2],
@@ -159,6 +160,18 @@ impl Tracker {
             tags: [event.tag, event.chosen],
             state,
         })
+    }
+
+    /// Goes on with an association of which no more is known than whether both sides have spoken.
+    pub(crate) fn resume(replied: bool) -> Self {
+        let state = match replied {
+            true => State::Established,
+            false => State::CookieWait,
+        };
+        Self {
+            tags: [0; 2],
+            state,
+        }
     }
 
     pub(crate) fn state(self) -> State {

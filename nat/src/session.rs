@@ -2,15 +2,17 @@
 
 use std::hint::black_box;
 use std::net::Ipv4Addr;
+use std::ops::Range;
 
 use crate::Nanos;
 use crate::config::Timeouts;
+use crate::connection::Connection;
 use crate::hash::HashKey;
 use crate::index::Index;
+use crate::recent::{Guess, Hashes, Recent};
 use crate::rewrite::{Protocol, Rewrite};
-use crate::sctp;
 use crate::slab::Slab;
-use crate::tcp::{Role, Tracker};
+use crate::tcp::Role;
 use crate::wheel::Wheel;
 
 /// The well-known port whose exchanges are over at once (RFC 4787 REQ-5a).
@@ -18,6 +20,9 @@ const DNS_PORT: u16 = 53;
 
 /// An address and a port, or a query identifier.
 pub(crate) type Endpoint = (Ipv4Addr, u16);
+
+/// Stands for the mapping of a session that has none: its external port is a published one.
+pub(crate) const NO_MAPPING: u32 = u32::MAX;
 
 /// Which side of the NAT a packet came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,12 +56,12 @@ impl Traffic {
 pub(crate) struct Session {
     /// When it is dead unless refreshed.
     pub(crate) deadline: Nanos,
-    pub(crate) last_seen: Nanos,
     pub(crate) created: Nanos,
     pub(crate) outbound: Traffic,
     pub(crate) inbound: Traffic,
-    /// The mapping it belongs to, or `u32::MAX`.
+    /// The mapping it belongs to, or [`NO_MAPPING`].
     pub(crate) mapping: u32,
+    pub(crate) connection: Connection,
     /// Tells this session from a later one in the same slot, as far as fragments that follow a
     /// first one need it; it comes again after 65,536 sessions.
     pub(crate) serial: u16,
@@ -70,10 +75,8 @@ pub(crate) struct Session {
     pub(crate) origin: Side,
     /// The other side has spoken.
     pub(crate) replied: bool,
-    /// Connection state; `None` unless this is TCP.
-    pub(crate) tracker: Option<Tracker>,
-    /// Association state; `None` unless this is SCTP.
-    pub(crate) sctp: Option<sctp::Tracker>,
+    /// Opened from outside, and not yet shown to be wanted: see `strangers`.
+    pub(crate) provisional: bool,
 }
 
 impl Session {
@@ -87,6 +90,11 @@ impl Session {
     #[inline]
     pub(crate) fn external(&self) -> Endpoint {
         self.out.target()
+    }
+
+    /// Returns its mapping and its inside host, which say in whose account it is.
+    pub(crate) fn parent(&self) -> (u32, Ipv4Addr) {
+        (self.mapping, self.back.target().0)
     }
 
     /// What outbound and inbound packets are found by.
@@ -122,32 +130,43 @@ impl Session {
         self.origin == Side::Inside || self.replied
     }
 
+    /// Returns whether this is a handshake that the inside began; those that outsiders began are
+    /// limited apart (`strangers`), so that neither side's flood refuses the other's.
     pub(crate) fn is_half_open(&self) -> bool {
-        self.tracker
-            .is_some_and(|tracker| tracker.state().is_half_open())
+        self.origin == Side::Inside && self.connection.is_half_open()
+    }
+
+    /// Returns whether a packet that has just come shows a session opened from outside to be
+    /// wanted by both sides.
+    pub(crate) fn settles(&self, from: Side) -> bool {
+        match self.connection {
+            Connection::Tcp(tracker) => tracker.state().is_open(),
+            Connection::None | Connection::Sctp(_) => self.replied && from == Side::Outside,
+        }
     }
 
     /// Returns how long the session may now stay idle.
     pub(crate) fn timeout(&self, timeouts: &Timeouts) -> Nanos {
-        match (self.protocol, self.tracker) {
-            (Protocol::Tcp, Some(tracker)) => timeouts.tcp(tracker.state()),
+        match (self.protocol, self.connection) {
+            (_, Connection::Tcp(tracker)) if self.provisional => {
+                timeouts.tcp_inbound(tracker.state())
+            }
+            (_, Connection::Tcp(tracker)) => timeouts.tcp(tracker.state()),
+            (_, Connection::Sctp(tracker)) => timeouts.sctp(tracker.state()),
             (Protocol::Udp, _) if self.remote.1 == DNS_PORT => timeouts.dns,
             (Protocol::Udp, _) if self.replied => timeouts.udp,
             (Protocol::Tcp | Protocol::Udp, _) => timeouts.udp_unreplied,
             (Protocol::Icmp, _) => timeouts.icmp,
-            (Protocol::Sctp, _) => self.sctp.map_or(timeouts.sctp_transitory, |tracker| {
-                timeouts.sctp(tracker.state())
-            }),
-            (Protocol::Other(_), _) => timeouts.other,
+            (Protocol::Sctp | Protocol::Other(_), _) => timeouts.other,
         }
     }
 
-    fn state_name(&self) -> &'static str {
-        match (self.tracker, self.sctp) {
-            (Some(tracker), _) => tracker.state().name(),
-            (None, Some(tracker)) => tracker.state().name(),
-            (None, None) if self.replied => "REPLIED",
-            (None, None) => "UNREPLIED",
+    pub(crate) fn state_name(&self) -> &'static str {
+        match self.connection {
+            Connection::Tcp(tracker) => tracker.state().name(),
+            Connection::Sctp(tracker) => tracker.state().name(),
+            Connection::None if self.replied => "REPLIED",
+            Connection::None => "UNREPLIED",
         }
     }
 
@@ -161,7 +180,6 @@ impl Session {
             from_inside: self.origin == Side::Inside,
             replied: self.replied,
             created: self.created,
-            last_seen: self.last_seen,
             expires_at: self.deadline,
             outbound: self.outbound,
             inbound: self.inbound,
@@ -188,8 +206,6 @@ pub struct SessionView {
     pub replied: bool,
     /// When the session was created.
     pub created: Nanos,
-    /// When its last packet came, from either side.
-    pub last_seen: Nanos,
     /// When it ends unless refreshed.
     pub expires_at: Nanos,
     /// Packets and bytes from inside to outside.
@@ -210,6 +226,14 @@ pub(crate) struct Tuple {
 }
 
 impl Tuple {
+    /// The tuple of no packet.
+    const NONE: Self = Self {
+        from: Side::Inside,
+        protocol: Protocol::Tcp,
+        ours: (Ipv4Addr::UNSPECIFIED, 0),
+        remote: (Ipv4Addr::UNSPECIFIED, 0),
+    };
+
     fn is_of(&self, session: &Session) -> bool {
         let ours = match self.from {
             Side::Inside => session.inside(),
@@ -220,7 +244,7 @@ impl Tuple {
 
     /// Everything in two words, of which the second is never zero.
     #[inline]
-    fn words(&self) -> (u64, u64) {
+    pub(crate) fn words(&self) -> (u64, u64) {
         let (ours, remote) = (self.ours, self.remote);
         let ports = u64::from(ours.1) << 16 | u64::from(remote.1);
         let side = match self.from {
@@ -271,6 +295,11 @@ impl Sessions {
             + self.hashes.memory()
     }
 
+    /// Returns where the largest tables lie.
+    pub(crate) fn rooms(&self) -> [Range<*const u8>; 2] {
+        [self.slab.room(), self.index.room()]
+    }
+
     /// Finds a session by the tuple of its outbound packets.
     pub(crate) fn find_outbound(
         &mut self,
@@ -318,32 +347,44 @@ impl Sessions {
     ///
     /// One packet after the other would wait for its bucket and then for its session. Here all
     /// loads of one kind stand close together and none depends on another, so the processor has
-    /// as many under way as it can.
-    pub(crate) fn fetch(&mut self, tuples: impl Iterator<Item = Tuple>) {
+    /// as many under way as it can. For a flow that seems to be new, `answer` foretells the tuple
+    /// of its inbound packets.
+    pub(crate) fn fetch(
+        &mut self,
+        tuples: impl Iterator<Item = Tuple>,
+        answer: impl Fn(Tuple) -> Option<Tuple>,
+    ) {
         let mut ids = List::new(0u32);
-        let mut wanted = List::new((0u64, Guess::NONE, 0usize));
+        let mut wanted = List::new((Tuple::NONE, 0u64));
+        let mut strange = List::new(Tuple::NONE);
         for tuple in tuples.take(Self::FETCHED_MAX) {
-            let (place, check) = Recent::place(tuple);
-            let guess = self.recent.guesses[place];
+            let (guess, check) = self.recent.guess(tuple);
             if guess.check == check {
                 ids.push(guess.id);
             } else {
-                let guess = Guess { check, ..guess };
-                wanted.push((self.hashes.of(tuple), guess, place));
+                wanted.push((tuple, self.hashes.of(tuple)));
             }
         }
-        let touched = |sum: u32, hash| sum ^ self.index.touch(hash);
-        black_box(wanted.iter().map(|it| it.0).fold(0, touched));
-        for &(hash, Guess { check, .. }, place) in wanted.iter() {
+        let mut read = 0;
+        for &(_, hash) in wanted.iter() {
+            read ^= self.index.touch(hash);
+        }
+        for &(tuple, hash) in wanted.iter() {
             if let Some(id) = self.index.candidate(hash) {
-                self.recent.guesses[place] = Guess { check, id };
+                let (guess, check) = self.recent.guess(tuple);
+                *guess = Guess { check, id };
                 ids.push(id);
             } else {
-                black_box(self.index.touch_other(hash));
+                read ^= self.index.touch_other(hash);
+                strange.push(tuple);
             }
         }
+        for tuple in strange.iter().filter_map(|&tuple| answer(tuple)) {
+            read ^= self.index.touch(self.hashes.of(tuple));
+        }
         let touch = |&id: &u32| self.slab.get(id).map_or(0, Session::touch);
-        black_box(ids.iter().map(touch).fold(0, |sum, word| sum ^ word));
+        let sessions = ids.iter().map(touch).fold(0, |all, word| all ^ word);
+        black_box((read, sessions));
     }
 
     /// Stores a session, gives it a serial number and starts its timer; returns `None`, storing
@@ -449,109 +490,6 @@ impl Sessions {
     fn hashes(&mut self, session: &Session) -> (u64, u64) {
         let (outbound, inbound) = session.tuples();
         (self.hashes.of(outbound), self.hashes.of(inbound))
-    }
-}
-
-/// The sessions found last. Packets come in trains, and the keyed hash costs more than all else of
-/// a look-up together; so a guess is tried first, by a hash without a key. It is believed only if
-/// the session has the packet's tuple, hence who makes tuples collide makes only himself slower.
-struct Recent {
-    guesses: Box<[Guess; Self::PLACES]>,
-}
-
-#[derive(Clone, Copy)]
-struct Guess {
-    /// More bits of the hash: a session is not looked at, at the price of a cache miss, unless it
-    /// is most probably the right one.
-    check: u32,
-    id: u32,
-}
-
-impl Guess {
-    /// A number that no session has: nothing is guessed.
-    const NONE: Self = Self {
-        check: 0,
-        id: u32::MAX,
-    };
-}
-
-impl Recent {
-    /// As many flows as are busy at a time; 8 KiB.
-    const PLACES: usize = 1024;
-
-    fn new() -> Self {
-        Self {
-            guesses: Box::new([Guess::NONE; Self::PLACES]),
-        }
-    }
-
-    fn memory(&self) -> usize {
-        size_of_val::<[Guess; Self::PLACES]>(&self.guesses)
-    }
-
-    /// The place for the guess of a tuple, and the check that it is meant.
-    #[inline]
-    fn guess(&mut self, tuple: Tuple) -> (&mut Guess, u32) {
-        let (place, check) = Self::place(tuple);
-        (&mut self.guesses[place], check)
-    }
-
-    #[inline]
-    fn place(tuple: Tuple) -> (usize, u32) {
-        let (addresses, ports) = tuple.words();
-        let mixed = (addresses ^ ports.rotate_right(12)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        // The upper bits of a product depend on all bits of the factors.
-        let place = usize::try_from(mixed >> 54).unwrap_or(0);
-        let check = (mixed >> 22 & 0xffff_ffff) as u32;
-        (place % Self::PLACES, check)
-    }
-}
-
-/// The keyed hashes of tuples. A new flow needs its own three times, to be announced, to be looked
-/// up and to be stored; so those worked out last are kept.
-struct Hashes {
-    key: HashKey,
-    last: Box<[Hashed; Self::PLACES]>,
-}
-
-#[derive(Clone, Copy)]
-struct Hashed {
-    words: (u64, u64),
-    hash: u64,
-}
-
-impl Hashes {
-    /// Four times the packets of a batch; 6 KiB.
-    const PLACES: usize = 256;
-
-    fn new(key: HashKey) -> Self {
-        // The words of no tuple.
-        let none = Hashed {
-            words: (0, 0),
-            hash: 0,
-        };
-        Self {
-            key,
-            last: Box::new([none; Self::PLACES]),
-        }
-    }
-
-    fn memory(&self) -> usize {
-        size_of_val::<[Hashed; Self::PLACES]>(&self.last)
-    }
-
-    #[inline]
-    fn of(&mut self, tuple: Tuple) -> u64 {
-        let words = tuple.words();
-        let (place, _) = Recent::place(tuple);
-        let last = &mut self.last[place % Self::PLACES];
-        if last.words != words {
-            *last = Hashed {
-                words,
-                hash: self.key.hash(words.0, words.1),
-            };
-        }
-        last.hash
     }
 }
 

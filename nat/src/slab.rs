@@ -1,5 +1,7 @@
 //! A fixed-capacity store whose items are numbered.
 
+use std::ops::Range;
+
 /// No slot.
 const NONE: u32 = u32::MAX;
 
@@ -33,6 +35,12 @@ impl<T> Slab<T> {
     /// Returns the bytes taken.
     pub(crate) fn memory(&self) -> usize {
         self.slots.capacity() * size_of::<Slot<T>>()
+    }
+
+    /// Returns where the bytes lie.
+    pub(crate) fn room(&self) -> Range<*const u8> {
+        let start = self.slots.as_ptr().cast::<u8>();
+        start..start.wrapping_add(self.memory())
     }
 
     /// Stores an item and returns its number, or `None` when every slot is taken.

@@ -27,6 +27,18 @@ pub(crate) enum State {
 }
 
 impl State {
+    const ALL: [Self; 9] = [
+        Self::SynSent,
+        Self::SynSent2,
+        Self::SynReceived,
+        Self::Established,
+        Self::FinWait,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::TimeWait,
+        Self::Close,
+    ];
+
     /// Returns the word that `conntrack -L` prints.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -40,6 +52,14 @@ impl State {
             Self::TimeWait => "TIME_WAIT",
             Self::Close => "CLOSE",
         }
+    }
+
+    /// Returns whether the handshake has been completed and no RST has come.
+    pub(crate) const fn is_open(self) -> bool {
+        matches!(
+            self,
+            Self::Established | Self::FinWait | Self::CloseWait | Self::LastAck | Self::TimeWait
+        )
     }
 
     /// Returns whether the handshake is under way.
@@ -131,6 +151,44 @@ impl Tracker {
 
     pub(crate) fn state(self) -> State {
         self.state
+    }
+
+    /// Returns whether both ends are done with the connection; `inside` is the role of the inside
+    /// host, whose own RST is believed. Another's may be forged while the connection can resume.
+    pub(crate) fn is_finished(self, inside: Role) -> bool {
+        match self.state {
+            State::TimeWait => true,
+            State::Close => !self.resumable || self.closer == inside,
+            State::SynSent
+            | State::SynSent2
+            | State::SynReceived
+            | State::Established
+            | State::FinWait
+            | State::CloseWait
+            | State::LastAck => false,
+        }
+    }
+
+    /// Packs it into one byte: the state, who closed, whether it is resumable.
+    pub(crate) fn to_byte(self) -> u8 {
+        let closed_by_responder = u8::from(self.closer == Role::Responder);
+        self.state as u8 | closed_by_responder << 6 | u8::from(self.resumable) << 7
+    }
+
+    /// Unpacks what [`Tracker::to_byte`] packed; `None` if there is no such state.
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        let state = State::ALL
+            .into_iter()
+            .find(|state| *state as u8 == byte & 0x3f)?;
+        Some(Self {
+            state,
+            closer: if byte & 0x40 == 0 {
+                Role::Originator
+            } else {
+                Role::Responder
+            },
+            resumable: byte & 0x80 != 0,
+        })
     }
 
     /// Takes in a segment.

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use nat::{Filtering, Helpers, Nanos, Publishes, Quota, Timeouts};
+use nat::{Filtering, Helpers, Nanos, Protocol, Publishes, Quota, Timeouts};
 
 use crate::mac::Mac;
 use crate::neigh::Link;
@@ -125,6 +125,8 @@ pub struct View {
 pub struct NatSettings {
     /// External ports and echo ids that are ours.
     pub ports: RangeInclusive<u16>,
+    /// How many external addresses there can be at a time, at least 1.
+    pub externals: usize,
     /// Sessions over all workers.
     pub sessions_max: u32,
     /// Idle times.
@@ -172,8 +174,20 @@ impl View {
         members.map(|port| port.mtu).min().unwrap_or(u32::MAX)
     }
 
-    /// The ports a flood from `ingress` goes to: all that are up and of the network, but itself.
+    /// The ports a flood from `ingress` goes to: all that are up and of the network, but itself,
+    /// and no isolated one from an isolated one.
     pub fn flood_targets(
+        &self,
+        network: NetworkIndex,
+        ingress: PortIndex,
+    ) -> impl Iterator<Item = (PortIndex, &PortView)> {
+        let is_isolated = self.port(ingress).is_some_and(|port| port.isolated);
+        self.other_ports(network, ingress)
+            .filter(move |(_, port)| !(is_isolated && port.isolated))
+    }
+
+    /// All ports of the network that are up, but `ingress`.
+    pub(crate) fn other_ports(
         &self,
         network: NetworkIndex,
         ingress: PortIndex,
@@ -185,6 +199,22 @@ impl View {
                 port.up && port.role != Role::Uplink && port.network == network && index != ingress;
             wanted.then_some((index, port))
         })
+    }
+
+    /// True where both are isolated ports, which do not see each other.
+    #[must_use]
+    #[inline]
+    pub fn are_apart(&self, ingress: PortIndex, egress: PortIndex) -> bool {
+        let is_isolated = |index| self.port(index).is_some_and(|port| port.isolated);
+        is_isolated(ingress) && is_isolated(egress)
+    }
+
+    /// True where `port` of an external address leads to members, whatever they are. `protocol` is
+    /// that of the IPv4 header.
+    #[must_use]
+    pub fn publishes(&self, protocol: u8, address: Ipv4Addr, port: u16) -> bool {
+        let known = Protocol::ALL.into_iter().find(|it| it.number() == protocol);
+        known.is_some_and(|protocol| self.publishes.find(protocol, address, port).is_some())
     }
 }
 
@@ -212,6 +242,32 @@ impl GatewayView {
 }
 
 impl UplinkView {
+    /// All external addresses, the first one first.
+    pub fn externals(&self) -> impl Iterator<Item = Ipv4Addr> {
+        std::iter::once(self.address).chain(self.pool.iter().copied())
+    }
+
+    /// True for an address that sessions are translated to.
+    #[must_use]
+    #[inline]
+    pub fn is_external(&self, address: Ipv4Addr) -> bool {
+        address == self.address || self.pool.contains(&address)
+    }
+
+    /// True for an external address that is the switch's alone.
+    #[must_use]
+    pub fn owns(&self, address: Ipv4Addr) -> bool {
+        (self.own && address == self.address) || self.pool.contains(&address)
+    }
+
+    /// True for an address that is spoken to without translation.
+    #[must_use]
+    #[inline]
+    pub fn is_untranslated(&self, address: Ipv4Addr) -> bool {
+        let mut networks = self.untranslated.iter();
+        networks.any(|(network, prefix)| in_prefix(address, *network, *prefix))
+    }
+
     /// Where a packet to `destination` goes first: the router, or the destination itself.
     #[must_use]
     pub fn next_hop(&self, destination: Ipv4Addr) -> Option<Ipv4Addr> {

@@ -12,12 +12,12 @@ use arrayvec::ArrayVec;
 use crate::config::{NetworkIndex, PortView, View};
 use crate::counters::WorkerCounters;
 use crate::ethernet::{HEADER_BYTES, VLAN};
-use crate::frame::{Batch, Csum, Frame, Gso, OwnedFrame};
+use crate::frame::{Batch, Csum, Frame, Gso, OwnedFrame, Stage};
 use crate::gateway::To;
 use crate::gso::{self, SegmentBuffer};
 use crate::limits::PORTS_MAX;
 use crate::pipeline::Verdicts;
-use crate::port::{Outgoing, PortIndex, SendOutcome, Tx};
+use crate::port::{NOWHERE, Outgoing, PortIndex, SendOutcome, Tx};
 use crate::verdict::{DropReason, Verdict};
 
 /// Copies lent to one [`Tx::send`]; a flood of more goes out in several.
@@ -123,7 +123,7 @@ impl Dispatcher {
             copies.originated = true;
             match to {
                 To::Port(port) => copies.add(0, &frame, port, false),
-                To::Network(network) => copies.flood_network(0, &frame, network),
+                To::Network(network) => copies.flood_network(0, &frame, (network, frame.ingress)),
             }
             copies.flush();
         }
@@ -294,13 +294,26 @@ impl<'b, 'd> Copies<'b, 'd> {
             .view
             .port(frame.ingress)
             .map_or(NetworkIndex(0), |port| port.network);
-        self.flood_network(index, frame, network);
+        // Nor does one that was translated come from where it came in: its member may be there, as
+        // when it speaks to a port it has published itself.
+        let is_translated = frame.stage == Stage::Translated;
+        let from = if is_translated {
+            NOWHERE
+        } else {
+            frame.ingress
+        };
+        self.flood_network(index, frame, (network, from));
     }
 
-    fn flood_network(&mut self, index: usize, frame: &'b Frame<'_>, network: NetworkIndex) {
+    fn flood_network(
+        &mut self,
+        index: usize,
+        frame: &'b Frame<'_>,
+        (network, from): (NetworkIndex, PortIndex),
+    ) {
         let shape = Shape::of(frame, false);
         let view = self.view;
-        for (egress, port) in view.flood_targets(network, frame.ingress) {
+        for (egress, port) in view.flood_targets(network, from) {
             self.add_shaped(index, frame, (egress, port), shape);
         }
     }

@@ -158,7 +158,10 @@ impl Offload {
 
 /// How far a frame has got on its way through the gateway. Almost all are at the start; a frame
 /// that waits, or changes hands between workers, goes on where it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+///
+/// A frame is handed over only into a later stage than it has ([`Frame::pass_on`]), so it changes
+/// hands a few times at most, whatever the workers think of each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Stage {
     /// As it came in.
     #[default]
@@ -166,10 +169,15 @@ pub enum Stage {
     /// From a member to outside, admitted and learned by the worker that received it; the one that
     /// translates for its port goes on.
     Inside,
+    /// From a member to outside, and known to have a next hop and to fit the way: its session is
+    /// this worker's, which is not the one that translates for its port (a published port's).
+    Owned,
     /// From a member to outside: its source is translated; the next hop is still to be found.
     Sourced,
     /// From a member to the external address: its source is translated, its destination not yet.
     Hairpinned,
+    /// From the uplink, handed over to the worker that owns its session.
+    Outside,
     /// Its destination is translated to a member's; only that member's place is still to be found.
     Translated,
     /// A fragment from a member to the host itself, which waited for the first one.
@@ -281,6 +289,18 @@ impl<'r> Frame<'r> {
         self.memory
             .get(self.start - VNET_HEADER_BYTES..self.end)
             .unwrap_or_default()
+    }
+
+    /// Takes the frame to a later stage, which another worker goes on with. False, and no change,
+    /// where it has been there: two workers with different views may each take the other for the
+    /// one to go on.
+    #[must_use]
+    pub fn pass_on(&mut self, stage: Stage) -> bool {
+        let is_later = self.stage < stage;
+        if is_later {
+            self.stage = stage;
+        }
+        is_later
     }
 
     /// A copy that outlives the ring: for a hand-over or a neighbour queue.

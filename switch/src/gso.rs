@@ -51,6 +51,7 @@ use crate::ethernet::ARP as TYPE_ARP;
 use crate::frame::{Csum, Gso, Offload, VNET_HEADER_BYTES};
 use crate::limits::FRAME_BYTES_MAX;
 use crc32c::Crc32c;
+pub use crc32c::crc32c;
 use layout::{
     IPV6_BYTES, Ip, Layout, SCTP, TCP, TYPE_IPV4, TYPE_IPV6, UDP, ethernet, put, put16, sum,
 };

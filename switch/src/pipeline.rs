@@ -1,10 +1,13 @@
 //! From frames to verdicts: the whole decision, with no system call, no allocation on the usual
 //! path and no clock.
 
+use std::net::Ipv4Addr;
+use std::ops::Range;
+
 use arrayvec::ArrayVec;
 use nat::{Direction, Nat};
 
-use crate::config::{NetworkIndex, PortView, Role, View};
+use crate::config::{GatewayView, NetworkIndex, PortView, Role, View};
 use crate::ethernet::{self, ARP, Ethernet, HEADER_BYTES, IPV4};
 use crate::fdb::Learned;
 use crate::frame::{Batch, Frame, Stage};
@@ -13,6 +16,9 @@ use crate::limits::BATCH_FRAMES_MAX;
 use crate::mac::Mac;
 use crate::port::PortIndex;
 use crate::verdict::{DropReason, Verdict};
+
+/// Where an IPv4 header has its source address (RFC 791 3.1).
+const IP_SOURCE: Range<usize> = 12..16;
 
 /// The verdicts of a batch, in the order of its frames.
 pub type Verdicts = ArrayVec<Verdict, BATCH_FRAMES_MAX>;
@@ -78,6 +84,11 @@ fn decide(ctx: &mut Context<'_>, frame: &mut Frame<'_>, memo: &mut Memo) -> Verd
     match frame.stage {
         Stage::Arrived => arrived(ctx, frame, memo),
         Stage::Inside => gateway::inside_again(ctx, frame),
+        Stage::Owned => gateway::owned(ctx, frame),
+        Stage::Outside => match ethernet::parse(frame.bytes()) {
+            Some(ethernet) => gateway::outside(ctx, frame, ethernet),
+            None => Verdict::Drop(DropReason::FrameTooShort),
+        },
         Stage::Sourced => gateway::sourced(ctx, frame),
         Stage::Hairpinned => gateway::hairpinned(ctx, frame),
         Stage::Translated => gateway::deliver_held(ctx, frame),
@@ -110,6 +121,9 @@ fn member(
     if let Err(reason) = admit(ctx, frame, ethernet, port, memo) {
         return Verdict::Drop(reason);
     }
+    if port.role == Role::Host && is_forwarded(ctx, frame, ethernet, port) {
+        return Verdict::Drop(DropReason::HostForwarded);
+    }
     if let Some(gateway) = ctx
         .view
         .gateway
@@ -125,6 +139,30 @@ fn member(
         }
     }
     forward(ctx, frame, ethernet, port.network, memo)
+}
+
+/// True for an IPv4 packet from the host port that the host did not make: its kernel routes between
+/// its interfaces, and so would let hosts in to ports of members that nobody has published.
+fn is_forwarded(ctx: &Context<'_>, frame: &Frame<'_>, ethernet: Ethernet, port: &PortView) -> bool {
+    let is_gateways = |gateway: &GatewayView| gateway.network == port.network;
+    let Some(gateway) = ctx.view.gateway.filter(is_gateways) else {
+        return false;
+    };
+    if ethernet.ethertype != IPV4 {
+        return false;
+    }
+    let packet = frame.bytes().get(HEADER_BYTES..).unwrap_or_default();
+    // What has no header goes nowhere by itself.
+    let Some([a, b, c, d]) = packet.get(IP_SOURCE).and_then(<[u8]>::first_chunk) else {
+        return false;
+    };
+    let source = Ipv4Addr::new(*a, *b, *c, *d);
+    // A host that has no address yet asks for one.
+    let is_own = source == gateway.address
+        || source.is_loopback()
+        || source.is_unspecified()
+        || ctx.view.host.owns(source);
+    !is_own
 }
 
 /// Refuses what no bridge takes, and learns the source's place (IEEE 802.1D 7.8).
@@ -183,19 +221,22 @@ fn forward(
     if let Some(egress) = egress_of(ctx, ethernet.destination, network, memo) {
         return if egress == frame.ingress {
             Verdict::Drop(DropReason::SamePort)
+        } else if ctx.view.are_apart(frame.ingress, egress) {
+            Verdict::Drop(DropReason::PortIsolated)
         } else {
             Verdict::Forward(egress)
         };
     }
-    if ctx
-        .view
-        .flood_targets(network, frame.ingress)
-        .next()
-        .is_none()
-    {
-        return Verdict::Drop(DropReason::NoEgress);
+    let (view, ingress) = (ctx.view, frame.ingress);
+    if view.flood_targets(network, ingress).next().is_some() {
+        return Verdict::Flood;
     }
-    Verdict::Flood
+    let is_alone = view.other_ports(network, ingress).next().is_none();
+    Verdict::Drop(if is_alone {
+        DropReason::NoEgress
+    } else {
+        DropReason::PortIsolated
+    })
 }
 
 /// The port of `destination`; `None` if it is a group or unknown.

@@ -3,6 +3,7 @@
 //! A [`Switch`] belongs to one control thread. It never touches a frame: it opens nothing, it hands
 //! receiving halves and views to the workers and reads counters and tables.
 
+mod handle;
 mod moves;
 mod sessions;
 
@@ -11,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
-use nat::{Config as NatConfig, Nanos, Nat};
+use nat::{Adopted, Config as NatConfig, Nanos, Nat};
 
 use crate::config::{NatSettings, PortView, View};
 use crate::counters::{Totals, WorkerCounters};
@@ -22,6 +23,7 @@ use crate::port::{PortError, PortIndex, Rx, Tx, Wake, close_all, sys};
 use crate::verdict::DropReason;
 use crate::worker::{Command, GiveBack, Idle, Link, Shared, Worker, run};
 
+pub use handle::{NatHandle, NoAnswer};
 pub use moves::MoveError;
 
 /// How long the owner waits for a worker's answer before it takes it for stuck.
@@ -141,13 +143,18 @@ impl Switch {
                 .map(|_| WorkerCounters::default())
                 .collect(),
         });
+        let externals = settings.nat.as_ref().map_or(1, |nat| nat.externals);
+        let adopted = Arc::new(Adopted::new(externals));
         let mut workers = Vec::new();
         for (index, inbox) in (0..settings.workers).zip(inboxes) {
-            let nat = settings
+            let mut nat = settings
                 .nat
                 .as_ref()
                 .map(|nat| make_nat(nat, settings, index))
                 .transpose()?;
+            if let Some(nat) = &mut nat {
+                nat.adopt(Arc::clone(&adopted));
+            }
             workers.push(Worker::new(
                 index,
                 Arc::clone(&shared),
@@ -544,11 +551,14 @@ fn make_nat(nat: &NatSettings, settings: &Settings, slice: u16) -> Result<Nat, S
     config.helpers = nat.helpers;
     config.events = nat.events;
     config.preserve_ids = nat.preserve_ids;
+    // The same question: on a shared address the host's kernel sees the replies as well, and
+    // knows no session of ours.
+    config.other_protocols = nat.preserve_ids;
     config.validate()?;
-    Ok(Nat::new(
-        config,
-        settings.seed.wrapping_add(u64::from(slice)),
-    ))
+    let seed = settings.seed.wrapping_add(u64::from(slice));
+    let nat = Nat::new(config, seed);
+    nat.rooms().for_each(sys::huge::prefer_huge_pages_in);
+    Ok(nat)
 }
 
 #[cfg(test)]

@@ -21,6 +21,15 @@ nat-ports = "50000-59999"
 nat-sessions = 1_000
 nat-profile = "linux"
 nat-filter = "eif"
+nat-pool = "192.0.2.20,192.0.2.30-192.0.2.31"
+nat-quota = "ports=200"
+nat-helpers = "tftp"
+nat-log = "syslog"
+state = "/var/lib/vswitch/lab"
+no-mss-clamp = true
+no-nat-for = "10.0.0.0/8"
+isolate = true
+publish = ["8080:veth1:80", "127.0.0.1:5353:10.77.0.9:53/udp"]
 ageing = 600
 fdb-max = 100
 workers = 2
@@ -34,6 +43,7 @@ mac = ["02:00:00:00:00:0a", "02:00:00:00:00:0b"]
 
 [port."tap:web0"]
 fdb-max = 7
+isolated = true
 
 [[fdb]]
 mac = "02:00:00:00:00:0c"
@@ -76,6 +86,12 @@ fn mistakes_are_underlined_with_line_column_and_the_nearest_word() {
         "ports = [\"veth1\"]\nuplink = 2026-01-01",
         "ports = [\"veth1\"]\nageing = \"300\"",
         "[port.veth1]\nworkr = 1",
+        "[port.veth1]\nisolated = 1",
+        "ports = [\"veth1\"]\npublish = [\"8080:veth1\", \"80:veth1:0\"]",
+        "ports = [\"veth1\"]\npublish = \"8080:veth1\"",
+        "ports = [\"veth1\"]\npublish = [\"8080:veth1\", \"8080:veth1:80\"]",
+        "ports = [\"veth1\"]\nnat-quota = \"cats=9\"",
+        "ports = [\"veth1\"]\nuplink = \"eth0\"\npublish = [\"61000:veth1\"]",
         "[port.veth1]\nworker = \"1\"",
         "[port.veth1]\nring = 4194304",
         "[port.veth1]\nring = \"5000\"",
@@ -152,6 +168,15 @@ fn a_flag_and_the_key_of_its_name_mean_the_same() {
         ("nat-sessions", "1000"),
         ("nat-profile", "linux"),
         ("nat-filter", "eif"),
+        ("nat-filter", "udp=eif,tcp=adf"),
+        ("nat-pool", "192.0.2.20,192.0.2.30-192.0.2.31"),
+        ("nat-quota", "ports=200,rate=none"),
+        ("nat-helpers", "ftp,tftp"),
+        ("nat-log", "syslog"),
+        ("state", "/var/lib/vswitch/lab"),
+        ("no-mss-clamp", "true"),
+        ("no-nat-for", "10.0.0.0/8"),
+        ("isolate", "true"),
         ("ageing", "600"),
         ("fdb-max", "100"),
         ("workers", "2"),
@@ -174,9 +199,13 @@ fn a_flag_and_the_key_of_its_name_mean_the_same() {
         assert_eq!(typed, written, "{key}");
         assert!(Layer::KEYS.contains(&key));
     }
-    assert_eq!(Layer::KEYS.len(), 18, "a new key belongs into this table");
-    let typed = flags("--ports veth1,tap:web0 --port veth1,worker=1,ring=4MiB");
-    let written = "ports = [\"veth1\", \"tap:web0\"]\n[port.veth1]\nworker = 1\nring = \"4MiB\"";
+    assert_eq!(Layer::KEYS.len(), 26, "a new key belongs into this table");
+    let typed = flags("-p 80:a -p 53:b/udp").publishes;
+    let written = file::parse("t", "publish = [\"80:a\", \"53:b/udp\"]").unwrap();
+    assert_eq!(typed, written.publishes);
+    let typed = flags("--ports veth1,tap:web0 --port veth1,worker=1,ring=4MiB,isolated");
+    let written = "ports = [\"veth1\", \"tap:web0\"]\n[port.veth1]\nworker = 1\nring = \"4MiB\"\n\
+                   isolated = true";
     let written = file::parse("t", written).unwrap();
     assert_eq!(typed.settle().unwrap(), written.settle().unwrap());
 }

@@ -196,6 +196,7 @@ fn changes_are_made_and_told_in_one_line_on_stderr() {
         ("fdb flush dev web0", "0 stations forgotten"),
         ("fdb flush", "2 stations forgotten"),
         ("nat flush", "2 sessions ended"),
+        ("nat publish 80:veth-blue", "published 0.0.0.0:80/tcp"),
     ] {
         let expected = Ended {
             code: 0,
@@ -219,6 +220,10 @@ fn refusals_of_the_switch_reach_the_operator_in_one_line() {
         (
             "port del veth9",
             "port veth9: there is none; fix: vswitch port",
+        ),
+        (
+            "nat unpublish 127.0.0.1:80-90/udp",
+            "published port 127.0.0.1:80-90/udp: there is none; fix: vswitch nat",
         ),
         (
             "port set veth9 worker=1",
@@ -498,4 +503,35 @@ fn only_root_and_the_same_user_may_change_anything() {
             .stderr
             .contains("Permission denied (os error 13); fix: run it with sudo")
     );
+}
+
+#[test]
+fn a4_6_events_stream_as_conntrack_prints_them_until_there_were_enough() {
+    let running = Running::new();
+    let one = "[NEW] tcp 6 7195 ESTABLISHED src=10.77.0.11 dst=1.1.1.1 sport=40122 dport=443 \
+               src=1.1.1.1 dst=192.0.2.10 sport=443 dport=61007 [ASSURED]\n";
+    let two = "[NEW] udp 17 29 src=10.77.0.20 dst=9.9.9.9 sport=5353 dport=53 [UNREPLIED] \
+               src=9.9.9.9 dst=192.0.2.10 sport=53 dport=61008\n";
+    let lost = "3 events lost: they came faster than they were read\n";
+    for (words, stdout, stderr) in [
+        ("monitor nat -c 1", one.to_owned(), ""),
+        ("monitor nat --count 2", format!("{one}{two}"), lost),
+    ] {
+        let ended = running.vswitch(words);
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, stderr), "{words}");
+        assert_eq!(ended.stdout, stdout);
+    }
+    let stopped = running.vswitch("monitor nat");
+    assert_eq!(stopped.code, 3, "the switch has stopped");
+    assert!(stopped.stderr.contains("it has stopped"), "{stopped:?}");
+    let json = running.vswitch("-j monitor nat");
+    let lines: Vec<serde_json::Value> = (json.stdout.lines())
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 3);
+    for line in &lines {
+        assert_eq!(line["schema"], "vswitch.nat-event/1");
+    }
+    assert_eq!(lines[0]["event"], "new");
+    assert_eq!(lines[1]["lost"], 3);
 }

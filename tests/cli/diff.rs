@@ -57,11 +57,8 @@ const CASES: &[(&str, &str, &[&str])] = &[
     ),
     (
         "no-nat = false\nnat-ports = \"50000-59999\"",
-        "no-nat = true",
-        &[
-            "no-nat: false -> true (needs a restart)",
-            "nat-ports: 50000-59999 -> 1024-65535 (needs a restart)",
-        ],
+        "",
+        &["nat-ports: 50000-59999 -> 1024-65535 (needs a restart)"],
     ),
     (
         "50000-59999",
@@ -71,7 +68,11 @@ const CASES: &[(&str, &str, &[&str])] = &[
     (
         "1_000",
         "1_001",
-        &["nat-sessions: 1000 -> 1001 (needs a restart)"],
+        &[
+            "nat-sessions: 1000 -> 1001 (needs a restart)",
+            "nat-quota: sessions=1000,ports=200,half-open=4096,rate=none -> \
+           sessions=1001,ports=200,half-open=4096,rate=none (needs a restart)",
+        ],
     ),
     (
         "\"linux\"",
@@ -82,6 +83,47 @@ const CASES: &[(&str, &str, &[&str])] = &[
         "\"eif\"",
         "\"adf\"",
         &["nat-filter: eif -> adf (needs a restart)"],
+    ),
+    (
+        "nat-pool = \"192.0.2.20,192.0.2.30-192.0.2.31\"",
+        "",
+        &["nat-pool: 192.0.2.20,192.0.2.30-192.0.2.31 -> none (needs a restart)"],
+    ),
+    (
+        "ports=200",
+        "ports=none",
+        &[
+            "nat-quota: sessions=1000,ports=200,half-open=4096,rate=none -> \
+           sessions=1000,ports=none,half-open=4096,rate=none (needs a restart)",
+        ],
+    ),
+    (
+        "nat-helpers = \"tftp\"",
+        "",
+        &["nat-helpers: tftp -> none (needs a restart)"],
+    ),
+    (
+        "\"syslog\"",
+        "\"/x\"",
+        &["nat-log: syslog -> /x (needs a restart)"],
+    ),
+    (
+        "state = \"/var/lib/vswitch/lab\"",
+        "",
+        &["state: /var/lib/vswitch/lab -> none (needs a restart)"],
+    ),
+    ("no-mss-clamp = true", "", &["no-mss-clamp: true -> false"]),
+    (
+        "\"10.0.0.0/8\"",
+        "\"10.0.0.0/9\"",
+        &["no-nat-for: 10.0.0.0/8 -> 10.0.0.0/9"],
+    ),
+    ("isolate = true", "", &["isolate: true -> false"]),
+    ("isolated = true", "", &["port tap:web0: not isolated"]),
+    (
+        "8080:veth1:80",
+        "8080:veth1:81",
+        &["unpublish 0.0.0.0:8080/tcp", "publish 8080:veth1:81/tcp"],
     ),
     ("ageing = 600", "ageing = 60", &["ageing: 600 -> 60"]),
     (

@@ -46,7 +46,8 @@ const BAD: &[(&str, &str)] = &[
     ),
     (
         "--port veth1,mtu=9",
-        "--port veth1,mtu=9: no option `mtu`; a port has mac, worker, ring, fdb-max; \
+        "--port veth1,mtu=9: no option `mtu`; a port has mac, worker, ring, fdb-max, \
+             isolated; \
              fix: --port veth1,worker=0,ring=4MiB",
     ),
     (
@@ -102,6 +103,58 @@ const BAD: &[(&str, &str)] = &[
     (
         "--nat-filter x",
         "--nat-filter x: not one of apdf, adf, eif; fix: --nat-filter apdf",
+    ),
+    (
+        "--nat-filter udp=x",
+        "--nat-filter udp=x: not one of apdf, adf, eif; fix: --nat-filter apdf",
+    ),
+    (
+        "-p 8080",
+        "--publish 8080: the target is missing: HPORT:TARGET[:CPORT]; \
+             fix: --publish 8080:veth1:80",
+    ),
+    (
+        "-p 80-90:a:80-85",
+        "--publish 80-90:a:80-85: 11 host ports to 6 target ports: the ranges must have the \
+             same length; fix: --publish 8080:veth1:80",
+    ),
+    (
+        "--ports a -p 80:a -p 127.0.0.1:80:a:81",
+        "--publish 127.0.0.1:80:a:81/tcp: port is already published by 80:a/tcp; \
+             fix: another host port, or vswitch nat unpublish 0.0.0.0:80/tcp",
+    ),
+    (
+        "--ports a --uplink b -p 62000:a:80",
+        "--publish 62000:a:80/tcp: within 61000-65535, the ports that NAT takes of the shared \
+             address; fix: a host port below 61000, or move the range: --nat-ports 63268-65535",
+    ),
+    (
+        "--ports a --nat-pool 192.0.2.20",
+        "--nat-pool: means nothing without an uplink; fix: add --uplink eth0",
+    ),
+    (
+        "--ports a --uplink b --gateway 10.9.0.1/24 --nat-pool 10.9.0.7",
+        "--nat-pool 10.9.0.7: 10.9.0.7 is in the members' network 10.9.0.1/24; \
+             fix: addresses of the uplink's network",
+    ),
+    (
+        "--nat-quota cats=9",
+        "--nat-quota cats=9: `cats` is none of sessions, ports, half-open, rate; \
+             fix: --nat-quota sessions=10000,ports=1000",
+    ),
+    (
+        "--nat-helpers sip",
+        "--nat-helpers sip: `sip` is none of ftp, tftp; fix: --nat-helpers ftp,tftp",
+    ),
+    (
+        "--no-nat-for 10.0.0.1/8",
+        "--no-nat-for 10.0.0.1/8: `10.0.0.1/8` has bits behind its prefix: write 10.0.0.0/8; \
+             fix: --no-nat-for 10.0.0.0/8",
+    ),
+    (
+        "--state /var/lib/",
+        "--state /var/lib/: the path of a file is needed; \
+             fix: --state /var/lib/vswitch/vswitch0.state",
     ),
     (
         "--nat-profile x",

@@ -8,7 +8,7 @@ use switch::mac::Mac;
 use switch::verdict::DropReason;
 use vswitch_cli::control::api::{self, Counters, FdbState, OperState, Role};
 use vswitch_cli::control::server::QUEUE_REQUESTS_MAX;
-use vswitch_cli::control::{Refusal, Request};
+use vswitch_cli::control::{Feed, Refusal, Request};
 
 /// The tables.
 #[derive(Debug, Clone)]
@@ -129,6 +129,32 @@ fn session(proto: &str, state: &str, ends: [&str; 3], left: f64) -> api::NatSess
 }
 
 /// What the defaults come to on an address of the switch's own.
+fn published() -> api::Published {
+    let target = |name: &str, address: Option<&str>, waiting: Option<&str>| api::PublishedTarget {
+        name: name.into(),
+        port: 80,
+        address: address.map(|text| text.parse().unwrap()),
+        waiting: waiting.map(Into::into),
+    };
+    api::Published {
+        schema: api::PublishedSchema,
+        address: "0.0.0.0".parse().unwrap(),
+        port: 8080,
+        port_last: 8080,
+        proto: "tcp".into(),
+        state: api::PublishedState::Ok,
+        by_source: false,
+        targets: vec![
+            target("veth-blue", Some("10.77.0.11:80"), None),
+            target("web1", None, Some("no such port")),
+        ],
+        sessions: 11,
+        relayed: 1,
+        relayed_total: 4,
+        relay_refused: 0,
+    }
+}
+
 pub(super) fn nat_report() -> api::NatReport {
     let config = nat::Config::new([192, 0, 2, 10].into(), 1024..=65_535);
     api::NatReport {
@@ -230,6 +256,7 @@ impl World {
                         29.0,
                     ),
                 ],
+                published: vec![published()],
             },
             drops: vec![
                 api::Drop::new(DropReason::NoRoute, Some("veth-blue".into()), 3, Some(0.0)),
@@ -254,8 +281,13 @@ impl World {
                 reply.send(Ok(nat));
             }
             Request::NatReport(reply) => reply.send(Ok(nat_report())),
+            Request::MonitorNat(feed, reply) => {
+                reply.send(Ok(()));
+                self.monitored(feed);
+            }
             Request::Drops(reply) => reply.send(Ok(self.drops.clone())),
             Request::Status(reply) => reply.send(Ok(self.status.clone())),
+            Request::Published(reply) => reply.send(Ok(self.nat.published.clone())),
             Request::PortDel(name, reply) if name == "hang0" => {
                 hung.push(Request::PortDel(name, reply));
             }
@@ -266,7 +298,34 @@ impl World {
             | Request::FdbDel(..)
             | Request::FdbFlush(..)
             | Request::NatFlush(..)
+            | Request::NatPublish(..)
+            | Request::NatUnpublish(..)
             | Request::NeighFlush(_)) => self.change(change),
+        }
+    }
+
+    /// Both sessions as they were opened, with a gap between them; then the switch stops.
+    fn monitored(&self, mut feed: Feed) {
+        for session in &self.nat.sessions {
+            let event = api::NatEvent {
+                schema: api::NatEventSchema,
+                time: "2026-11-22T10:00:00.123Z".into(),
+                event: api::Happening::New,
+                proto: session.proto.clone(),
+                proto_number: if session.proto == "tcp" { 6 } else { 17 },
+                state: session.state.clone(),
+                inside: session.inside,
+                external: session.external,
+                outside: session.outside,
+                origin: api::Origin::Inside,
+                replied: session.state == "ESTABLISHED",
+                left: session.left,
+                outbound: session.outbound,
+                inbound: session.inbound,
+            };
+            let line = serde_json::to_string(&event).unwrap() + "\n";
+            feed.send(&line.into(), 1);
+            feed.lose(3);
         }
     }
 
@@ -320,12 +379,16 @@ impl World {
             | Request::FdbDel(..)
             | Request::FdbFlush(..)
             | Request::NatFlush(..)
+            | Request::NatPublish(..)
+            | Request::NatUnpublish(..)
+            | Request::Published(_)
             | Request::NeighFlush(_)
             | Request::Ports(_)
             | Request::Fdb(_)
             | Request::Neighbours(_)
             | Request::Nat(..)
             | Request::NatReport(_)
+            | Request::MonitorNat(..)
             | Request::Drops(_)
             | Request::Status(_)) => self.change_table(other),
         }
@@ -369,6 +432,15 @@ impl World {
                 let count = self.nat.sessions.drain(..).count() as u64;
                 reply.send(Ok(api::Done::new(format!("{count} sessions ended"), count)));
             }
+            Request::NatPublish(spec, reply) => {
+                let text = format!("published {}", spec.at);
+                reply.send(Ok(api::Done::new(text, 1)));
+            }
+            Request::NatUnpublish(at, reply) => {
+                let what = format!("published port {at}");
+                let fix = "vswitch nat".into();
+                reply.send(Err(Refusal::Absent { what, fix }));
+            }
             Request::NeighFlush(reply) => {
                 let why = "the owner is busy".into();
                 reply.send(Err(Refusal::Failed {
@@ -380,11 +452,13 @@ impl World {
             Request::PortAdd(..)
             | Request::PortSet { .. }
             | Request::PortDel(..)
+            | Request::Published(_)
             | Request::Ports(_)
             | Request::Fdb(_)
             | Request::Neighbours(_)
             | Request::Nat(..)
             | Request::NatReport(_)
+            | Request::MonitorNat(..)
             | Request::Drops(_)
             | Request::Status(_) => unreachable!("answered above"),
         }

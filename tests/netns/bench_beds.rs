@@ -21,6 +21,7 @@ const PORT: u16 = 5201;
 const SWITCHING: Shape = Shape {
     containers: 2,
     nat: false,
+    published: false,
 };
 
 fn options() -> Options {
@@ -145,6 +146,36 @@ fn a_bed_of_the_kernels_bridge_translates() {
     );
 }
 
+/// From outside to a port that is published for the first container.
+fn publishes(forwarder: Forwarder) {
+    let shape = Shape {
+        nat: true,
+        published: true,
+        ..SWITCHING
+    };
+    let Some(bed) = bed(forwarder, shape) else {
+        return;
+    };
+    let path = bed.path();
+    let (client, server) = (path.client, path.server);
+    let published = path.published.expect("a published port");
+    let listener = tcp::listen(server.host, (server.ip, published.port())).unwrap();
+    let amount = Amount::Bytes(4 << 20);
+    let report = tcp::bulk(client.host, published, &listener, amount, 7).unwrap();
+    assert_eq!(report.bytes, 4 << 20);
+    leaves_nothing(bed);
+}
+
+#[test]
+fn a_bed_of_vswitch_publishes() {
+    publishes(Forwarder::Vswitch);
+}
+
+#[test]
+fn a_bed_of_the_kernels_bridge_publishes() {
+    publishes(Forwarder::Bridge);
+}
+
 #[test]
 fn a_bed_of_a_cable_carries() {
     lives(Forwarder::Direct, SWITCHING);
@@ -180,6 +211,7 @@ fn beds_have_more_ports_than_namespaces() {
     let shape = Shape {
         containers: 20,
         nat: false,
+        published: false,
     };
     for forwarder in Forwarder::ALL {
         if unable(forwarder, Test::Ports).is_some() {

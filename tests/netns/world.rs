@@ -250,10 +250,21 @@ impl World {
         &self.net.o
     }
 
+    /// Where the program has its socket.
+    pub(super) fn run_dir(&self) -> &Path {
+        &self.run_dir
+    }
+
+    /// The program as a client, with words split at blanks.
+    pub(super) fn command(&self, words: &str) -> Command {
+        let mut command = program(&self.run_dir);
+        command.args(words.split_whitespace());
+        command
+    }
+
     /// Runs the program as a client.
     pub(super) fn client(&self, words: &str) -> Output {
-        let mut command = program(&self.run_dir);
-        command.args(words.split_whitespace()).output().unwrap()
+        self.command(words).output().unwrap()
     }
 
     /// What `vswitch -j WORDS` prints.

@@ -22,8 +22,9 @@ use console::Step;
 const STAGE: &str = include_str!("stage.sh");
 
 /// The pages that are looked through.
-const PAGES: [&str; 4] = [
+const PAGES: [&str; 5] = [
     "README.md",
+    "docs/nat.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "BENCHMARKS.md",
@@ -53,16 +54,26 @@ fn help(words: &[&str]) -> String {
 
 #[test]
 fn the_tutorial_prints_what_the_readme_says() {
-    let readme = read("README.md");
-    let tutorial = readme.find(TUTORIAL).unwrap();
-    let steps = console::steps(&readme[tutorial..]);
-    assert!(steps.len() > 20, "the README has a tutorial");
+    tutorial("README.md");
+}
+
+#[test]
+fn the_tutorial_of_the_nat_prints_what_its_page_says() {
+    tutorial("docs/nat.md");
+}
+
+/// Runs the steps of a page from its tutorial on, and compares what they print.
+fn tutorial(page: &str) {
+    let text = read(page);
+    let begin = text.find(TUTORIAL).unwrap();
+    let steps = console::steps(&text[begin..]);
+    assert!(steps.len() > 20, "{page} has a tutorial");
     let Some(outputs) = perform(&steps) else {
         return;
     };
     if std::env::var_os("VSWITCH_BLESS").is_some() {
-        let blessed = console::bless(&readme[tutorial..], &outputs);
-        fs::write(path("README.md"), readme[..tutorial].to_owned() + &blessed).unwrap();
+        let blessed = console::bless(&text[begin..], &outputs);
+        fs::write(path(page), text[..begin].to_owned() + &blessed).unwrap();
         return;
     }
     for (step, output) in steps.iter().zip(&outputs) {
@@ -249,7 +260,8 @@ fn every_link_leads_somewhere() {
                     |line: &str| line.starts_with('#') && line.to_lowercase().ends_with(&title);
                 assert!(text.lines().any(is_title), "{file}: no section {link}");
             } else if !link.starts_with("https://") {
-                assert!(path(link).exists(), "{file}: no file {link}");
+                let beside = path(file).with_file_name(link);
+                assert!(beside.exists(), "{file}: no file {link}");
             }
         }
     }

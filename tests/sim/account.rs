@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use nat::owner_of;
+use nat::{Protocol, owner_of};
 use switch::counters::Totals;
 use switch::port::sim::Impairment;
 use switch::verdict::DropReason;
@@ -112,16 +112,32 @@ impl World {
         );
     }
 
-    /// Every external port belongs to one inside endpoint, and to the worker whose slice it is in.
+    /// Every external port belongs to one inside endpoint, for TCP each with its remote, and to the
+    /// worker whose slice it is in; what has no ports belongs to one for each remote, and like SCTP
+    /// to the first worker.
     pub(super) fn check_nat(&self) {
         let (ports, count) = (&self.setup.nat_ports, self.setup.workers);
         let mut owners = BTreeMap::new();
         for (index, worker) in (0..).zip(&self.workers) {
             for session in worker.nat_report(self.now).sessions {
-                let key = (session.protocol.name(), session.external);
+                // Once all are taken, TCP ports are shared towards different remotes.
+                let by_remote = matches!(session.protocol, Protocol::Tcp | Protocol::Other(_));
+                let remote = by_remote.then_some(session.remote);
+                let key = (session.protocol.number(), session.external, remote);
+                let (address, port) = session.external;
+                let publishes = &self.switch.view().publishes;
+                if let Some(publish) = publishes.find(session.protocol, address, port) {
+                    assert_eq!(publish.owner, index, "seed {}: {key:?}", self.setup.seed);
+                    continue;
+                }
                 let owner = owners.entry(key).or_insert(session.inside);
                 assert_eq!(*owner, session.inside, "seed {}: {key:?}", self.setup.seed);
-                let slice = owner_of(ports, count, session.external.1);
+                let slice = match session.protocol {
+                    Protocol::Sctp | Protocol::Other(_) => Some(0),
+                    Protocol::Tcp | Protocol::Udp | Protocol::Icmp => {
+                        owner_of(ports, count, session.external.1)
+                    }
+                };
                 assert_eq!(slice, Some(index), "seed {}: {key:?}", self.setup.seed);
             }
         }

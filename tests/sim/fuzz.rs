@@ -5,9 +5,10 @@
 //! it; a failure prints its seed.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use nat::Nanos;
+use nat::{Nanos, Protocol};
 use switch::config::Role;
 use switch::frame::{Csum, Gso, Offload};
 use switch::mac::Mac;
@@ -15,6 +16,7 @@ use switch::port::sim::Random;
 use switch::verdict::DropReason;
 
 use super::packet::{self, ACK, ICMP, Ip, SYN, Sum, TCP, Tcp, UDP, arp, ethernet};
+use super::publish::publish;
 use super::world::{
     EXTERNAL, FAR, GATEWAY, GATEWAY_MAC, HOST, O1, O2, Setup, Steering, UPLINK_MAC, Uplink, World,
     member_ip, member_mac,
@@ -22,11 +24,9 @@ use super::world::{
 
 /// Drops that no frame brings about by itself: a ring's, a queue's or a device's doing, and a limit
 /// reached by many alike.
-const BEYOND_FRAMES: [DropReason; 12] = [
+const BEYOND_FRAMES: [DropReason; 10] = [
     DropReason::NatHostQuota,
     DropReason::NatProtocolBusy,
-    DropReason::PortIsolated,
-    DropReason::HostForwarded,
     DropReason::NatHalfOpenFull,
     DropReason::RingFull,
     DropReason::Truncated,
@@ -36,6 +36,9 @@ const BEYOND_FRAMES: [DropReason; 12] = [
     DropReason::EgressDown,
     DropReason::EgressRefused,
 ];
+
+/// A second external address.
+const POOLED: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 253);
 
 /// Worlds, and frames in each.
 const ROUNDS: u64 = 40;
@@ -64,9 +67,18 @@ impl Fuzz {
             nat_ports: 40_000..=if random.below(2) == 0 { 40_099 } else { 40_011 },
             sessions: if random.below(2) == 0 { 64 } else { 16 },
             fdb_entries: 32,
+            pool: vec![POOLED; usize::from(random.below(2) == 0)],
+            untranslated: vec![(FAR, 32); usize::from(random.below(2) == 0)],
+            mss_clamp: random.below(2) == 0,
+            isolated: (0..3).filter(|_| random.below(2) == 0).collect(),
             ..Setup::default()
         });
         world.greet();
+        if random.below(2) == 0 {
+            let owner = u16::try_from(random.below(world.setup.workers.into())).unwrap();
+            let of = |protocol| publish(protocol, 53..=53, &[(member_ip(0), 5000)], owner);
+            world.publish(vec![of(Protocol::Tcp), of(Protocol::Udp)]);
+        }
         let (fdb, first) = (world.switch.fdb(), world.wires[0].index);
         fdb.add_static(0, Mac::local(0x777), first, world.now)
             .unwrap();
@@ -107,6 +119,7 @@ impl Fuzz {
             member_ip(77),
             GATEWAY,
             EXTERNAL,
+            POOLED,
             HOST,
             O1,
             O2,
@@ -153,7 +166,7 @@ impl Fuzz {
                 ip.icmp(kind, 1, packet::word(ports.0, 1), &inner)
             }
             5 | 6 => {
-                let protocol = self.pick(&[UDP, TCP, ICMP, 132, 47, 50]);
+                let protocol = self.pick(&[UDP, TCP, ICMP, 132, 47, 33]);
                 let offset = 8 * self.pick(&[0, 1, 2, 64, 8000]);
                 let more = self.random.below(2) == 0;
                 (ip.piece(protocol, &body, offset, more), Offload::PLAIN)

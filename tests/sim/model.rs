@@ -21,6 +21,7 @@ const AGEING_SECS: u64 = 300;
 struct Model {
     ports: usize,
     down: BTreeSet<usize>,
+    isolated: BTreeSet<usize>,
     dynamic: BTreeMap<Mac, (usize, u64)>,
     fixed: BTreeMap<Mac, usize>,
 }
@@ -47,6 +48,9 @@ impl Model {
         };
         egresses.remove(&ingress);
         egresses.retain(|place| !self.down.contains(place));
+        if self.isolated.contains(&ingress) {
+            egresses.retain(|place| !self.isolated.contains(place));
+        }
         Some(egresses)
     }
 
@@ -85,6 +89,7 @@ impl Pair {
         let model = Model {
             ports: usize::from(members),
             down: BTreeSet::new(),
+            isolated: BTreeSet::new(),
             dynamic: BTreeMap::new(),
             fixed: BTreeMap::new(),
         };
@@ -165,7 +170,14 @@ impl Pair {
                 self.world
                     .update(|view| view.ports[index.index()].as_mut().unwrap().up = up);
             }
-            5..10 => {
+            5 => {
+                let isolated = self.model.isolated.insert(place);
+                if !isolated {
+                    self.model.isolated.remove(&place);
+                }
+                self.world.isolate(place, isolated);
+            }
+            6..11 => {
                 // To a whole second, so that both round alike.
                 let later = self.seconds() + 1 + self.random.below(400);
                 self.world.now = Nanos::from_secs(later);

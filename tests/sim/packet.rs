@@ -118,12 +118,23 @@ impl Ip {
     }
 
     pub(super) fn tcp(self, tcp: Tcp, payload: &[u8], sum: Sum) -> Raw {
+        self.tcp_whole(tcp, &[], payload, sum)
+    }
+
+    /// A segment with options (a multiple of four bytes) and no data.
+    pub(super) fn tcp_options(self, tcp: Tcp, options: &[u8], sum: Sum) -> Raw {
+        self.tcp_whole(tcp, options, &[], sum)
+    }
+
+    fn tcp_whole(self, tcp: Tcp, options: &[u8], payload: &[u8], sum: Sum) -> Raw {
+        let words = 5 + u8::try_from(options.len() / 4).unwrap();
         let mut segment = Vec::new();
         segment.extend(tcp.ports.0.to_be_bytes());
         segment.extend(tcp.ports.1.to_be_bytes());
         segment.extend(tcp.seq.to_be_bytes());
         segment.extend(tcp.ack.to_be_bytes());
-        segment.extend([5 << 4, tcp.flags, 0xff, 0xff, 0, 0, 0, 0]);
+        segment.extend([words << 4, tcp.flags, 0xff, 0xff, 0, 0, 0, 0]);
+        segment.extend(options);
         segment.extend(payload);
         self.transport(TCP, 16, segment, sum)
     }

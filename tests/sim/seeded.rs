@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use nat::Nanos;
+use nat::{Nanos, Protocol};
 use switch::frame::Offload;
 use switch::port::sim::{Impairment, Random};
 
 use super::host::{ECHO, Flavour, Order};
 use super::packet::{self, UDP};
-use super::world::{EXTERNAL, FAR, GATEWAY, O1, O2, Setup, Steering, Uplink, World, member_ip};
+use super::publish::publish;
+use super::world::{
+    EXTERNAL, FAR, GATEWAY, O1, O2, Setup, Steering, UPLINK_MAC, Uplink, World, member_ip,
+};
 
 pub(super) const PERFECT: Impairment = Impairment {
     loss: 0,
@@ -22,6 +25,15 @@ pub(super) const BAD: Impairment = Impairment {
     duplicate: 30,
     reorder: 80,
 };
+
+/// Further external addresses.
+const POOL: [Ipv4Addr; 2] = [
+    Ipv4Addr::new(203, 0, 113, 253),
+    Ipv4Addr::new(203, 0, 113, 252),
+];
+
+/// The published port of a page.
+const WEB: u16 = 8080;
 
 /// UDP port of datagrams whose order is checked.
 const ORDERED: u16 = 9;
@@ -53,7 +65,37 @@ fn setup(seed: u64, impairment: Impairment) -> Setup {
         steering: pick(&mut random, &[Steering::Right, Steering::Wrong]),
         fdb_entries: pick(&mut random, &[64, 1024]),
         nat_ports: 40_000..=40_199,
+        pool: pick(&mut random, &[&[][..], &POOL[..1], &POOL[..]]).to_vec(),
+        mss_clamp: random.below(2) == 0,
         ..Setup::default()
+    }
+}
+
+/// Echo, numbered datagrams and a page of random members, by the external addresses.
+fn publish_some(world: &mut World, random: &mut Random) {
+    let services = [
+        (Protocol::Udp, ECHO, ECHO),
+        (Protocol::Udp, ORDERED, ORDERED),
+        (Protocol::Tcp, WEB, 80),
+    ];
+    let setup = &world.setup;
+    let publishes = services.map(|(protocol, external, port)| {
+        let member = u16::try_from(random.below(setup.members.into())).unwrap();
+        let owner = u16::try_from(random.below(setup.workers.into())).unwrap();
+        publish(
+            protocol,
+            external..=external,
+            &[(member_ip(member), port)],
+            owner,
+        )
+    });
+    world.publish(publishes.into());
+    // Who asks for a shared address is answered by the host, which is not simulated out there.
+    for address in [O1, O2] {
+        for external in world.externals() {
+            let neighbours = &mut world.outside(address).neighbours;
+            neighbours.insert(external, UPLINK_MAC);
+        }
     }
 }
 
@@ -70,6 +112,9 @@ impl Run {
     pub(super) fn new(seed: u64, impairment: Impairment) -> Self {
         let mut world = World::new(setup(seed, impairment));
         let mut random = Random::new(seed ^ 0x1234);
+        if world.setup.uplink != Uplink::Routed && random.below(2) == 0 {
+            publish_some(&mut world, &mut random);
+        }
         if random.below(2) == 0 {
             world.greet();
         }
@@ -140,14 +185,45 @@ impl Run {
     }
 
     fn connect(&mut self, place: usize, target: Ipv4Addr) {
-        if target == GATEWAY || target == EXTERNAL {
-            return;
-        }
+        let published = !self.world.switch.view().publishes.is_empty();
+        let remote = match target {
+            EXTERNAL if published => WEB,
+            GATEWAY | EXTERNAL => return,
+            _ => 80,
+        };
         let len = below(&mut self.random, 20_000);
         let port = 7000 + self.streams;
         self.world
             .host(place)
-            .connect(target, (port, 80), vec![4; len]);
+            .connect(target, (port, remote), vec![4; len]);
+    }
+
+    /// One random deed of a host outside at the published ports.
+    fn come_in(&mut self) {
+        let externals = self.world.externals();
+        let target = pick(&mut self.random, &externals);
+        let client = pick(&mut self.random, &[O1, O2]);
+        if self.world.switch.view().publishes.is_empty() {
+            return;
+        }
+        if self.random.below(4) == 0 && self.streams < 6 {
+            self.streams += 1;
+            let len = below(&mut self.random, 20_000);
+            let ports = (7000 + self.streams, WEB);
+            let client = self.world.outside(client);
+            client.connect(target, ports, vec![4; len]);
+            return;
+        }
+        let port = 9000 + u16::try_from(self.random.below(3)).unwrap();
+        let from = usize::from(client.octets()[3]);
+        let number = self.numbers.entry((1000 + from, target, port)).or_default();
+        *number += 1;
+        let mut body = u16::try_from(1000 + from).unwrap().to_be_bytes().to_vec();
+        body.extend(number.to_be_bytes());
+        // By one external address each, or numbers would be those of several flows.
+        body.extend(target.octets());
+        let client = self.world.outside(client);
+        client.udp(target, (port, ORDERED), &body);
     }
 
     /// A datagram with the next number of its flow.
@@ -174,6 +250,9 @@ impl Run {
         }
         for _ in 0..deeds {
             self.act();
+            if self.random.below(3) == 0 {
+                self.come_in();
+            }
             also(self);
             if self.random.below(3) == 0 {
                 let micros = self.random.below(2000);
@@ -192,7 +271,8 @@ impl Run {
         self.world.check();
         for host in self.world.wires.iter().flat_map(|wire| &wire.hosts) {
             for stream in &host.streams {
-                let expected = if stream.remote.1 == 80 { answer } else { &[] };
+                let is_client = matches!(stream.remote.1, 80 | WEB);
+                let expected = if is_client { answer } else { &[] };
                 assert!(stream.is_done(), "seed {seed}");
                 if !expected.is_empty() {
                     assert!(
@@ -216,7 +296,9 @@ impl Run {
             let ordered = host.inbox.iter();
             for packet in ordered.filter(|p| p.protocol == UDP && p.ports().1 == ORDERED) {
                 let body = packet.body();
-                let flow = (packet::u16_at(body, 0), packet.dst, packet.ports().0);
+                // Of one from outside the external address that it came by.
+                let by = (packet::u16_at(body, 0) >= 1000).then(|| packet::address_at(body, 4));
+                let flow = (packet::u16_at(body, 0), packet.dst, by, packet.ports().0);
                 let number = packet::u16_at(body, 2);
                 let before = last.insert(flow, number).unwrap_or(0);
                 let seed = self.world.setup.seed;

@@ -2,10 +2,13 @@
 //! simulated hosts. Everything that differs from one run to another comes from one seed.
 
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use nat::{Filtering, Nanos, Timeouts, owner_of};
-use switch::config::{GatewayView, NatSettings, NetworkIndex, PortView, Role, Route, UplinkView};
+use nat::{Filtering, Nanos, Timeouts};
+use switch::config::{
+    GatewayView, NatSettings, NetworkIndex, PortView, Role, Route, UplinkView, in_prefix,
+};
 use switch::frame::{Offload, OwnedFrame};
 use switch::mac::Mac;
 use switch::port::sim::{CableOptions, Impairment, Random, SimEgress, SimHost, SimRx, cable};
@@ -14,7 +17,7 @@ use switch::switch::{Settings, Switch};
 use switch::worker::{Idle, Worker};
 
 use super::host::Host;
-use super::packet::{self, ETHERNET, ICMP, TCP, UDP, u16_at};
+use super::packet::{self, ETHERNET, u16_at};
 
 pub(super) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 pub(super) const GATEWAY_MAC: Mac = Mac([2, 0, 0, 0, 9, 1]);
@@ -67,8 +70,15 @@ pub(super) struct Setup {
     pub(super) offloads: bool,
     pub(super) steering: Steering,
     pub(super) fdb_entries: usize,
-    pub(super) nat_ports: std::ops::RangeInclusive<u16>,
+    pub(super) nat_ports: RangeInclusive<u16>,
     pub(super) sessions: u32,
+    /// Further external addresses.
+    pub(super) pool: Vec<Ipv4Addr>,
+    /// Networks that are reached untranslated.
+    pub(super) untranslated: Vec<(Ipv4Addr, u8)>,
+    pub(super) mss_clamp: bool,
+    /// Members whose ports are isolated.
+    pub(super) isolated: Vec<u16>,
 }
 
 impl Default for Setup {
@@ -87,6 +97,10 @@ impl Default for Setup {
             fdb_entries: 1024,
             nat_ports: 40_000..=40_999,
             sessions: 1024,
+            pool: Vec::new(),
+            untranslated: Vec::new(),
+            mss_clamp: false,
+            isolated: Vec::new(),
         }
     }
 }
@@ -145,9 +159,9 @@ pub(super) fn uplink_view(port: PortIndex, setup: &Setup) -> UplinkView {
             route([198, 51, 100, 0], 24, Some(ROUTER)),
         ],
         nat_ports: setup.nat_ports.clone(),
-        pool: Vec::new(),
-        untranslated: Vec::new(),
-        mss_clamp: false,
+        pool: setup.pool.clone(),
+        untranslated: setup.untranslated.clone(),
+        mss_clamp: setup.mss_clamp,
     }
 }
 
@@ -163,6 +177,7 @@ fn settings(setup: &Setup) -> Settings {
         ageing_secs: 300,
         nat: has_nat.then(|| NatSettings {
             ports: setup.nat_ports.clone(),
+            externals: 4,
             sessions_max: setup.sessions,
             timeouts: Timeouts::default(),
             udp_filtering: Filtering::Apdf,
@@ -278,6 +293,9 @@ impl World {
     /// Adds a member with its host.
     pub(super) fn add_member(&mut self, number: u16) -> usize {
         let place = self.add_port(Role::Member, self.setup.mtu.0, self.setup.offloads);
+        if self.setup.isolated.contains(&number) {
+            self.isolate(place, true);
+        }
         let seed = self.random.next_u64();
         let mut host = Host::new(member_mac(number), member_ip(number), Some(GATEWAY), seed);
         host.set_mtu(self.setup.mtu.0);
@@ -319,6 +337,12 @@ impl World {
             view.host.port = Some(port);
             view.host.addresses = addresses;
         });
+    }
+
+    /// All external addresses.
+    pub(super) fn externals(&self) -> Vec<Ipv4Addr> {
+        let first = std::iter::once(self.external);
+        first.chain(self.setup.pool.iter().copied()).collect()
     }
 
     /// The place of the wire with that role.
@@ -377,18 +401,6 @@ impl World {
         taken
     }
 
-    /// The half of the uplink that the kernel would give a frame to, or one it would not.
-    fn steer(&self, bytes: &[u8]) -> usize {
-        let owner = steered_port(bytes)
-            .and_then(|port| owner_of(&self.setup.nat_ports, self.setup.workers, port))
-            .unwrap_or(0);
-        let worker = match self.setup.steering {
-            Steering::Right => owner,
-            Steering::Wrong => (owner + 1) % self.setup.workers,
-        };
-        usize::from(worker)
-    }
-
     /// One round: wires to hosts, hosts to wires, workers in seeded order. Returns the frames
     /// that moved.
     pub(super) fn step(&mut self, by: Nanos) -> usize {
@@ -442,8 +454,15 @@ impl World {
             let source = Mac(*frame.bytes()[6..].first_chunk().unwrap());
             assert_eq!(source, UPLINK_MAC, "the uplink is no bridge port");
             if self.setup.uplink != Uplink::Routed && u16_at(frame.bytes(), 12) == 0x0800 {
-                let source = packet::address_at(frame.bytes(), ETHERNET + 12);
-                assert_eq!(source, self.external, "nothing leaves untranslated");
+                let address = |at| packet::address_at(frame.bytes(), ETHERNET + at);
+                let (source, destination) = (address(12), address(16));
+                let mut untranslated = self.setup.untranslated.iter();
+                assert!(
+                    source == self.external
+                        || self.setup.pool.contains(&source)
+                        || untranslated.any(|(net, prefix)| in_prefix(destination, *net, *prefix)),
+                    "{source} > {destination} leaves untranslated"
+                );
             }
         }
         for host in &mut wire.hosts {
@@ -537,29 +556,13 @@ impl World {
                 let (now, mac) = (self.now, self.outside(address).mac);
                 let link = switch::neigh::Link::Uplink;
                 self.switch.neighbours().confirm(link, address, mac, now);
-                self.outside(address)
-                    .neighbours
-                    .insert(EXTERNAL, UPLINK_MAC);
+                for external in self.externals() {
+                    let neighbours = &mut self.outside(address).neighbours;
+                    neighbours.insert(external, UPLINK_MAC);
+                }
             }
         }
         self.run();
         self.clear();
-    }
-}
-
-/// What the kernel steers by: the destination port, the echo identifier, or the port quoted by an
-/// ICMP error; nothing of a fragment.
-fn steered_port(bytes: &[u8]) -> Option<u16> {
-    if bytes.len() < 38 || u16_at(bytes, 12) != 0x0800 || u16_at(bytes, 20) & 0x3fff != 0 {
-        return None;
-    }
-    let l4 = ETHERNET + usize::from(bytes[ETHERNET] & 15) * 4;
-    match bytes[ETHERNET + 9] {
-        TCP | UDP if bytes.len() >= l4 + 4 => Some(u16_at(bytes, l4 + 2)),
-        ICMP if bytes.len() >= l4 + 8 && bytes[l4] == 0 => Some(u16_at(bytes, l4 + 4)),
-        ICMP if bytes.len() >= l4 + 36 && matches!(bytes[l4], 3 | 11 | 12) => {
-            Some(u16_at(bytes, l4 + 28))
-        }
-        _ => None,
     }
 }

@@ -28,7 +28,18 @@ pub(super) fn long_forms(argv: impl IntoIterator<Item = OsString>) -> Vec<OsStri
             None => argument,
         }
     };
-    argv.into_iter().map(rewrite).collect()
+    let mut argv: Vec<OsString> = argv.into_iter().map(rewrite).collect();
+    // tcpdump's `-c 10`. A colour is written behind `=`, so a number behind a blank is a count.
+    let is_number = |word: &OsString| {
+        let text = word.to_str().unwrap_or_default();
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    for place in 1..argv.len() {
+        if argv[place - 1] == "-c" && is_number(&argv[place]) {
+            argv[place - 1] = "--count".into();
+        }
+    }
+    argv
 }
 
 fn long_form(argument: &str) -> Option<String> {
@@ -76,6 +87,8 @@ mod tests {
                 "{typed}"
             );
         }
+        let counted = long_forms(["-c".into(), "10".into(), "-c".into()]);
+        assert_eq!(counted, ["--count", "10", "-c"].map(OsString::from));
         let after = long_forms(["--".into(), "-json".into()]);
         assert_eq!(after, [OsString::from("--"), "-json".into()]);
     }

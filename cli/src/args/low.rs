@@ -9,7 +9,7 @@ use switch::verdict::DropReason;
 
 use super::bench::{Bench, Report};
 use super::run::RunArgs;
-use super::{Action, Mutation, Table, View};
+use super::{Action, MonitorPlan, Mutation, Table, View};
 use crate::config::settings::PortWord;
 use crate::config::words::{self, Why};
 
@@ -157,6 +157,12 @@ pub enum Noun {
                             vswitch nat --format conntrack\n         vswitch -j nat | jq .summary"
     )]
     Nat(Box<super::nat::NatNoun>),
+    /// What happens, as it happens
+    #[command(
+        subcommand,
+        after_help = "Example: vswitch monitor nat\n         vswitch -j monitor nat -c 10"
+    )]
+    Monitor(MonitorNoun),
     /// Why frames were dropped, and what fixes it
     #[command(after_help = "Example: vswitch drops\n         vswitch drops --why NO_ROUTE")]
     Drops(DropsNoun),
@@ -215,6 +221,7 @@ impl Noun {
             Self::Fdb(_) => "fdb",
             Self::Neigh(_) => "neigh",
             Self::Nat(_) => "nat",
+            Self::Monitor(_) => "monitor",
             Self::Drops(_) => "drops",
             Self::Status(_) => "status",
             Self::Doctor(_) => "doctor",
@@ -434,6 +441,30 @@ impl FlushNoun {
             Some(FlushVerb::Flush) => Action::Change(flush),
         }
     }
+}
+
+/// `monitor …`.
+#[derive(Debug, Subcommand)]
+pub enum MonitorNoun {
+    /// Sessions of the address translation: new, updated, destroyed, as conntrack -E prints them
+    #[command(after_help = "Example: vswitch monitor nat\n         vswitch -j monitor nat -c 10")]
+    Nat {
+        /// End after so many events (-c N for short)
+        #[arg(long, value_name = "N", value_parser = count)]
+        count: Option<u64>,
+    },
+}
+
+impl MonitorNoun {
+    pub(super) const fn action(self) -> Action {
+        match self {
+            Self::Nat { count } => Action::Monitor(MonitorPlan { count }),
+        }
+    }
+}
+
+fn count(text: &str) -> Result<u64, Why> {
+    words::number(text, (1, u64::MAX))
 }
 
 /// `drops …`.

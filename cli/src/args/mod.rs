@@ -20,7 +20,7 @@ use switch::mac::Mac;
 use switch::verdict::DropReason;
 
 use crate::config::settings::{NAME_DEFAULT, PortWord, RUN_DIR_DEFAULT};
-use crate::config::{Layer, Source};
+use crate::config::{Layer, PublishedAt, Source};
 use crate::control::select::Pair;
 use crate::error::CliError;
 
@@ -81,6 +81,8 @@ pub enum Action {
     Conntrack(Vec<Pair>),
     /// Show what becomes of the RFCs' requirements.
     NatReport(View),
+    /// Print events of a running switch as they happen.
+    Monitor(MonitorPlan),
     /// Change something in a running switch.
     Change(Mutation),
     /// Explain one reason for drops, or all.
@@ -137,8 +139,19 @@ pub enum Mutation {
     FdbFlush(Option<String>),
     /// End the NAT sessions that the pairs select; all of them if there are none.
     NatFlush(Vec<Pair>),
+    /// Lead ports of the host to members, as after `--publish`; already checked.
+    NatPublish(String),
+    /// Lead them nowhere any more.
+    NatUnpublish(PublishedAt),
     /// Forget all neighbours.
     NeighFlush,
+}
+
+/// What `monitor` is to print: the NAT's events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MonitorPlan {
+    /// End after so many events, 1 or more; `None`: go on.
+    pub count: Option<u64>,
 }
 
 /// What `doctor` is to look at.
@@ -240,6 +253,7 @@ impl low::Low {
                 noun.action(view, Table::Neighbours, Mutation::NeighFlush)
             }
             Some(low::Noun::Nat(noun)) => noun.action(view)?,
+            Some(low::Noun::Monitor(noun)) => noun.action(),
             Some(low::Noun::Drops(noun)) => noun.action(view),
             Some(low::Noun::Status(noun)) => Action::Show(Table::Status, noun.view.or(view)),
             Some(low::Noun::Doctor(doctor)) => Action::Doctor(DoctorPlan {

@@ -4,6 +4,8 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::low::ViewArgs;
 use super::{Action, Mutation, Table};
+use crate::config::words::Why;
+use crate::config::{PublishSpec, PublishedAt};
 use crate::control::select::{self, Pair};
 use crate::error::CliError;
 
@@ -64,6 +66,22 @@ enum NatVerb {
         #[command(flatten)]
         filter: Filter,
     },
+    /// Lead a port of the host to a member
+    #[command(after_help = "Example: vswitch nat publish 8080:veth1:80\n         \
+                            vswitch nat publish 53:10.77.0.11/udp")]
+    Publish {
+        /// What to publish, as for --publish
+        #[arg(value_name = "[IP:]HPORT:TARGET[:CPORT][/PROTO]", value_parser = checked_publish)]
+        publish: String,
+    },
+    /// Lead it nowhere any more
+    #[command(after_help = "Example: vswitch nat unpublish 8080\n         \
+                            vswitch nat unpublish 127.0.0.1:53/udp")]
+    Unpublish {
+        /// Where it is
+        #[arg(value_name = "[IP:]HPORT[/PROTO]")]
+        at: PublishedAt,
+    },
     /// Try the RFCs' requirements on a NAT with this one's settings
     #[command(
         after_help = "Requirements of RFC 4787, 5382 and 5508, each played with packets to an \
@@ -72,6 +90,10 @@ enum NatVerb {
                       Example: vswitch nat report"
     )]
     Report,
+}
+
+fn checked_publish(text: &str) -> Result<String, Why> {
+    text.parse::<PublishSpec>().map(|_| text.to_owned())
 }
 
 impl NatNoun {
@@ -93,6 +115,8 @@ impl NatNoun {
                 let pairs = pairs(&filter, "vswitch nat flush --help")?;
                 Ok(Action::Change(Mutation::NatFlush(pairs)))
             }
+            Some(NatVerb::Publish { publish }) => Ok(Action::Change(Mutation::NatPublish(publish))),
+            Some(NatVerb::Unpublish { at }) => Ok(Action::Change(Mutation::NatUnpublish(at))),
             Some(NatVerb::Report) => Ok(Action::NatReport(view.or(view))),
         }
     }

@@ -8,7 +8,9 @@ use switch::mac::Mac;
 
 use super::Action;
 use super::low::{PortList, port_list};
-use crate::config::settings::{Cidr, NatFilter, NatProfile, PortOptions, PortRange, PortWord};
+use crate::config::nat::{self, NatFilters, NatLog, NatPool, NatQuota, Untranslated};
+use crate::config::publish::PublishSpec;
+use crate::config::settings::{Cidr, NatProfile, PortOptions, PortRange, PortWord};
 use crate::config::words::{self, Why};
 use crate::config::{Layer, Source};
 
@@ -19,7 +21,7 @@ pub struct RunArgs {
     /// Ports: interfaces to take over, or tap:NAME
     #[arg(long, value_name = "A,B", value_parser = port_list)]
     pub ports: Vec<PortList>,
-    /// One port with options: mac=MAC, worker=N, ring=SIZE, fdb-max=N; may be repeated
+    /// One port with options: mac=MAC, worker=N, ring=SIZE, fdb-max=N, isolated; may be repeated
     #[arg(long, value_name = "PORT[,KEY=VALUE]", value_parser = words::port)]
     pub port: Vec<(PortWord, PortOptions)>,
     /// The interface that leads out
@@ -37,6 +39,10 @@ pub struct RunArgs {
     /// The gateway's MAC address [default: made up]
     #[arg(long, value_name = "MAC", value_parser = words::station)]
     pub gateway_mac: Option<Mac>,
+    /// Lead a port of the host to a member (PROTO: tcp, udp, sctp; /source: a client keeps its
+    /// target); TARGET is an address or a port's name; may be repeated
+    #[arg(short, long, value_name = "[IP:]HPORT:TARGET[:CPORT][/PROTO]")]
+    pub publish: Vec<PublishSpec>,
     /// External ports for NAT [default: 61000-65535, or all above 1023 on an own address]
     #[arg(long, value_name = "LO-HI", value_parser = words::port_range)]
     pub nat_ports: Option<PortRange>,
@@ -46,12 +52,37 @@ pub struct RunArgs {
     /// Whose NAT rules and time-outs: rfc, linux [default: rfc]
     #[arg(long, value_name = "PROFILE", value_parser = words::choice::<NatProfile>)]
     pub nat_profile: Option<NatProfile>,
-    /// What a NAT session lets in: apdf, adf, eif [default: apdf]
-    #[arg(long, value_name = "FILTER", value_parser = words::choice::<NatFilter>)]
-    pub nat_filter: Option<NatFilter>,
+    /// What a NAT session lets in: apdf, adf, eif, or udp=eif,tcp=apdf [default: apdf]
+    #[arg(long, value_name = "FILTER")]
+    pub nat_filter: Option<NatFilters>,
+    /// External addresses for NAT besides the uplink's own
+    #[arg(long, value_name = "A,B-C")]
+    pub nat_pool: Option<NatPool>,
+    /// What one member may have of sessions, ports, half-open and rate (new sessions a second),
+    /// each a number or none [default: sessions=65536,ports=none,half-open=4096,rate=none]
+    #[arg(long, value_name = "KEY=N,...")]
+    pub nat_quota: Option<NatQuota>,
+    /// Protocols with addresses in their payload to help through: ftp, tftp
+    #[arg(long, value_name = "A,B", value_parser = nat::helpers)]
+    pub nat_helpers: Option<::nat::Helpers>,
+    /// Write what happens to NAT sessions to a file, or to syslog
+    #[arg(long, value_name = "FILE|syslog", value_hint = ValueHint::FilePath)]
+    pub nat_log: Option<NatLog>,
+    /// Keep NAT sessions over a restart in this file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, value_parser = nat::file)]
+    pub state: Option<PathBuf>,
+    /// Leave the segment size of TCP handshakes alone
+    #[arg(long)]
+    pub no_mss_clamp: bool,
+    /// Destinations that are reached untranslated
+    #[arg(long, value_name = "CIDR,...")]
+    pub no_nat_for: Option<Untranslated>,
     /// No address translation
     #[arg(long)]
     pub no_nat: bool,
+    /// Isolate all member ports from each other
+    #[arg(long)]
+    pub isolate: bool,
     /// No TAP for the host itself
     #[arg(long)]
     pub no_host_port: bool,
@@ -131,6 +162,15 @@ impl RunArgs {
             nat_sessions: self.nat_sessions,
             nat_profile: self.nat_profile,
             nat_filter: self.nat_filter,
+            nat_pool: self.nat_pool,
+            nat_quota: self.nat_quota,
+            nat_helpers: self.nat_helpers,
+            nat_log: self.nat_log,
+            state: self.state,
+            no_mss_clamp: self.no_mss_clamp.then_some(true),
+            no_nat_for: self.no_nat_for,
+            publishes: self.publish,
+            isolate: self.isolate.then_some(true),
             ageing_secs: self.ageing,
             fdb_max: self.fdb_max,
             workers: self.workers,

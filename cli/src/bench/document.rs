@@ -291,28 +291,11 @@ impl Timestamp {
     #[must_use]
     pub fn at(timesecs: u64) -> Self {
         let (days, second) = (timesecs / 86_400, timesecs % 86_400);
-        let (year, month, day) = date(days);
+        let (year, month, day) = crate::show::moment::date(days);
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
         let time = format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC");
         Self { time, timesecs }
     }
-}
-
-/// Year, month and day of a day since 1970-01-01, in eras of 400 years that begin with March, so
-/// that the leap day is the last of its year.
-fn date(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let march_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 {
-        march_month + 3
-    } else {
-        march_month - 9
-    };
-    (year + era * 400 + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! From whom to whom a load runs, whatever forwards it.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::lab::Host;
 
@@ -24,6 +24,9 @@ pub struct Path<'b> {
     pub client: Station<'b>,
     /// Accepts and receives; behind the NAT where the test needs one, otherwise a neighbour.
     pub server: Station<'b>,
+    /// Where the client reaches the server, if that is not at its own address: a published port.
+    /// The server then listens on the port of the same number.
+    pub published: Option<SocketAddr>,
     /// Others on the same network, who receive only what is for all.
     pub bystanders: Vec<Station<'b>>,
     /// The forwarder's processes; none for one that lives in the kernel.

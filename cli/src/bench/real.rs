@@ -112,11 +112,14 @@ impl Bench for Real {
             | Test::Crr
             | Test::NatTcp
             | Test::NatTcpR
-            | Test::NatCrr => 2,
+            | Test::NatCrr
+            | Test::NatKeep
+            | Test::NatPub => 2,
         };
         let shape = Shape {
             containers,
             nat: test.needs_nat(),
+            published: test.is_published(),
         };
         let bed = Bed::build(forwarder, shape, &self.options)?;
         bed.pause()?;
@@ -155,6 +158,8 @@ impl Bench for Real {
             | Test::Rr
             | Test::Crr
             | Test::NatCrr
+            | Test::NatKeep
+            | Test::NatPub
             | Test::Flood
             | Test::Ports => return Ok(None),
         };
@@ -169,6 +174,7 @@ impl Bench for Real {
         let cable = Shape {
             containers: 2,
             nat: false,
+            published: false,
         };
         let bed = Bed::build(Forwarder::Direct, cable, &self.options)?;
         // One that does not count: caches, and the processor's clock.

@@ -37,6 +37,8 @@ pub const fn title(test: Test) -> &'static str {
         Test::NatTcp => "bulk TCP through the NAT, out",
         Test::NatTcpR => "bulk TCP through the NAT, in",
         Test::NatCrr => "connect, ask, be answered, close, through the NAT",
+        Test::NatKeep => "ask and be answered on 8 open connections, through the NAT",
+        Test::NatPub => "bulk TCP from outside to a published port",
         Test::Flood => "broadcast frames, copies delivered",
         Test::Ports => "64-byte UDP frames between two of many ports, delivered",
     }

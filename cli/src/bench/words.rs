@@ -77,6 +77,10 @@ pub enum Test {
     NatTcpR,
     /// [`Crr`](Self::Crr) from a namespace through the NAT.
     NatCrr,
+    /// Ask and be answered, over and over, on several connections that stay open through the NAT.
+    NatKeep,
+    /// Bulk TCP from the outside to a port that the forwarder publishes for a namespace.
+    NatPub,
     /// Broadcast frames that are copied to every other port.
     Flood,
     /// 64-byte UDP frames between two of many ports (256 unless told otherwise).
@@ -94,7 +98,7 @@ pub enum Better {
 
 impl Test {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Tcp,
         Self::Tcp8,
         Self::Udp64,
@@ -105,6 +109,8 @@ impl Test {
         Self::NatTcp,
         Self::NatTcpR,
         Self::NatCrr,
+        Self::NatKeep,
+        Self::NatPub,
         Self::Flood,
         Self::Ports,
     ];
@@ -123,6 +129,8 @@ impl Test {
             Self::NatTcp => "nat-tcp",
             Self::NatTcpR => "nat-tcp-r",
             Self::NatCrr => "nat-crr",
+            Self::NatKeep => "nat-keep",
+            Self::NatPub => "nat-pub",
             Self::Flood => "flood",
             Self::Ports => "ports",
         }
@@ -132,10 +140,10 @@ impl Test {
     #[must_use]
     pub const fn unit(self) -> &'static str {
         match self {
-            Self::Tcp | Self::Tcp8 | Self::NatTcp | Self::NatTcpR => "Gbit/s",
+            Self::Tcp | Self::Tcp8 | Self::NatTcp | Self::NatTcpR | Self::NatPub => "Gbit/s",
             Self::Udp64 | Self::Udp64Each | Self::Udp1400 | Self::Flood | Self::Ports => "Mpps",
             Self::Rr => "us",
-            Self::Crr | Self::NatCrr => "1/s",
+            Self::Crr | Self::NatCrr | Self::NatKeep => "1/s",
         }
     }
 
@@ -152,7 +160,16 @@ impl Test {
     /// Whether it needs an uplink and masquerade.
     #[must_use]
     pub const fn needs_nat(self) -> bool {
-        matches!(self, Self::NatTcp | Self::NatTcpR | Self::NatCrr)
+        matches!(
+            self,
+            Self::NatTcp | Self::NatTcpR | Self::NatCrr | Self::NatKeep | Self::NatPub
+        )
+    }
+
+    /// Whether the outside connects to a port published for the first namespace.
+    #[must_use]
+    pub const fn is_published(self) -> bool {
+        matches!(self, Self::NatPub)
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::diff::cpu_list;
+use super::nat::{helpers_text, quota_text};
 use super::settings::{PortSpec, Settings};
 
 /// The name and version of the JSON form.
@@ -19,9 +20,12 @@ struct Effective {
     name: String,
     run_dir: String,
     ports: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    publish: Vec<String>,
     #[serde(flatten)]
     uplink: Uplink,
     no_host_port: bool,
+    isolate: bool,
     ageing: u32,
     fdb_max: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,6 +57,18 @@ struct Uplink {
     nat_sessions: u32,
     nat_profile: String,
     nat_filter: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nat_pool: Option<String>,
+    nat_quota: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nat_helpers: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nat_log: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
+    no_mss_clamp: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_nat_for: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,6 +80,8 @@ struct Port {
     ring: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fdb_max: Option<u32>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    isolated: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     mac: Vec<String>,
 }
@@ -87,12 +105,14 @@ fn effective(settings: &Settings, schema: Option<&'static str>) -> Effective {
             || port.worker.is_some()
             || port.ring_bytes.is_some()
             || port.fdb_max.is_some()
+            || port.isolated
     };
     let table = |port: &PortSpec| {
         let options = Port {
             worker: port.worker,
             ring: port.ring_bytes.map(ring),
             fdb_max: port.fdb_max,
+            isolated: port.isolated,
             mac: port.macs.iter().map(ToString::to_string).collect(),
         };
         (port.word.to_string(), options)
@@ -106,6 +126,7 @@ fn effective(settings: &Settings, schema: Option<&'static str>) -> Effective {
             .iter()
             .map(|port| port.word.to_string())
             .collect(),
+        publish: (settings.publishes.iter().map(ToString::to_string)).collect(),
         uplink: Uplink {
             gateway: text(settings.gateway),
             gateway_mac: text(settings.gateway_mac),
@@ -117,8 +138,16 @@ fn effective(settings: &Settings, schema: Option<&'static str>) -> Effective {
             nat_sessions: settings.nat_sessions,
             nat_profile: settings.nat_profile.to_string(),
             nat_filter: settings.nat_filter.to_string(),
+            nat_pool: (!settings.nat_pool.is_empty()).then(|| settings.nat_pool.to_string()),
+            nat_quota: quota_text(&settings.nat_quota),
+            nat_helpers: helpers_text(settings.nat_helpers),
+            nat_log: text(settings.nat_log.as_ref()),
+            state: text(settings.state.as_ref().map(|path| path.display())),
+            no_mss_clamp: !settings.mss_clamp,
+            no_nat_for: (!settings.no_nat_for.is_empty()).then(|| settings.no_nat_for.to_string()),
         },
         no_host_port: !settings.host_port,
+        isolate: settings.isolate,
         ageing: settings.ageing_secs,
         fdb_max: settings.fdb_max,
         workers: settings.workers,

@@ -5,6 +5,8 @@ use std::fmt;
 
 use switch::mac::Mac;
 
+use super::nat::{helpers_text, quota_text};
+use super::publish::PublishSpec;
 use super::settings::{PortSpec, PortWord, Settings};
 
 /// One difference between two settings.
@@ -22,6 +24,12 @@ pub enum Change {
     PortFdbMax(PortWord, Option<u32>),
     /// A staying port is to be received by another worker.
     PortWorker(PortWord, u16),
+    /// A staying port is to be isolated, or no longer.
+    PortIsolated(PortWord, bool),
+    /// Ports of the host no longer lead to members, or will lead to others.
+    Unpublish(PublishSpec),
+    /// Ports of the host are to lead to members.
+    Publish(PublishSpec),
     /// Another value changed; the new one is in the new settings.
     Set {
         /// Which value.
@@ -44,7 +52,10 @@ impl Change {
             | Self::RemoveStation(..)
             | Self::AddStation(..)
             | Self::PortFdbMax(..)
-            | Self::PortWorker(..) => Applies::Now,
+            | Self::PortWorker(..)
+            | Self::PortIsolated(..)
+            | Self::Unpublish(_)
+            | Self::Publish(_) => Applies::Now,
         }
     }
 }
@@ -59,6 +70,10 @@ impl fmt::Display for Change {
             Self::PortFdbMax(word, Some(max)) => write!(f, "port {word}: fdb-max {max}"),
             Self::PortFdbMax(word, None) => write!(f, "port {word}: no fdb-max"),
             Self::PortWorker(word, worker) => write!(f, "port {word}: worker {worker}"),
+            Self::PortIsolated(word, true) => write!(f, "port {word}: isolated"),
+            Self::PortIsolated(word, false) => write!(f, "port {word}: not isolated"),
+            Self::Unpublish(spec) => write!(f, "unpublish {}", spec.at),
+            Self::Publish(spec) => write!(f, "publish {spec}"),
             Self::Set { key, old, new } => {
                 write!(f, "{}: {old} -> {new}", key.word())?;
                 match key.applies() {
@@ -125,11 +140,23 @@ keys! {
     NatSessions "nat-sessions" Restart |s| s.nat_sessions.to_string();
     NatProfile "nat-profile" Restart |s| s.nat_profile.to_string();
     NatFilter "nat-filter" Restart |s| s.nat_filter.to_string();
+    NatPool "nat-pool" Restart |s| some(&s.nat_pool, s.nat_pool.is_empty());
+    NatQuota "nat-quota" Restart |s| quota_text(&s.nat_quota);
+    NatHelpers "nat-helpers" Restart |s| or(helpers_text(s.nat_helpers), "none");
+    NatLog "nat-log" Restart |s| or(s.nat_log.as_ref(), "none");
+    State "state" Restart |s| or(s.state.as_ref().map(|path| path.display()), "none");
+    MssClamp "no-mss-clamp" Now |s| (!s.mss_clamp).to_string();
+    NoNatFor "no-nat-for" Now |s| some(&s.no_nat_for, s.no_nat_for.is_empty());
+    Isolate "isolate" Now |s| s.isolate.to_string();
     Ageing "ageing" Now |s| s.ageing_secs.to_string();
     FdbMax "fdb-max" Restart |s| s.fdb_max.to_string();
     Workers "workers" Restart |s| or(s.workers, "auto");
     Cpus "cpus" Restart |s| if s.cpus.is_empty() { "any".into() } else { cpu_list(&s.cpus) };
     BusyPoll "busy-poll" Restart |s| s.busy_poll_usec.to_string();
+}
+
+fn some(value: &impl fmt::Display, empty: bool) -> String {
+    or((!empty).then_some(value), "none")
 }
 
 fn or<T: fmt::Display>(value: Option<T>, otherwise: &str) -> String {
@@ -156,8 +183,8 @@ pub fn cpu_list(cpus: &[u16]) -> String {
     runs.iter().map(text).collect::<Vec<_>>().join(",")
 }
 
-/// The changes that turn `old` into `new`: ports to close, stations to let go, ports to open,
-/// stations to fix, then values.
+/// The changes that turn `old` into `new`: what is published no more, ports to close, stations to
+/// let go, ports to open, stations to fix, what is published, then values.
 /// Empty where the two are equal.
 #[must_use]
 pub fn diff(old: &Settings, new: &Settings) -> Vec<Change> {
@@ -170,6 +197,11 @@ pub fn diff(old: &Settings, new: &Settings) -> Vec<Change> {
         };
         others.iter().find(same).cloned()
     };
+    for spec in &old.publishes {
+        if !new.publishes.contains(spec) {
+            changes.push(Change::Unpublish(spec.clone()));
+        }
+    }
     for port in &old.ports {
         if stays(port, &new.ports).is_none() {
             changes.push(Change::RemovePort(port.word.clone()));
@@ -185,6 +217,11 @@ pub fn diff(old: &Settings, new: &Settings) -> Vec<Change> {
     changes.append(&mut freed);
     changes.append(&mut opened);
     changes.append(&mut fixed);
+    for spec in &new.publishes {
+        if !old.publishes.contains(spec) {
+            changes.push(Change::Publish(spec.clone()));
+        }
+    }
     for key in Key::ALL {
         let (old, new) = (key.value(old), key.value(new));
         if old != new {
@@ -208,6 +245,9 @@ fn port_changes(old: &PortSpec, new: &PortSpec, freed: &mut Vec<Change>, fixed: 
     }
     if old.fdb_max != new.fdb_max {
         fixed.push(Change::PortFdbMax(word(), new.fdb_max));
+    }
+    if old.isolated != new.isolated {
+        fixed.push(Change::PortIsolated(word(), new.isolated));
     }
     // A port that may be anywhere stays where it is.
     if let Some(worker) = new.worker.filter(|_| old.worker != new.worker) {

@@ -4,6 +4,7 @@
 //! ports = ["veth1", "tap:web0"]      # --ports veth1,tap:web0
 //! uplink = "eth0"                    # --uplink eth0
 //! ageing = 300                       # --ageing 300
+//! publish = ["8080:veth1:80"]        # --publish 8080:veth1:80
 //!
 //! [port.veth1]                       # --port veth1,worker=0,ring=4MiB
 //! worker = 0
@@ -162,6 +163,7 @@ fn fill(layer: &mut Layer, table: &DeTable<'_>) -> Step {
     for (key, value) in table {
         match key.get_ref().as_ref() {
             "ports" => {}
+            "publish" => publishes(layer, value)?,
             "port" => port_tables(layer, value)?,
             "fdb" => stations(layer, value)?,
             word if Layer::KEYS.contains(&word) => {
@@ -171,7 +173,7 @@ fn fill(layer: &mut Layer, table: &DeTable<'_>) -> Step {
                 }
             }
             word => {
-                let tables = ["ports", "port", "fdb"];
+                let tables = ["ports", "port", "fdb", "publish"];
                 let known: Vec<_> = tables
                     .into_iter()
                     .chain(Layer::KEYS.iter().copied())
@@ -195,6 +197,20 @@ fn ports(layer: &mut Layer, list: &Spanned<DeValue<'_>>) -> Step {
             return Err(Mistake::new(item.span(), "this port is named twice"));
         }
         layer.add_port(word, PortOptions::default());
+    }
+    Ok(())
+}
+
+fn publishes(layer: &mut Layer, list: &Spanned<DeValue<'_>>) -> Step {
+    let array = list.get_ref().as_array().ok_or_else(|| {
+        let form = "publish is a list: publish = [\"8080:veth1:80\"]";
+        Mistake::new(list.span(), form)
+    })?;
+    for item in array {
+        let spec = string(item)?
+            .parse()
+            .map_err(|why: words::Why| Mistake::new(item.span(), why))?;
+        layer.publishes.push(spec);
     }
     Ok(())
 }

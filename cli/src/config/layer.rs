@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use switch::limits::{FDB_ENTRIES_DEFAULT, PORTS_MAX, WORKERS_MAX};
 use switch::mac::Mac;
 
+use super::nat::{self, NatFilters, NatLog, NatPool, NatQuota, Untranslated};
+use super::publish::{self, PublishSpec};
 use super::settings::{
     AGEING_SECS_DEFAULT, BUSY_POLL_USEC_DEFAULT, Cidr, NAME_DEFAULT, NAT_PORTS_OWN,
-    NAT_PORTS_SHARED, NAT_SESSIONS_DEFAULT, NatFilter, NatProfile, PortOptions, PortRange,
-    PortSpec, PortWord, RUN_DIR_DEFAULT, Settings,
+    NAT_PORTS_SHARED, NAT_SESSIONS_DEFAULT, NatProfile, PortOptions, PortRange, PortSpec, PortWord,
+    RUN_DIR_DEFAULT, Settings,
 };
 use super::words::{self, Why};
 use crate::error::CliError;
@@ -48,7 +50,25 @@ pub struct Layer {
     /// `--nat-profile`.
     pub nat_profile: Option<NatProfile>,
     /// `--nat-filter`.
-    pub nat_filter: Option<NatFilter>,
+    pub nat_filter: Option<NatFilters>,
+    /// `--nat-pool`.
+    pub nat_pool: Option<NatPool>,
+    /// `--nat-quota`.
+    pub nat_quota: Option<NatQuota>,
+    /// `--nat-helpers`.
+    pub nat_helpers: Option<::nat::Helpers>,
+    /// `--nat-log`.
+    pub nat_log: Option<NatLog>,
+    /// `--state`.
+    pub state: Option<PathBuf>,
+    /// `--no-mss-clamp`.
+    pub no_mss_clamp: Option<bool>,
+    /// `--no-nat-for`.
+    pub no_nat_for: Option<Untranslated>,
+    /// `--publish`, in order.
+    pub publishes: Vec<PublishSpec>,
+    /// `--isolate`.
+    pub isolate: Option<bool>,
     /// `--ageing`.
     pub ageing_secs: Option<u32>,
     /// `--fdb-max`.
@@ -77,6 +97,14 @@ impl Layer {
         "nat-sessions",
         "nat-profile",
         "nat-filter",
+        "nat-pool",
+        "nat-quota",
+        "nat-helpers",
+        "nat-log",
+        "state",
+        "no-mss-clamp",
+        "no-nat-for",
+        "isolate",
         "ageing",
         "fdb-max",
         "workers",
@@ -97,15 +125,23 @@ impl Layer {
             "uplink-mac" => keep(&mut self.uplink_mac, words::station(text)),
             "gateway" => keep(&mut self.gateway, words::cidr(text)),
             "gateway-mac" => keep(&mut self.gateway_mac, words::station(text)),
-            "no-host-port" => keep(&mut self.no_host_port, truth(text)),
-            "no-nat" => keep(&mut self.no_nat, truth(text)),
+            "no-host-port" => keep(&mut self.no_host_port, words::truth(text)),
+            "no-nat" => keep(&mut self.no_nat, words::truth(text)),
             "nat-ports" => keep(&mut self.nat_ports, words::port_range(text)),
             "nat-sessions" => keep(
                 &mut self.nat_sessions,
                 words::number(text, words::NAT_SESSIONS),
             ),
             "nat-profile" => keep(&mut self.nat_profile, words::choice(text)),
-            "nat-filter" => keep(&mut self.nat_filter, words::choice(text)),
+            "nat-filter" => keep(&mut self.nat_filter, text.parse()),
+            "nat-pool" => keep(&mut self.nat_pool, text.parse()),
+            "nat-quota" => keep(&mut self.nat_quota, text.parse()),
+            "nat-helpers" => keep(&mut self.nat_helpers, nat::helpers(text)),
+            "nat-log" => keep(&mut self.nat_log, text.parse()),
+            "state" => keep(&mut self.state, nat::file(text)),
+            "no-mss-clamp" => keep(&mut self.no_mss_clamp, words::truth(text)),
+            "no-nat-for" => keep(&mut self.no_nat_for, text.parse()),
+            "isolate" => keep(&mut self.isolate, words::truth(text)),
             "ageing" => keep(
                 &mut self.ageing_secs,
                 words::number(text, words::AGEING_SECS),
@@ -134,7 +170,8 @@ impl Layer {
     }
 
     /// This layer, and `under` where it says nothing. The list of ports is one value: if this
-    /// layer names any port, only the options of `under` for those ports count.
+    /// layer names any port, only the options of `under` for those ports count. So is that of
+    /// publishes.
     #[must_use]
     pub fn over(mut self, under: Self) -> Self {
         if self.ports.is_empty() {
@@ -143,6 +180,9 @@ impl Layer {
         for (word, options) in under.port_options {
             let over = self.port_options.remove(&word).unwrap_or_default();
             self.port_options.insert(word, over.over(options));
+        }
+        if self.publishes.is_empty() {
+            self.publishes = under.publishes;
         }
         self.stations.extend(under.stations);
         Self {
@@ -159,6 +199,14 @@ impl Layer {
             nat_sessions: self.nat_sessions.or(under.nat_sessions),
             nat_profile: self.nat_profile.or(under.nat_profile),
             nat_filter: self.nat_filter.or(under.nat_filter),
+            nat_pool: self.nat_pool.or(under.nat_pool),
+            nat_quota: self.nat_quota.or(under.nat_quota),
+            nat_helpers: self.nat_helpers.or(under.nat_helpers),
+            nat_log: self.nat_log.or(under.nat_log),
+            state: self.state.or(under.state),
+            no_mss_clamp: self.no_mss_clamp.or(under.no_mss_clamp),
+            no_nat_for: self.no_nat_for.or(under.no_nat_for),
+            isolate: self.isolate.or(under.isolate),
             ageing_secs: self.ageing_secs.or(under.ageing_secs),
             fdb_max: self.fdb_max.or(under.fdb_max),
             workers: self.workers.or(under.workers),
@@ -177,25 +225,38 @@ impl Layer {
         self.check_uplink()?;
         let ports = self.settle_ports()?;
         let own_address = self.uplink_address.is_some();
+        let nat_ports = self.nat_ports.unwrap_or(if own_address {
+            NAT_PORTS_OWN
+        } else {
+            NAT_PORTS_SHARED
+        });
+        let nat = self.uplink.is_some() && !self.no_nat.unwrap_or_default();
+        publish::check(&self.publishes, (nat && !own_address).then_some(nat_ports))?;
+        let nat_sessions = self.nat_sessions.unwrap_or(NAT_SESSIONS_DEFAULT);
         Ok(Settings {
             name: self.name.unwrap_or_else(|| NAME_DEFAULT.into()),
             run_dir: self.run_dir.unwrap_or_else(|| RUN_DIR_DEFAULT.into()),
             ports,
-            nat: self.uplink.is_some() && !self.no_nat.unwrap_or_default(),
+            nat,
             uplink: self.uplink,
             uplink_address: self.uplink_address,
             uplink_mac: self.uplink_mac,
             gateway: self.gateway,
             gateway_mac: self.gateway_mac,
             host_port: !self.no_host_port.unwrap_or_default(),
-            nat_ports: self.nat_ports.unwrap_or(if own_address {
-                NAT_PORTS_OWN
-            } else {
-                NAT_PORTS_SHARED
-            }),
-            nat_sessions: self.nat_sessions.unwrap_or(NAT_SESSIONS_DEFAULT),
+            nat_ports,
+            nat_sessions,
             nat_profile: self.nat_profile.unwrap_or_default(),
             nat_filter: self.nat_filter.unwrap_or_default(),
+            nat_pool: self.nat_pool.unwrap_or_default(),
+            nat_quota: self.nat_quota.unwrap_or_default().settle(nat_sessions),
+            nat_helpers: self.nat_helpers.unwrap_or_default(),
+            nat_log: self.nat_log,
+            state: self.state,
+            mss_clamp: !self.no_mss_clamp.unwrap_or_default(),
+            no_nat_for: self.no_nat_for.unwrap_or_default(),
+            publishes: self.publishes,
+            isolate: self.isolate.unwrap_or_default(),
             ageing_secs: self.ageing_secs.unwrap_or(AGEING_SECS_DEFAULT),
             fdb_max: self.fdb_max.unwrap_or(FDB_MAX_DEFAULT),
             workers: self.workers,
@@ -245,6 +306,10 @@ impl Layer {
                 ("--uplink-address", self.uplink_address.is_some()),
                 ("--uplink-mac", self.uplink_mac.is_some()),
                 ("--nat-ports", self.nat_ports.is_some()),
+                ("--nat-pool", self.nat_pool.is_some()),
+                ("--no-nat-for", self.no_nat_for.is_some()),
+                ("--nat-log", self.nat_log.is_some()),
+                ("--state", self.state.is_some()),
             ];
             if let Some((name, _)) = needs.iter().find(|(_, given)| *given) {
                 return flag(name, "means nothing without an uplink", "add --uplink eth0");
@@ -254,13 +319,18 @@ impl Layer {
             let why = "belongs to an address of the switch's own";
             return flag("--uplink-mac", why, "add --uplink-address CIDR");
         }
-        if self.no_nat == Some(true) && self.nat_ports.is_some() {
-            return flag(
-                "--nat-ports",
-                "means nothing with --no-nat",
-                "leave one of them out",
-            );
+        let of_nat = [
+            ("--nat-ports", self.nat_ports.is_some()),
+            ("--nat-pool", self.nat_pool.is_some()),
+            ("--no-nat-for", self.no_nat_for.is_some()),
+        ];
+        if self.no_nat == Some(true)
+            && let Some((name, _)) = of_nat.iter().find(|(_, given)| *given)
+        {
+            let why = "means nothing with --no-nat";
+            return flag(name, why, "leave one of them out");
         }
+        self.check_pool()?;
         if let (Some(inside), Some(outside)) = (self.gateway, self.uplink_address)
             && inside.overlaps(outside)
         {
@@ -270,6 +340,29 @@ impl Layer {
                 &why,
                 "--gateway 10.77.0.1/24",
             );
+        }
+        Ok(())
+    }
+
+    /// The pool is of the outside, and the switch's alone.
+    fn check_pool(&self) -> Result<(), CliError> {
+        let Some(pool) = &self.nat_pool else {
+            return Ok(());
+        };
+        let what = format!("--nat-pool {pool}");
+        for address in pool.addresses() {
+            let (why, fix) = match (self.gateway, self.uplink_address) {
+                (Some(inside), _) if inside.holds(address) => (
+                    format!("{address} is in the members' network {inside}"),
+                    "addresses of the uplink's network",
+                ),
+                (_, Some(own)) if own.address == address => (
+                    format!("{address} is the uplink's own address already"),
+                    "further addresses only",
+                ),
+                _ => continue,
+            };
+            return Err(CliError::usage(what, why, fix));
         }
         Ok(())
     }
@@ -325,8 +418,4 @@ const FDB_MAX_DEFAULT: u32 = FDB_ENTRIES_DEFAULT as u32;
 fn keep<T>(slot: &mut Option<T>, value: Result<T, Why>) -> Result<(), Why> {
     *slot = Some(value?);
     Ok(())
-}
-
-fn truth(text: &str) -> Result<bool, Why> {
-    text.parse().map_err(|_| "not true or false".into())
 }

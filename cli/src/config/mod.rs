@@ -10,6 +10,8 @@ pub mod check;
 pub mod diff;
 pub mod file;
 pub mod layer;
+pub mod nat;
+pub mod publish;
 pub mod settings;
 pub mod words;
 
@@ -17,7 +19,9 @@ use std::path::PathBuf;
 
 pub use diff::{Applies, Change, Key, diff};
 pub use layer::Layer;
-pub use settings::{Cidr, NatFilter, NatProfile, PortSpec, PortWord, Settings};
+pub use nat::NatLog;
+pub use publish::{PublishSpec, PublishedAt};
+pub use settings::{Cidr, NatFilter, NatProfile, PortRange, PortSpec, PortWord, Settings};
 
 use crate::error::{CliError, Exit};
 

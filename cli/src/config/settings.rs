@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use switch::mac::Mac;
 
+use super::nat::{NatFilters, NatLog, NatPool, Untranslated};
+use super::publish::PublishSpec;
 use super::words::UnknownWord;
 
 /// The name of a vswitch that was given none.
@@ -62,7 +64,25 @@ pub struct Settings {
     /// Whose time-outs and mapping rules apply.
     pub nat_profile: NatProfile,
     /// Which packets from outside a session lets in.
-    pub nat_filter: NatFilter,
+    pub nat_filter: NatFilters,
+    /// External addresses besides the uplink's own.
+    pub nat_pool: NatPool,
+    /// What one inside host may have.
+    pub nat_quota: nat::Quota,
+    /// Protocols that are helped through the NAT.
+    pub nat_helpers: nat::Helpers,
+    /// Where the NAT's events go, if anywhere.
+    pub nat_log: Option<NatLog>,
+    /// The file that keeps sessions over a restart, if there is one.
+    pub state: Option<PathBuf>,
+    /// Whether the segment size of TCP handshakes is lowered to what fits the way.
+    pub mss_clamp: bool,
+    /// Destinations that are reached untranslated.
+    pub no_nat_for: Untranslated,
+    /// Ports of the host that lead to members.
+    pub publishes: Vec<PublishSpec>,
+    /// Whether all member ports are isolated, whatever their options say.
+    pub isolate: bool,
     /// Seconds after which a silent station is forgotten.
     pub ageing_secs: u32,
     /// The most entries of the forwarding table.
@@ -88,6 +108,8 @@ pub struct PortSpec {
     pub macs: Vec<Mac>,
     /// The most stations it may have; `None`: bounded by the table only.
     pub fdb_max: Option<u32>,
+    /// It and the other isolated ports do not see each other.
+    pub isolated: bool,
 }
 
 impl PortSpec {
@@ -99,6 +121,7 @@ impl PortSpec {
             worker,
             macs,
             fdb_max,
+            isolated,
         } = options;
         Self {
             word,
@@ -106,6 +129,7 @@ impl PortSpec {
             worker,
             macs,
             fdb_max,
+            isolated: isolated.unwrap_or_default(),
         }
     }
 }
@@ -121,6 +145,8 @@ pub struct PortOptions {
     pub macs: Vec<Mac>,
     /// As [`PortSpec::fdb_max`].
     pub fdb_max: Option<u32>,
+    /// As [`PortSpec::isolated`].
+    pub isolated: Option<bool>,
 }
 
 impl PortOptions {
@@ -132,10 +158,12 @@ impl PortOptions {
             worker,
             macs,
             fdb_max,
+            isolated,
         } = under;
         self.ring_bytes = self.ring_bytes.or(ring_bytes);
         self.worker = self.worker.or(worker);
         self.fdb_max = self.fdb_max.or(fdb_max);
+        self.isolated = self.isolated.or(isolated);
         for mac in macs {
             if !self.macs.contains(&mac) {
                 self.macs.push(mac);
@@ -202,6 +230,15 @@ impl Cidr {
     #[must_use]
     pub fn broadcast(self) -> Ipv4Addr {
         Ipv4Addr::from_bits(self.address.to_bits() | !self.mask())
+    }
+
+    /// True for an address of the subnet.
+    #[must_use]
+    pub fn holds(self, address: Ipv4Addr) -> bool {
+        self.overlaps(Self {
+            address,
+            prefix: 32,
+        })
     }
 
     /// True where the two subnets have an address in common.

@@ -30,7 +30,7 @@ pub const RING_BYTES: (u64, u64) = (64 << 10, 1 << 30);
 /// A ring is made of whole pages.
 pub const RING_STEP_BYTES: u64 = 4096;
 
-const PORT_KEYS: &[&str] = &["mac", "worker", "ring", "fdb-max"];
+const PORT_KEYS: &[&str] = &["mac", "worker", "ring", "fdb-max", "isolated"];
 
 /// What a value of each flag, key or port option may look like: the fix for a bad one.
 const EXAMPLES: &[(&str, &str)] = &[
@@ -47,6 +47,16 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("nat-sessions", "262144"),
     ("nat-profile", "rfc"),
     ("nat-filter", "apdf"),
+    ("nat-pool", "192.0.2.20,192.0.2.30-192.0.2.39"),
+    ("nat-quota", "sessions=10000,ports=1000"),
+    ("nat-helpers", "ftp,tftp"),
+    ("nat-log", "/var/log/vswitch-nat.log"),
+    ("state", "/var/lib/vswitch/vswitch0.state"),
+    ("no-mss-clamp", "true"),
+    ("no-nat-for", "10.0.0.0/8"),
+    ("publish", "8080:veth1:80"),
+    ("isolate", "true"),
+    ("isolated", "true"),
     ("ageing", "300"),
     ("fdb-max", "8192"),
     ("workers", "2"),
@@ -165,9 +175,14 @@ pub fn port(text: &str) -> Result<(PortWord, PortOptions), Why> {
     let word = port_word(parts.next().unwrap_or_default())?;
     let mut options = PortOptions::default();
     for part in parts {
-        let (key, value) = part
-            .split_once('=')
-            .ok_or_else(|| format!("`{part}`: an option is written KEY=VALUE"))?;
+        // The one option that is a word alone.
+        let whole = if part == "isolated" {
+            Some(("isolated", "true"))
+        } else {
+            part.split_once('=')
+        };
+        let (key, value) =
+            whole.ok_or_else(|| format!("`{part}`: an option is written KEY=VALUE"))?;
         port_option(&mut options, key, value).map_err(|why| {
             if why.starts_with("no option") {
                 why
@@ -194,6 +209,7 @@ pub fn port_option(options: &mut PortOptions, key: &str, value: &str) -> Result<
         "worker" => options.worker.replace(worker_index(value)?).is_some(),
         "ring" => options.ring_bytes.replace(ring_bytes(value)?).is_some(),
         "fdb-max" => options.fdb_max.replace(number(value, FDB_MAX)?).is_some(),
+        "isolated" => options.isolated.replace(truth(value)?).is_some(),
         _ => {
             return Err(format!(
                 "no option `{key}`; a port has {}",
@@ -338,6 +354,14 @@ pub fn cpus(text: &str) -> Result<Vec<u16>, Why> {
     Ok(list)
 }
 
+/// A truth value.
+///
+/// # Errors
+/// Neither `true` nor `false`.
+pub fn truth(text: &str) -> Result<bool, Why> {
+    text.parse().map_err(|_| "not true or false".into())
+}
+
 /// A word out of a closed list, read through [`FromStr`].
 ///
 /// # Errors
@@ -384,7 +408,7 @@ mod tests {
             ("a b", "an interface name has no spaces and none of / : , %"),
             (
                 "veth1,mtu=9000",
-                "no option `mtu`; a port has mac, worker, ring, fdb-max",
+                "no option `mtu`; a port has mac, worker, ring, fdb-max, isolated",
             ),
             ("veth1,worker", "`worker`: an option is written KEY=VALUE"),
             ("veth1,worker=64", "worker: not a whole number from 0 to 63"),

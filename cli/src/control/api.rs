@@ -11,6 +11,9 @@
 //!
 //! Within a schema's version keys are only ever added. Counters are since start and never fall.
 
+mod body;
+mod event;
+mod published;
 mod worker;
 
 use std::fmt;
@@ -23,6 +26,9 @@ use switch::verdict::DropReason;
 
 use super::text;
 
+pub use body::{FdbAdd, NatPublish, PortAdd, PortSet};
+pub use event::{Happening, Lost, NatEvent, NatRecord, Origin};
+pub use published::{Published, PublishedState, PublishedTarget};
 pub use worker::Worker;
 
 macro_rules! schemas {
@@ -64,8 +70,12 @@ schemas! {
     NeighSchema "vswitch.neigh/1";
     /// The schema of [`Nat`].
     NatSchema "vswitch.nat/1";
+    /// The schema of [`Published`].
+    PublishedSchema "vswitch.published/1";
     /// The schema of [`NatReport`].
     NatReportSchema "vswitch.nat-report/1";
+    /// The schema of a [`NatEvent`].
+    NatEventSchema "vswitch.nat-event/1";
     /// The schema of a [`Drop`].
     DropSchema "vswitch.drop/1";
     /// The schema of [`Status`].
@@ -305,6 +315,9 @@ pub struct Nat {
     pub summary: NatSummary,
     /// The sessions, the youngest first.
     pub sessions: Vec<NatSession>,
+    /// Ports of the host that lead to members.
+    #[serde(default)]
+    pub published: Vec<Published>,
 }
 
 /// How full the address translation is.
@@ -525,32 +538,6 @@ pub struct Error {
     pub why: String,
     /// A command that fixes it; empty where there is none.
     pub fix: String,
-}
-
-/// The body of `POST /ports`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PortAdd {
-    /// A port with its options, as after `--port`: `veth3,worker=1`.
-    pub port: String,
-}
-
-/// The body of `PATCH /ports/NAME`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PortSet {
-    /// The worker that is to receive from it, counted from 0.
-    pub worker: u16,
-}
-
-/// The body of `POST /fdb`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FdbAdd {
-    /// The station.
-    pub mac: String,
-    /// The port to fix it to.
-    pub port: String,
 }
 
 impl fmt::Display for OperState {

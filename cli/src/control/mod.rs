@@ -18,6 +18,7 @@
 //! may change anything, by `SO_PEERCRED`.
 
 pub mod api;
+pub mod feed;
 pub mod instance;
 pub mod request;
 pub mod select;
@@ -25,6 +26,7 @@ pub mod server;
 
 mod text;
 
+pub use feed::Feed;
 pub use instance::Instance;
 pub use request::{Refusal, ReplyTo, Request};
 pub use server::Server;

@@ -4,7 +4,9 @@ use switch::mac::Mac;
 use tokio::sync::oneshot;
 
 use super::api;
+use super::feed::Feed;
 use crate::config::settings::PortSpec;
+use crate::config::{PublishSpec, PublishedAt};
 
 /// A question or a change, with the way back for its answer. The owner answers each; one dropped
 /// unanswered is reported to the client as a switch that is shutting down.
@@ -18,6 +20,8 @@ pub enum Request {
     Neighbours(ReplyTo<Vec<api::Neighbour>>),
     /// The selected NAT sessions.
     Nat(nat::Selection, ReplyTo<api::Nat>),
+    /// The NAT's events from now on, until the reader has gone.
+    MonitorNat(Feed, ReplyTo<()>),
     /// The reasons that applied at least once.
     Drops(ReplyTo<Vec<api::Drop>>),
     /// The switch as a whole.
@@ -52,6 +56,12 @@ pub enum Request {
     NatReport(ReplyTo<api::NatReport>),
     /// End the selected NAT sessions.
     NatFlush(nat::Selection, ReplyTo<api::Done>),
+    /// Lead ports of the host to members.
+    NatPublish(PublishSpec, ReplyTo<api::Done>),
+    /// Lead them nowhere any more.
+    NatUnpublish(PublishedAt, ReplyTo<api::Done>),
+    /// What is published.
+    Published(ReplyTo<Vec<api::Published>>),
     /// Forget all neighbours but the fixed ones.
     NeighFlush(ReplyTo<api::Done>),
 }

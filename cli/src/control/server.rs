@@ -21,6 +21,7 @@ use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 
 use super::api::{self, ErrorSchema};
+use super::feed::monitor_nat;
 use super::request::{Refusal, ReplyTo, Request};
 use super::select;
 use crate::config::settings::PortSpec;
@@ -103,7 +104,7 @@ impl Drop for Server {
 
 /// The way to the owner, and whose switch it is.
 #[derive(Clone)]
-struct Gate {
+pub(super) struct Gate {
     owner: Sender<Request>,
     uid: u32,
 }
@@ -137,7 +138,10 @@ fn routes(gate: Gate) -> Router {
         .route("/neigh/flush", post(neigh_flush))
         .route("/nat", get(nat))
         .route("/nat/flush", post(nat_flush))
+        .route("/nat/publish", get(published).post(nat_publish))
+        .route("/nat/publish/{at}", delete(nat_unpublish))
         .route("/nat/report", get(nat_report))
+        .route("/monitor/nat", get(monitor_nat))
         .route("/drops", get(drops))
         .route("/status", get(status))
         .fallback(unknown)
@@ -147,7 +151,7 @@ fn routes(gate: Gate) -> Router {
 }
 
 /// An answer that is not 200.
-struct Failure {
+pub(super) struct Failure {
     status: StatusCode,
     body: api::Error,
 }
@@ -193,12 +197,15 @@ impl IntoResponse for Failure {
     }
 }
 
-type Answer<T> = Result<Json<T>, Failure>;
+pub(super) type Answer<T> = Result<Json<T>, Failure>;
 type Body = Result<Bytes, BytesRejection>;
 
 impl Gate {
     /// Passes a request on and waits for its answer, within bounds.
-    async fn ask<T: Serialize>(&self, make: impl FnOnce(ReplyTo<T>) -> Request) -> Answer<T> {
+    pub(super) async fn ask<T: Serialize>(
+        &self,
+        make: impl FnOnce(ReplyTo<T>) -> Request,
+    ) -> Answer<T> {
         let trouble = |status, why: &str| {
             Failure::new(status, "the switch", why, "look at its log, or restart it")
         };
@@ -382,8 +389,37 @@ async fn nat_flush(
     gate.ask(|reply| Request::NatFlush(selection, reply)).await
 }
 
+async fn published(State(gate): State<Gate>) -> Answer<Vec<api::Published>> {
+    gate.ask(Request::Published).await
+}
+
+async fn nat_publish(
+    State(gate): State<Gate>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Body,
+) -> Answer<api::Done> {
+    gate.admit(peer)?;
+    let asked: api::NatPublish = read(body, r#"{"publish":"8080:veth1:80"}"#)?;
+    let spec = (asked.publish.parse())
+        .map_err(|why: words::Why| Failure::bad(&asked.publish, &why, PUBLISH_HELP))?;
+    gate.ask(|reply| Request::NatPublish(spec, reply)).await
+}
+
+async fn nat_unpublish(
+    State(gate): State<Gate>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path(at): Path<String>,
+) -> Answer<api::Done> {
+    gate.admit(peer)?;
+    let at = (at.parse()).map_err(|why: words::Why| Failure::bad(&at, &why, UNPUBLISH_HELP))?;
+    gate.ask(|reply| Request::NatUnpublish(at, reply)).await
+}
+
+const PUBLISH_HELP: &str = "vswitch nat publish --help";
+const UNPUBLISH_HELP: &str = "vswitch nat unpublish --help";
+
 async fn unknown(uri: axum::http::Uri) -> Failure {
-    let why = "no such path; there are /ports /fdb /neigh /nat /drops /status";
+    let why = "no such path; there are /ports /fdb /neigh /nat /drops /status /monitor/nat";
     Failure::new(StatusCode::NOT_FOUND, uri.path(), why, "")
 }
 

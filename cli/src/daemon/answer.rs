@@ -31,6 +31,7 @@ impl Daemon {
             Request::Fdb(reply) => reply.send(Ok(self.fdb_answer())),
             Request::Neighbours(reply) => reply.send(Ok(self.neighbours_answer())),
             Request::Nat(selection, reply) => reply.send(Ok(self.nat_answer(&selection))),
+            Request::MonitorNat(feed, reply) => self.monitor_nat(feed, reply),
             Request::Drops(reply) => reply.send(Ok(self.drops_answer())),
             Request::Status(reply) => reply.send(Ok(self.status_answer())),
             Request::PortAdd(spec, reply) => reply.send(self.port_add(&spec)),
@@ -47,6 +48,13 @@ impl Daemon {
             Request::NatFlush(selection, reply) => {
                 let count = self.switch.nat_flush(&selection);
                 reply.send(Ok(done(format!("{count} NAT sessions ended"), count)));
+            }
+            Request::NatPublish(spec, reply) => reply.send(self.nat_publish(&spec)),
+            Request::NatUnpublish(at, reply) => reply.send(self.nat_unpublish(at)),
+            Request::Published(reply) => {
+                let reports = self.switch.nat_reports(&nat::Selection::default());
+                let sessions = reports.iter().flat_map(|report| &report.sessions);
+                reply.send(Ok(self.published_answer(sessions)));
             }
             Request::NeighFlush(reply) => {
                 let count = self.switch.neighbours().flush(None);
@@ -270,6 +278,7 @@ impl Daemon {
                 external: external.into_iter().collect(),
             },
             sessions,
+            published: self.published_answer(reports.iter().flat_map(|report| &report.sessions)),
         }
     }
 

@@ -7,7 +7,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use switch::port::sys::affinity;
 
 use crate::config::diff::cpu_list;
-use crate::config::{Cidr, PortSpec, PortWord, Settings};
+use crate::config::{Cidr, PortRange, PortSpec, PortWord, Settings};
 use crate::error::CliError;
 use crate::host::check::{self, Severity, Wanted};
 use crate::host::guard::TCX_PORTS_MAX;
@@ -16,6 +16,7 @@ use crate::host::peer::Peer;
 use crate::host::view::HostView;
 
 use super::gateway;
+use super::publish::{check_addresses, check_pool};
 use super::start::default_workers;
 
 /// What the checks found out: the ports' peers, and what the operator should know.
@@ -38,12 +39,17 @@ pub(super) fn host(settings: &Settings) -> Result<Checked, CliError> {
     let view = HostView::read(&ports).map_err(|error| unread(&error))?;
     processors(&settings.cpus)?;
     let workers = settings.workers.unwrap_or_else(default_workers);
-    open_files(settings.ports.len(), workers)?;
+    let held = settings.publishes.iter().map(|spec| {
+        let PortRange { low, high } = spec.at.ports;
+        usize::from(high - low) + 1
+    });
+    open_files(settings.ports.len() + held.sum::<usize>(), workers)?;
     for port in &settings.ports {
         worker_of(port, workers)?;
     }
     taps(&view, settings)?;
     let (cidr, _) = gateway::choose(settings.gateway, &view.peers);
+    published(&view, settings, cidr)?;
     let nat_ports = (settings.nat_ports.low, settings.nat_ports.high);
     let wanted = Wanted {
         ports,
@@ -65,15 +71,30 @@ pub(super) fn host(settings: &Settings) -> Result<Checked, CliError> {
     })
 }
 
+/// Looks at the addresses of what is to be published, and of the pool.
+fn published(view: &HostView, settings: &Settings, gateway: Cidr) -> Result<(), CliError> {
+    let hosts = super::refresh::host_addresses(&view.addresses);
+    check_pool(&settings.nat_pool, gateway, &hosts)?;
+    let own = settings.uplink_address.map(|cidr| cidr.address);
+    let own: Vec<_> = own
+        .into_iter()
+        .chain(settings.nat_pool.addresses())
+        .collect();
+    for spec in &settings.publishes {
+        check_addresses(spec, gateway, &hosts, &own)?;
+    }
+    Ok(())
+}
+
 /// Descriptors that ports and workers do not account for: the control socket's clients, netlink,
 /// the journal, the uplink's guard.
 const OTHER_FILES: u64 = 128;
 
-/// Descriptors this many ports may need: a port has its ring or TAP, and up to
-/// [`TCX_PORTS_MAX`] of them a TCX link; a worker has two sockets to send, its bell, its sentry and
-/// its half of the uplink.
+/// Descriptors this many ports may need, published ones among them: a port has its ring, TAP or
+/// socket, and up to [`TCX_PORTS_MAX`] of them a TCX link; a worker has two sockets to send, its
+/// bell, its sentry, and its half of the uplink twice.
 fn files_needed(ports: usize, workers: u16) -> u64 {
-    (ports + TCX_PORTS_MAX) as u64 + u64::from(workers) * 6 + OTHER_FILES
+    (ports + TCX_PORTS_MAX) as u64 + u64::from(workers) * 7 + OTHER_FILES
 }
 
 /// Raises the limit on open files to what the system allows, which is to be enough for all ports.
@@ -207,8 +228,8 @@ mod tests {
         let error = enough_files(1000, 1, needed - 1).unwrap_err().to_string();
         assert_eq!(
             error,
-            "error: --ports: 1000 ports need 1198 open files, and 1197 are allowed; \
-             fix: prlimit --pid $$ --nofile=1198, or LimitNOFILE=1198 in the unit"
+            "error: --ports: 1000 ports need 1199 open files, and 1198 are allowed; \
+             fix: prlimit --pid $$ --nofile=1199, or LimitNOFILE=1199 in the unit"
         );
     }
 }

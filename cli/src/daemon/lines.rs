@@ -44,6 +44,9 @@ impl Daemon {
             self.say(&format!("  {}", self.uplink_line()));
         }
         self.say(&format!("  {}", self.gateway_line()));
+        for line in self.publish_lines() {
+            self.say(&format!("  {line}"));
+        }
         let millis = Duration::from_nanos(self.ready_at.0).as_millis();
         let option = if *name == crate::config::settings::NAME_DEFAULT {
             String::new()

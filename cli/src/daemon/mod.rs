@@ -19,13 +19,19 @@
 
 mod answer;
 mod check;
+mod cover;
 mod gateway;
 mod lines;
+mod monitor;
+mod natlog;
 mod open;
 mod ports;
+mod publish;
 mod refresh;
 mod reload;
+mod standby;
 mod start;
+mod state;
 mod uplink;
 mod workers;
 
@@ -37,6 +43,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use nat::Nanos;
 use nix::sys::signal::{SigSet, Signal};
 use switch::config::GatewayView;
+use switch::port::PortIndex;
 use switch::switch::Switch;
 use switch::verdict::DropReason;
 
@@ -56,6 +63,7 @@ pub(crate) use gateway::choose as choose_gateway;
 
 use gateway::HostPort;
 use ports::Port;
+use publish::Publishing;
 use uplink::Uplink;
 
 /// Requests that may wait; a client beyond that is told to come again.
@@ -102,6 +110,9 @@ struct Daemon {
     ports: Vec<Port>,
     uplink: Option<Uplink>,
     host_port: Option<HostPort>,
+    publishing: Publishing,
+    /// What of it the switch takes from outside.
+    covered: Vec<publish::Covered>,
     gateway: GatewayView,
     gateway_source: Option<GatewaySource>,
     rates: Rates,
@@ -109,6 +120,18 @@ struct Daemon {
     look_again: bool,
     /// When the workers' ticks were last compared.
     beat_at: Nanos,
+    /// Distributes the NAT's events; `None` where there is no NAT.
+    events: Option<monitor::Hub>,
+    /// Keeps sessions over a restart, if that is wanted.
+    keeper: Option<state::Keeper>,
+    /// Keeps the host silent should this be killed, where sessions are kept.
+    standby: Option<standby::Standby>,
+    /// What was kept, until it is restored.
+    loaded: state::Loaded,
+    /// The uplink is not shown to the workers before the published ports are: of the sessions that
+    /// are brought back some came by them.
+    waits_for_publishes: bool,
+    unshown: Option<(PortIndex, uplink::Wanted)>,
 }
 
 /// Drops per second, from one tick to the next.
@@ -156,6 +179,8 @@ impl Daemon {
         self.say_ready(instance.socket_path());
         self.notify(|text| notifier.ready(text));
         self.run(&requests, &events, signals, &mut notifier);
+        // Before the server, which waits for the streams to end.
+        self.events = None;
         // A service manager that has gone has no use for the news.
         let _ = notifier.stopping();
         Ok(())
@@ -202,7 +227,10 @@ impl Daemon {
     }
 
     fn tick(&mut self, notifier: &mut Notifier) {
+        self.look_at_targets();
         self.measure_drops();
+        self.tell_keeper();
+        self.stand_by();
         let now = self.clock.now();
         let ticks: Vec<u64> = self.switch.ticks().map(|tick| tick.0).collect();
         if now.saturating_sub(self.beat_at) >= BEAT {
@@ -264,13 +292,18 @@ impl Daemon {
             ports,
             uplink,
             host_port,
+            publishing,
+            keeper,
+            standby,
             ..
         } = self;
+        // Its last save is of the workers' sessions.
+        drop(keeper);
         let totals = switch.stop();
         // All at once, while the guards hold; then what goes with them.
         let undone = journal.finish();
         guard.abandon();
-        drop((ports, uplink, host_port, guard));
+        drop((ports, uplink, host_port, publishing, guard, standby));
         let mut stuck = undone.iter().filter(|undone| undone.failed()).peekable();
         let restored = stuck.peek().is_none();
         for undone in stuck {

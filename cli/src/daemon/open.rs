@@ -110,7 +110,7 @@ impl Daemon {
                 mtu: opened.link.mtu,
                 up: state == OperState::Up,
                 nat_worker: 0,
-                isolated: false,
+                isolated: spec.isolated || self.settings.isolate,
             };
             self.switch.fdb().set_port_limit(index, spec.fdb_max);
             ports.push((index, view, opened.rx, spec.worker));

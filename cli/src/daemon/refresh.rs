@@ -35,6 +35,7 @@ impl Daemon {
         self.follow_host_port(&links);
         self.follow_uplink(&links);
         self.follow_addresses();
+        self.follow_publishes();
     }
 
     /// The host's own addresses are reached through the host port.
@@ -56,7 +57,7 @@ impl Daemon {
 }
 
 /// The host's IPv4 addresses but the loopback's, sorted.
-fn host_addresses(addresses: &[Address]) -> Vec<Ipv4Addr> {
+pub(super) fn host_addresses(addresses: &[Address]) -> Vec<Ipv4Addr> {
     let mut own: Vec<Ipv4Addr> = addresses
         .iter()
         .filter_map(|address| match address.ip {

@@ -9,6 +9,7 @@ impl Daemon {
     /// Reads the settings again and applies the difference. A file that is wrong changes nothing;
     /// ports that did not change are not touched and lose no frame.
     pub(super) fn reload(&mut self) {
+        self.events.iter().for_each(super::monitor::Hub::reopen);
         if self.source.file.is_none() {
             return self.say("reload: no file to read: it was started without --config");
         }
@@ -119,17 +120,60 @@ impl Daemon {
                     })?;
                 }
             }
-            Change::Set {
-                key: Key::Ageing, ..
-            } => {
-                let secs = new.ageing_secs;
-                let set = self.switch.fdb().set_ageing_secs(secs);
-                set.map_err(|error| CliError::failed("ageing", error.to_string(), ""))?;
-                self.settings.ageing_secs = secs;
+            Change::PortIsolated(word, isolated) => {
+                if let Some(spec) = self.spec_of(word) {
+                    spec.isolated = *isolated;
+                }
+                self.isolate_ports();
             }
-            Change::Set { .. } => {}
+            Change::Unpublish(spec) => {
+                self.unpublish(spec);
+            }
+            Change::Publish(spec) => self.publish(spec)?,
+            Change::Set { key, .. } => self.apply_value(*key, new)?,
         }
         Ok(())
+    }
+
+    /// Takes on a value other than the ports, if a running switch can.
+    fn apply_value(&mut self, key: Key, new: &Settings) -> Result<(), CliError> {
+        if key == Key::Isolate {
+            self.settings.isolate = new.isolate;
+            self.isolate_ports();
+        } else if matches!(key, Key::MssClamp | Key::NoNatFor) {
+            self.settings.mss_clamp = new.mss_clamp;
+            self.settings.no_nat_for = new.no_nat_for.clone();
+            let untranslated = new.no_nat_for.networks().to_vec();
+            self.switch.update(|view| {
+                if let Some(uplink) = &mut view.uplink {
+                    (uplink.mss_clamp, uplink.untranslated) = (new.mss_clamp, untranslated);
+                }
+            });
+            // Answers from there come to the members' own addresses.
+            self.cover_uplink()?;
+        } else if key == Key::Ageing {
+            let secs = new.ageing_secs;
+            let set = self.switch.fdb().set_ageing_secs(secs);
+            set.map_err(|error| CliError::failed("ageing", error.to_string(), ""))?;
+            self.settings.ageing_secs = secs;
+        }
+        Ok(())
+    }
+
+    /// Isolates the ports that are to be, and no others.
+    fn isolate_ports(&mut self) {
+        let all = self.settings.isolate;
+        let ports = self.ports.iter();
+        let isolated: Vec<_> = ports
+            .map(|port| (port.index, all || port.spec.isolated))
+            .collect();
+        self.switch.update(|view| {
+            for (index, isolated) in isolated {
+                if let Some(Some(port)) = view.ports.get_mut(index.index()) {
+                    port.isolated = isolated;
+                }
+            }
+        });
     }
 
     fn place_of(&self, word: &PortWord) -> Option<usize> {

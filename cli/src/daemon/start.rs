@@ -17,6 +17,7 @@ use crate::host::journal::{Journal, JournalError, Undone};
 use crate::host::netlink::Netlink;
 use crate::host::peer::Peer;
 
+use super::publish::Publishing;
 use super::{Clock, Daemon, Rates, gateway, no_netlink};
 
 /// Workers where nothing else is asked for: one on two cores, measured; half the cores beyond.
@@ -36,13 +37,26 @@ impl Daemon {
         let clock = Clock::start();
         let netlink = Netlink::open().map_err(|error| no_netlink(&error))?;
         let checked = super::check::host(&settings)?;
+        if let Some(path) = &settings.state {
+            super::state::check(path)?;
+        }
+        let mut netlink = netlink;
+        // Until all is open: what a killed switch left behind is undone here.
+        let _silence = super::standby::over_the_gap(&mut netlink, &settings);
         let (journal, left) =
             Journal::open(&settings.run_dir, &settings.name).map_err(|e| no_journal(&e))?;
         let (cidr, gateway_source) = gateway::choose(settings.gateway, &checked.peers);
         let mac = settings
             .gateway_mac
             .unwrap_or_else(|| gateway::stable_mac(&settings.name, "gateway"));
-        let switch = Switch::start(&switch_settings(&settings), move || clock.now())
+        let (loaded, warning) = match &settings.state {
+            Some(path) => super::state::load(path, &settings.name),
+            None => Default::default(),
+        };
+        let mut switch_settings = switch_settings(&settings);
+        let seed = loaded.seed.unwrap_or(switch_settings.seed);
+        switch_settings.seed = seed;
+        let switch = Switch::start(&switch_settings, move || clock.now())
             .map_err(|error| no_switch(&error))?;
         let mut daemon = Self {
             common: common.clone(),
@@ -56,18 +70,27 @@ impl Daemon {
             ports: Vec::new(),
             uplink: None,
             host_port: None,
+            publishing: Publishing::default(),
+            covered: Vec::new(),
             gateway: gateway::view(cidr, mac),
             gateway_source,
             rates: Rates::default(),
             look_again: false,
             beat_at: Nanos::ZERO,
+            events: None,
+            keeper: None,
+            standby: None,
+            loaded,
+            waits_for_publishes: true,
+            unshown: None,
             settings,
         };
         daemon.say_leftovers(&left);
-        for warning in &checked.warnings {
+        for warning in checked.warnings.iter().chain(&warning) {
             daemon.say(warning);
         }
-        match daemon.open_all(checked.peers) {
+        let opened = daemon.open_all(checked.peers);
+        match opened.and_then(|()| daemon.start_keeper(seed)) {
             Ok(()) => Ok(daemon),
             Err(error) => {
                 daemon.give_up();
@@ -77,6 +100,7 @@ impl Daemon {
     }
 
     fn open_all(&mut self, peers: Vec<Peer>) -> Result<(), CliError> {
+        self.start_events()?;
         let view = self.gateway;
         self.switch.update(|v| v.gateway = Some(view));
         let specs = self.settings.ports.clone();
@@ -87,7 +111,11 @@ impl Daemon {
         if self.settings.host_port {
             self.open_host_port()?;
         }
+        self.stand_by();
         self.follow_addresses();
+        self.publish_settings()?;
+        self.publish_loaded();
+        self.show_uplink_at_last();
         self.switch.announce();
         Ok(())
     }
@@ -132,18 +160,27 @@ fn switch_settings(settings: &Settings) -> SwitchSettings {
         ageing_secs: settings.ageing_secs,
         nat: (settings.nat && settings.uplink.is_some()).then(|| NatSettings {
             ports: settings.nat_ports.low..=settings.nat_ports.high,
+            externals: 1 + settings.nat_pool.addresses().count(),
             sessions_max: settings.nat_sessions,
             timeouts: timeouts(settings.nat_profile),
-            udp_filtering: filtering(settings.nat_filter),
-            tcp_filtering: filtering(settings.nat_filter),
-            quota: nat::Quota::NONE,
-            port_hold: Nanos::ZERO,
-            helpers: nat::Helpers::default(),
-            events: false,
+            udp_filtering: filtering(settings.nat_filter.udp),
+            tcp_filtering: filtering(settings.nat_filter.tcp),
+            quota: settings.nat_quota,
+            port_hold: port_hold(settings.nat_profile),
+            helpers: settings.nat_helpers,
+            events: settings.nat_log.is_some(),
             preserve_ids: settings.uplink_address.is_some(),
         }),
         // The standard library seeds each hasher from the system's randomness.
         seed: RandomState::new().hash_one(settings.name.as_str()),
+    }
+}
+
+/// How long a port that came free is kept from others (RFC 6888 REQ-8); Linux gives it at once.
+fn port_hold(profile: NatProfile) -> Nanos {
+    match profile {
+        NatProfile::Rfc => Nanos::from_secs(120),
+        NatProfile::Linux => Nanos::ZERO,
     }
 }
 

@@ -2,21 +2,23 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use nat::owner_of;
 use switch::config::{NetworkIndex, PortView, Role, Route, UplinkView};
 use switch::mac::Mac;
 use switch::neigh::Link as NeighLink;
-use switch::port::{Egress, Fanout, PacketOptions, PacketRx, PortIndex, RingGeometry, Rx, steer};
+use switch::port::{
+    Egress, Fanout, PacketOptions, PacketRx, PortIndex, Programs, RingGeometry, Rx, steer,
+};
 
 use crate::config::Cidr;
 use crate::control::api::OperState;
 use crate::error::CliError;
 use crate::host::addr::Address;
-use crate::host::guard::{Rule, UplinkGuard};
+use crate::host::guard::UplinkGuard;
 use crate::host::link::Link;
 use crate::host::route::{Route as KernelRoute, RouteKind};
 
 use super::Daemon;
+use super::cover::Cover;
 use super::ports::{from_port, state_of, unusable};
 
 /// The uplink as its owner knows it.
@@ -29,12 +31,16 @@ pub(super) struct Uplink {
     /// The external address with its subnet, if there is one now.
     pub(super) address: Option<Cidr>,
     pub(super) guard: Option<UplinkGuard>,
+    /// The programs of its rings, of which the workers have the rest.
+    pub(super) programs: Vec<Programs>,
+    /// What guard and programs take by now.
+    pub(super) cover: Cover,
     /// Why it could not be followed the last time, so that it is said once.
     trouble: Option<String>,
 }
 
 /// What the kernel has configured on the uplink, and what was asked for.
-struct Wanted {
+pub(super) struct Wanted {
     address: Option<Cidr>,
     mac: Mac,
     own: bool,
@@ -49,8 +55,9 @@ impl Daemon {
         })?;
         let link = self.link(device)?;
         let wanted = self.wanted(&link)?;
-        let guard = self.install_guard(&link, &wanted)?;
-        let rx = self.open_uplink_rings(index, &link, &wanted)?;
+        let cover = self.cover(wanted.address);
+        let guard = self.install_guard(&link, &cover)?;
+        let (rx, programs) = self.open_uplink_rings(index, &link, &cover)?;
         let state = state_of(&link);
         let uplink = Uplink {
             index,
@@ -59,6 +66,8 @@ impl Daemon {
             ring_bytes: rx.iter().map(|rx| rx.geometry().bytes()).sum(),
             address: wanted.address,
             guard,
+            programs,
+            cover,
             link,
             trouble: None,
         };
@@ -80,29 +89,16 @@ impl Daemon {
         Ok(())
     }
 
-    fn install_guard(&self, link: &Link, wanted: &Wanted) -> Result<Option<UplinkGuard>, CliError> {
+    fn install_guard(&self, link: &Link, cover: &Cover) -> Result<Option<UplinkGuard>, CliError> {
         if !self.settings.nat {
             return Ok(None);
         }
         let guard = self
             .guard
-            .install_uplink(link.index, &link.name, self.rule(wanted));
+            .install_uplink(link.index, &link.name, cover.rule.clone());
         guard
             .map(Some)
             .map_err(|error| unusable(&link.name, &error))
-    }
-
-    /// What of the uplink's traffic is withheld from the host.
-    fn rule(&self, wanted: &Wanted) -> Rule {
-        match wanted.address {
-            None => Rule::Nothing,
-            Some(Cidr { address, .. }) if wanted.own => Rule::Address(address),
-            Some(Cidr { address, .. }) => Rule::Ports {
-                addr: address,
-                lo: self.settings.nat_ports.low,
-                hi: self.settings.nat_ports.high,
-            },
-        }
     }
 
     /// One receiving half for each worker, in one group that the kernel steers by NAT port.
@@ -110,24 +106,13 @@ impl Daemon {
         &self,
         index: PortIndex,
         link: &Link,
-        wanted: &Wanted,
-    ) -> Result<Vec<PacketRx>, CliError> {
-        let external = wanted
-            .address
-            .map_or(Ipv4Addr::UNSPECIFIED, |cidr| cidr.address);
-        let ports = self.nat_ports();
-        // An address of our own has no other's traffic to leave out.
-        let taken = if wanted.own {
-            0..=u16::MAX
-        } else {
-            ports.clone()
-        };
-        let filter = steer::uplink_filter(external, &[taken]);
+        cover: &Cover,
+    ) -> Result<(Vec<PacketRx>, Vec<Programs>), CliError> {
         let workers = self.switch.workers();
-        let per_slice = slice_ports(&ports, workers);
-        let steering = steer::worker_steering(*ports.start(), per_slice, workers);
+        let filter = steer::filter(&cover.taken);
+        let steering = self.steering(&cover.steered);
         let mut group = None;
-        let mut rings = Vec::new();
+        let (mut rings, mut programs) = (Vec::new(), Vec::new());
         for _ in 0..workers {
             let fanout = match group {
                 _ if workers == 1 => None,
@@ -141,19 +126,17 @@ impl Daemon {
                 geometry: None,
                 // It carries what all ports have to do with the outside.
                 usual: RingGeometry::HYBRID_DEFAULT,
-                promiscuous: wanted.own,
+                promiscuous: self.settings.uplink_address.is_some(),
                 filter: self.settings.nat.then_some(&filter),
                 fanout,
             };
             let ring = PacketRx::open(&options).map_err(|error| from_port(&error))?;
             group = ring.group();
+            let program = ring.programs(&link.name);
+            programs.push(program.map_err(|error| from_port(&error))?);
             rings.push(ring);
         }
-        Ok(rings)
-    }
-
-    fn nat_ports(&self) -> std::ops::RangeInclusive<u16> {
-        self.settings.nat_ports.low..=self.settings.nat_ports.high
+        Ok((rings, programs))
     }
 
     /// Reads what the kernel has on the uplink.
@@ -185,8 +168,18 @@ impl Daemon {
         })
     }
 
+    /// Shows the workers the uplink, and before it for the first time what was kept of its sessions.
     fn show_uplink(&mut self, index: PortIndex, wanted: Wanted) {
-        let nat_ports = self.nat_ports();
+        if self.waits_for_publishes {
+            self.unshown = Some((index, wanted));
+            return;
+        }
+        if let Some(cidr) = wanted.address {
+            let pool = self.settings.nat_pool.addresses();
+            let externals: Vec<Ipv4Addr> = [cidr.address].into_iter().chain(pool).collect();
+            self.restore_sessions(&externals);
+        }
+        let nat_ports = self.settings.nat_ports.low..=self.settings.nat_ports.high;
         let Wanted {
             address,
             mac,
@@ -200,12 +193,20 @@ impl Daemon {
             own,
             routes,
             nat_ports,
-            pool: Vec::new(),
-            untranslated: Vec::new(),
-            mss_clamp: false,
+            pool: self.settings.nat_pool.addresses().collect(),
+            untranslated: self.settings.no_nat_for.networks().to_vec(),
+            mss_clamp: self.settings.mss_clamp,
         });
         if self.switch.view().uplink != uplink {
             self.switch.update(|view| view.uplink = uplink);
+        }
+    }
+
+    /// Shows the uplink at last: sessions that came by published ports have these now.
+    pub(super) fn show_uplink_at_last(&mut self) {
+        self.waits_for_publishes = false;
+        if let Some((index, wanted)) = self.unshown.take() {
+            self.show_uplink(index, wanted);
         }
     }
 
@@ -249,6 +250,7 @@ impl Daemon {
         }
         uplink.state = OperState::NotPresent;
         uplink.guard = None;
+        uplink.programs.clear();
         let text = format!("{}  gone; waiting for it", uplink.device);
         // An index of no device: whatever comes back, our rings on it are closed.
         uplink.link.index = 0;
@@ -268,30 +270,31 @@ impl Daemon {
         let readdressed = uplink.address != wanted.address;
         let state = state_of(&link);
         let changed = uplink.state != state || uplink.link.mtu != link.mtu;
-        let mut guard = None;
+        let (mut guard, mut programs) = (None, Vec::new());
+        let cover = self.cover(wanted.address);
         if returned {
-            guard = self.install_guard(&link, wanted)?;
+            guard = self.install_guard(&link, &cover)?;
         }
         if returned || readdressed {
-            let rings = self.open_uplink_rings(index, &link, wanted)?;
+            let rings;
+            (rings, programs) = self.open_uplink_rings(index, &link, &cover)?;
             self.switch
                 .receive_all(index, rings.into_iter().map(Rx::Packet).collect());
         }
         let (ifindex, mtu) = (link.index, link.mtu);
-        let rule = self.rule(wanted);
         if let Some(uplink) = &mut self.uplink {
             uplink.link = link;
             uplink.state = state;
             uplink.address = wanted.address;
+            if returned || readdressed {
+                uplink.programs = programs;
+                (uplink.cover.taken, uplink.cover.steered) = (cover.taken, cover.steered);
+            }
             if returned {
-                uplink.guard = guard;
-            } else if readdressed && let Some(guard) = &mut uplink.guard {
-                let device = uplink.device.clone();
-                guard
-                    .update(rule)
-                    .map_err(|error| unusable(&device, &error))?;
+                (uplink.guard, uplink.cover.rule) = (guard, cover.rule);
             }
         }
+        self.cover_uplink()?;
         if returned || changed {
             self.switch.update(|view| {
                 if let Some(Some(port)) = view.ports.get_mut(index.index()) {
@@ -308,16 +311,7 @@ impl Daemon {
     }
 }
 
-/// Ports of one slice, by the arithmetic that says who owns a port.
-fn slice_ports(ports: &std::ops::RangeInclusive<u16>, slices: u16) -> u16 {
-    let first = *ports.start();
-    let owned = ports
-        .clone()
-        .take_while(|port| owner_of(ports, slices, *port) == Some(0));
-    owned.last().map_or(1, |last| last - first + 1)
-}
-
-fn first_address(addresses: &[Address], ifindex: u32) -> Option<Cidr> {
+pub(super) fn first_address(addresses: &[Address], ifindex: u32) -> Option<Cidr> {
     addresses
         .iter()
         .filter(|a| a.index == ifindex && a.scope_is_global && !a.secondary)

@@ -19,6 +19,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::AsFd;
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST,
@@ -28,6 +29,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
+use nix::sys::socket::{setsockopt, sockopt};
 
 use super::attr::{Attrs, read_u16, read_u32};
 
@@ -222,7 +224,14 @@ impl Netlink {
     }
 
     fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        let sent = self.socket.send(bytes, 0)?;
+        let sent = match self.socket.send(bytes, 0) {
+            // `netlink_sendmsg` takes no message larger than the send buffer, 208 KiB by default.
+            Err(err) if errno(&err) == Some(Errno::EMSGSIZE) => {
+                self.make_room(bytes.len())?;
+                self.socket.send(bytes, 0)?
+            }
+            sent => sent?,
+        };
         if sent == bytes.len() {
             Ok(())
         } else {
@@ -231,6 +240,14 @@ impl Netlink {
                 bytes.len()
             )))
         }
+    }
+
+    fn make_room(&self, bytes: usize) -> io::Result<()> {
+        let fd = self.socket.as_fd();
+        // Beyond `wmem_max` with privileges, up to it without.
+        let forced = setsockopt(&fd, sockopt::SndBufForce, &bytes);
+        forced.or_else(|_| setsockopt(&fd, sockopt::SndBuf, &bytes))?;
+        Ok(())
     }
 
     fn next_sequence(&mut self) -> u32 {

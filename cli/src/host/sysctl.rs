@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -28,12 +28,22 @@ pub fn conf_key(family: &str, ifname: &str, setting: &str) -> String {
     format!("net/{family}/conf/{ifname}/{setting}")
 }
 
-/// Reads a sysctl without its line end.
+/// The longest value of a sysctl, with room: a full list of ports is a page.
+const VALUE_BYTES_MAX: usize = 64 << 10;
+
+/// Reads a sysctl without its line end, in one read: a list of ports is cut off where the first
+/// ends (`proc_do_large_bitmap` knows no other offset than 0), and `read_to_string` begins with 32
+/// bytes.
 ///
 /// # Errors
 /// `ENOENT` when the kernel (or the interface) does not have it.
 pub fn read(key: &str) -> io::Result<String> {
-    fs::read_to_string(path(key)).map(|text| text.trim().to_owned())
+    let mut bytes = vec![0; VALUE_BYTES_MAX];
+    let length = fs::File::open(path(key))?.read(&mut bytes)?;
+    bytes.truncate(length);
+    let text = String::from_utf8(bytes)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok(text.trim().to_owned())
 }
 
 /// Writes a sysctl.
@@ -171,6 +181,29 @@ impl FromStr for PortSet {
         }
         Ok(set)
     }
+}
+
+/// Bytes the kernel takes of a list of ports in one go (`proc_do_large_bitmap`: a page less one).
+const LIST_BYTES_MAX: usize = 4095;
+
+/// As much of `wanted` as the list of reserved ports has room for, the largest ranges first: what
+/// is left out is taken by sockets only.
+///
+/// # Errors
+/// As [`reserved_ports`].
+pub fn reservable(wanted: &PortSet) -> io::Result<PortSet> {
+    let mut room = LIST_BYTES_MAX.saturating_sub(reserved_ports()?.to_string().len());
+    let mut ranges = wanted.0.clone();
+    ranges.sort_by_key(|(lo, hi)| std::cmp::Reverse(hi - lo));
+    ranges.retain(|(lo, hi)| {
+        // With its comma, and the line's end.
+        let bytes = PortSet::range(*lo, *hi).to_string().len() + 2;
+        let fits = bytes <= room;
+        room -= if fits { bytes } else { 0 };
+        fits
+    });
+    ranges.sort_unstable();
+    Ok(PortSet(ranges))
 }
 
 /// The ports that are reserved now.

@@ -173,7 +173,7 @@ fn parse_socket(line: &str, transport: Transport) -> Option<HostSocket> {
 }
 
 /// The kernel prints each 32-bit word of the address as a number in host order.
-fn parse_address(hex: &str) -> Option<IpAddr> {
+pub(super) fn parse_address(hex: &str) -> Option<IpAddr> {
     let word = |at: usize| {
         let word = u32::from_str_radix(hex.get(at..at + 8)?, 16).ok()?;
         Some(word.to_ne_bytes())

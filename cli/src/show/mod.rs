@@ -9,6 +9,8 @@ pub mod conntrack;
 pub mod explain;
 pub mod fdb;
 pub mod kernel;
+pub mod moment;
+pub mod monitor;
 pub mod nat;
 pub mod neigh;
 pub mod port;

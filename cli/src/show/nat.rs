@@ -26,6 +26,9 @@ pub fn nat(nat: &Nat, view: View) -> String {
             "{now} of {max} sessions ({share})
 "
         ));
+        for published in &nat.published {
+            out.push_str(&format!("published: {}\n", published.line()));
+        }
     }
     out
 }

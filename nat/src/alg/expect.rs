@@ -35,6 +35,12 @@ impl Expectations {
         }
     }
 
+    /// Returns the bytes taken.
+    pub(super) fn memory(&self) -> usize {
+        let queue = self.queue.capacity() * size_of::<u32>();
+        self.slab.memory() + self.index.memory() + queue
+    }
+
     /// Returns whether a remote address is expected on a mapping.
     pub(super) fn contains(&self, mapping: u32, remote: Ipv4Addr, now: Nanos) -> bool {
         self.find(mapping, remote)

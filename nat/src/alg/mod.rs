@@ -27,6 +27,7 @@ mod ftp;
 mod shift;
 
 use crate::Nanos;
+use crate::admission::Purpose;
 use crate::checksum;
 use crate::config::Helpers;
 use crate::engine::{Fate, Nat, Packet};
@@ -35,7 +36,7 @@ use crate::hash::HashKey;
 use crate::ids;
 use crate::outcome::{Outcome, Reason};
 use crate::rewrite::{End, L4Sum, Protocol, Rewrite};
-use crate::session::Endpoint;
+use crate::session::{Endpoint, NO_MAPPING};
 use crate::wire::{Ipv4, Tcp, TcpFlags, protocol};
 use expect::Expectations;
 use ftp::{Found, Told};
@@ -62,13 +63,18 @@ pub(crate) struct Alg {
 }
 
 impl Alg {
+    /// Returns the bytes taken, its own included.
+    pub(crate) fn memory(&self) -> usize {
+        size_of::<Self>() + self.expectations.memory() + self.shifts.memory()
+    }
+
     /// Takes memory for what is bounded, or returns `None` if nothing is to be helped.
     pub(crate) fn new(helpers: Helpers, seed: u64) -> Option<Box<Self>> {
         (helpers != Helpers::default()).then(|| {
             Box::new(Self {
                 helpers,
-                expectations: Expectations::new(EXPECTED_MAX, HashKey::new(seed, 7)),
-                shifts: Shifts::new(SHIFTED_MAX, HashKey::new(seed, 8)),
+                expectations: Expectations::new(EXPECTED_MAX, HashKey::new(seed, 17)),
+                shifts: Shifts::new(SHIFTED_MAX, HashKey::new(seed, 18)),
             })
         })
     }
@@ -159,7 +165,7 @@ impl Nat {
     pub(crate) fn fulfil(&mut self, mapping: u32, remote: Endpoint) {
         let alg = self.alg.as_mut();
         if alg.is_some_and(|alg| alg.expectations.fulfil(mapping, remote.0)) {
-            self.mappings.remove_session(mapping);
+            self.release_mapping(mapping);
         }
     }
 
@@ -172,7 +178,7 @@ impl Nat {
         {
             ended += 1;
             if let Some(mapping) = held {
-                self.mappings.remove_session(mapping);
+                self.release_mapping(mapping);
             }
         }
         ended
@@ -191,7 +197,7 @@ impl Nat {
     }
 
     fn expect(&mut self, mapping: u32, remote: Endpoint, now: Nanos) {
-        let Some(alg) = &mut self.alg else {
+        let Some(alg) = self.alg.as_mut().filter(|_| mapping != NO_MAPPING) else {
             return;
         };
         let deadline = now + LIFETIME;
@@ -199,11 +205,11 @@ impl Nat {
         if added {
             self.mappings.add_session(mapping);
             self.mappings.prolong(mapping, deadline);
-        } else {
-            self.mappings.remove_if_unused(mapping);
+        } else if let Some(unused) = self.mappings.remove_if_unused(mapping) {
+            self.unmapped(&unused);
         }
         if let Some(given_up) = given_up {
-            self.mappings.remove_session(given_up);
+            self.release_mapping(given_up);
         }
     }
 
@@ -279,9 +285,19 @@ impl Nat {
         if let Some(change) = before.filter(|change| change.start == start) {
             return Ok(change.port);
         }
-        let mapping = self.mapping_for(Protocol::Tcp, (inside, told.port))?;
+        let (parent, external) = (found.parent(), found.external().0);
+        let host = self.host_of(parent).ok_or(Reason::Unsolicited)?;
+        self.mappings.tick(now);
+        // The peer may be told a port and no address: it must be on this one (RFC 2428).
+        let slot = self.mappings.externals.slot_of(external);
+        let slot = slot.ok_or(Reason::Unsolicited)?;
+        if self.hosts.paired(host).is_some_and(|own| own != slot) {
+            return Err(Reason::Unsolicited);
+        }
+        let told = (inside, told.port);
+        let mapping = self.mapping_for(Protocol::Tcp, told, host, Purpose::Told(slot))?;
         self.expect(mapping, remote, now);
-        let port = self.mappings.get(mapping).map(|mapping| mapping.port);
+        let port = self.mappings.get(mapping).map(|mapping| mapping.external.1);
         port.ok_or(Reason::Unsolicited)
     }
 }

@@ -123,6 +123,11 @@ impl Shifts {
         indexed
     }
 
+    /// Returns the bytes taken.
+    pub(super) fn memory(&self) -> usize {
+        self.slab.memory() + self.index.memory()
+    }
+
     pub(super) fn remove(&mut self, session: u32) {
         if let Some(slot) = self.slot(session) {
             self.slab.remove(slot);

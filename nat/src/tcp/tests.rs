@@ -205,3 +205,20 @@ fn a2_10_flag_sets() {
         assert_eq!(Segment::of(flags), None, "{flags:?}");
     }
 }
+
+#[test]
+fn a4_10_a_byte_holds_all_that_is_tracked() {
+    let mut seen = std::collections::HashSet::new();
+    for byte in 0..=u8::MAX {
+        let Some(tracker) = Tracker::from_byte(byte) else {
+            assert!(byte & 0x3f >= 9, "{byte}");
+            continue;
+        };
+        assert_eq!(tracker.to_byte(), byte);
+        seen.insert(tracker.state().name());
+    }
+    assert_eq!(seen.len(), 9);
+    let mut tracker = Tracker::open(Segment::Ack).unwrap();
+    tracker.step(Segment::Rst, Role::Responder);
+    assert_eq!(Tracker::from_byte(tracker.to_byte()), Some(tracker));
+}

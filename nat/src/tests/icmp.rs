@@ -327,3 +327,27 @@ fn a3_9_refused_types() {
         assert_eq!(bench.out_drop(&packet), Reason::IcmpTypeRefused);
     }
 }
+
+/// RFC 5508 section 7, type by type, in both directions.
+#[test]
+fn a3_9_policy_per_type() {
+    for kind in 0..=255u8 {
+        let mut bench = Bench::new(config());
+        let (_, translated) = sent(&mut bench, Protocol::Udp);
+        let (outcome, _) = bench.inn(&error(O1, EXT, kind, 0, &translated, 28));
+        let expected = match kind {
+            3 | 11 | 12 => Outcome::Translated,
+            4 | 5 => Outcome::Drop(Reason::IcmpTypeRefused),
+            // An answer to no request of ours, or asked of the gateway itself.
+            _ => Outcome::NotOurs,
+        };
+        assert_eq!(outcome, expected, "type {kind} from outside");
+        let (_, delivered) = bench.inn(&udp((O1, 9), ends(&translated).0));
+        let (outcome, _) = bench.out(&error(C1, O1, kind, 0, &delivered, 28));
+        let expected = match kind {
+            3 | 8 | 11 | 12 | 13 => Outcome::Translated,
+            _ => Outcome::Drop(Reason::IcmpTypeRefused),
+        };
+        assert_eq!(outcome, expected, "type {kind} from inside");
+    }
+}

@@ -4,11 +4,17 @@ mod alg;
 mod fragments;
 mod icmp;
 mod ids;
+mod joined;
+mod mappings;
 mod other;
 mod properties;
+mod publish;
+mod restart;
 mod sctp;
+mod strangers;
 mod tcp;
 mod udp;
+mod untouched;
 
 use std::net::Ipv4Addr;
 
@@ -339,6 +345,9 @@ fn refuses_impossible_configurations() {
     assert!(with(|c| c.slices = 20_000).contains("slice"));
     assert!(with(|c| c.sessions_max = 0).contains("sessions"));
     assert!(with(|c| c.fragments.per_datagram_max = 65).contains("fragment"));
+    assert!(with(|c| c.pool = vec![O1.into(), O1.into()]).contains("external"));
+    assert!(with(|c| c.pool = vec![EXT.into()]).contains("external"));
+    assert!(with(|c| c.pool = (0..256).map(Ipv4Addr::from_bits).collect()).contains("256"));
     assert_eq!(config().validate(), Ok(()));
 }
 

@@ -5,9 +5,9 @@ use crate::ethernet::{self, Arp, ArpOperation, HEADER_BYTES};
 use crate::frame::Frame;
 use crate::mac::Mac;
 use crate::neigh::{Confirmed, Link};
+use crate::port::NOWHERE;
 use crate::verdict::{DropReason, Verdict};
 
-use super::route::NOWHERE;
 use super::{Context, To};
 
 /// An ARP packet sent to the gateway's own Ethernet address: an answer to a request of ours or of
@@ -74,16 +74,19 @@ pub fn overheard(
 }
 
 /// Tells all stations who the gateway is (RFC 5227 2.3): those that knew another one, a bridge's
-/// or that of a switch that ran before, follow at once. On the uplink too, where the address there
-/// is the switch's own.
+/// or that of a switch that ran before, follow at once. On the uplink too, for the addresses there
+/// that are the switch's own.
 pub fn announce(ctx: &mut Context<'_>) {
     if let Some(gateway) = ctx.view.gateway {
         let claim = Arp::request(gateway.mac, gateway.address, gateway.address, None);
         ctx.origin
             .push(To::Network(gateway.network), &claim, NOWHERE);
     }
-    if let Some(uplink) = ctx.view.uplink.as_ref().filter(|uplink| uplink.own) {
-        let claim = Arp::request(uplink.mac, uplink.address, uplink.address, None);
+    let Some(uplink) = &ctx.view.uplink else {
+        return;
+    };
+    for address in uplink.externals().filter(|it| uplink.owns(*it)) {
+        let claim = Arp::request(uplink.mac, address, address, None);
         ctx.origin.push(To::Port(uplink.port), &claim, NOWHERE);
     }
 }
@@ -97,13 +100,14 @@ pub(super) fn outside(
     let Some(arp) = heard(ctx, frame) else {
         return Verdict::Drop(DropReason::ArpInvalid);
     };
-    if uplink.own && arp.sender == uplink.address {
+    if uplink.owns(arp.sender) {
         return Verdict::Drop(DropReason::ArpInvalid);
     }
-    let asks_us = arp.operation == ArpOperation::Request && arp.target == uplink.address;
+    let asks_us = arp.operation == ArpOperation::Request && uplink.is_external(arp.target);
+    let is_own = uplink.owns(arp.target);
     let known = if arp.sender.is_unspecified() || !arp.sender_mac.is_station() {
         Confirmed::Refused
-    } else if uplink.own && asks_us {
+    } else if is_own && asks_us {
         ctx.neighbours
             .confirm(Link::Uplink, arp.sender, arp.sender_mac, ctx.now)
     } else {
@@ -111,7 +115,7 @@ pub(super) fn outside(
             .update(Link::Uplink, arp.sender, arp.sender_mac, ctx.now)
     };
     match arp.operation {
-        ArpOperation::Request if asks_us && uplink.own => {
+        ArpOperation::Request if asks_us && is_own => {
             answer(frame, arp, uplink.mac);
             Verdict::Answer
         }

@@ -1,5 +1,7 @@
 //! Packets for the gateway's own address, and for the host's.
 
+use nat::wire::protocol::{SCTP, TCP, UDP};
+
 use crate::ethernet::HEADER_BYTES;
 use crate::frame::Frame;
 use crate::port::PortIndex;
@@ -31,8 +33,8 @@ pub(super) fn echo(frame: &mut Frame<'_>, packet: Packet, way: icmp::Way) -> Ver
 }
 
 /// To an address of the host's: through the host port, untouched, as docker0 does. `None` where it
-/// is none of them, or a NAT port on the address that host and switch share. A fragment to that
-/// address is left to the NAT, which alone knows the port of all of them.
+/// is none of them, or a NAT port or a published one on the address that host and switch share. A
+/// fragment to that address is left to the NAT, which alone knows the port of all of them.
 pub(super) fn host_address(
     ctx: &mut Context<'_>,
     frame: &mut Frame<'_>,
@@ -40,16 +42,22 @@ pub(super) fn host_address(
     way: icmp::Way,
 ) -> Option<Verdict> {
     if let Some(uplink) = &ctx.view.uplink
-        && uplink.address == packet.destination
+        && uplink.is_external(packet.destination)
     {
-        if uplink.own {
+        if uplink.owns(packet.destination) {
             return packet
                 .is_echo_request(frame)
                 .then(|| echo(frame, packet, way));
         }
         let nat = ctx.nat.is_some() && ctx.view.live_uplink().is_some();
-        let port = destination_port(frame, packet);
-        if port.is_some_and(|port| uplink.nat_ports.contains(&port)) || (packet.fragment && nat) {
+        let taken = match destination_port(frame, packet) {
+            Some(port) => {
+                (packet.protocol != SCTP && uplink.nat_ports.contains(&port))
+                    || ctx.view.publishes(packet.protocol, uplink.address, port)
+            }
+            None => packet.fragment && nat,
+        };
+        if taken {
             return None;
         }
     }
@@ -81,10 +89,9 @@ fn host_port(ctx: &Context<'_>, frame: &Frame<'_>) -> Option<PortIndex> {
     ctx.view.port(index).filter(|port| port.up).map(|_| index)
 }
 
-/// The destination port of a TCP or UDP packet; `None` for a fragment or another protocol.
+/// The destination port of a TCP, UDP or SCTP packet; `None` for a fragment or another protocol.
 fn destination_port(frame: &Frame<'_>, packet: Packet) -> Option<u16> {
-    use nat::wire::protocol::{TCP, UDP};
-    if packet.fragment || !matches!(packet.protocol, TCP | UDP) {
+    if packet.fragment || !matches!(packet.protocol, TCP | UDP | SCTP) {
         return None;
     }
     let ports = frame.bytes().get(HEADER_BYTES + packet.header_bytes..)?;

@@ -8,12 +8,19 @@
 //! ```text
 //! to the gateway's own address      echo answered in place; the rest to the host port
 //! to an address of the host         to the host port, untouched (as docker0 does)
+//! to a NAT or published port of it  turned round, to the member behind that port
 //! to a member of the network        back into the network (TTL - 1)
 //! to anywhere else                  translated, TTL - 1, to the next hop on the uplink
 //! ```
 //!
-//! A frame from the uplink ([`outside`]) is never bridged. It is for the external address, and
-//! translated back to a member, or it is the host's own and left alone.
+//! A frame from the uplink ([`outside`]) is never bridged. It is for an external address, and
+//! translated back to a member, or it is the host's own and left alone. Networks may be named that
+//! members and they speak to each other as they are.
+//!
+//! A session belongs to one worker. What comes to another is handed over untouched, into a later
+//! stage than it has, and is not checked twice: a member's packet to the worker that translates for
+//! its port; from there what a published port answers to the worker that keeps that port; a packet
+//! by way of an external address, or from the uplink, to the owner of its port.
 //!
 //! Example, with the host's 192.0.2.10 shared, network 10.77.0.0/24 and NAT ports 40000-65535:
 //!
@@ -55,7 +62,7 @@ pub use arp::{announce, overheard};
 pub use local::for_host;
 pub use outside::{deliver_held, hairpinned, outside};
 pub use route::{Hop, ask};
-pub use translate::{Released, released, sourced};
+pub use translate::{Released, owned, released, sourced};
 
 /// Where a frame that the gateway made goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use arrayvec::ArrayVec;
 use nat::Outcome;
 
-use crate::config::UplinkView;
+use crate::config::{Role, UplinkView};
 use crate::ethernet::{ARP, Ethernet, HEADER_BYTES, IPV4};
 use crate::frame::{Frame, Stage};
 use crate::verdict::{DropReason, Verdict};
@@ -42,12 +42,8 @@ fn packet_from_outside(
         Ok(packet) => packet,
         Err(reason) => return Verdict::Drop(reason),
     };
-    let to_member = ctx.nat.is_none()
-        && ctx
-            .view
-            .gateway
-            .is_some_and(|gateway| gateway.contains(packet.destination));
-    if packet.destination != uplink.address && !to_member {
+    let as_it_is = !uplink.is_external(packet.destination);
+    if as_it_is && !may_come_as_it_is(ctx, packet, uplink) {
         let host = ctx.view.host.owns(packet.destination);
         let reason = if host {
             DropReason::HostTraffic
@@ -59,41 +55,51 @@ fn packet_from_outside(
     let way = icmp::Way {
         source_mac: uplink.mac,
         destination_mac: ethernet.source,
-        source: uplink.address,
+        source: if as_it_is {
+            uplink.address
+        } else {
+            packet.destination
+        },
     };
-    if uplink.own && packet.is_echo_request(frame) {
+    let is_own = uplink.owns(packet.destination);
+    if is_own && packet.is_echo_request(frame) {
         return local::echo(frame, packet, way);
     }
-    translate_in(ctx, frame, packet, way)
-}
-
-fn translate_in(
-    ctx: &mut Context<'_>,
-    frame: &mut Frame<'_>,
-    packet: Packet,
-    way: icmp::Way,
-) -> Verdict {
     let quote = quote(ctx, frame, packet);
-    let uplink_is_own = ctx.view.uplink.as_ref().is_some_and(|uplink| uplink.own);
     let outcome = match &mut ctx.nat {
+        _ if as_it_is => Outcome::Translated,
         Some(nat) => nat.inbound(&mut translate::ip(frame, packet), ctx.now),
-        // Without NAT the uplink's routers know the network: packets for its members come as they
-        // are, and those for the uplink's own address are the host's.
-        None if packet.destination == way.source => Outcome::NotOurs,
-        None => Outcome::Translated,
+        // Without NAT the uplink's own address is the host's.
+        None => Outcome::NotOurs,
     };
-    if uplink_is_own && outcome == Outcome::NotOurs {
+    if is_own && outcome == Outcome::NotOurs {
         // Nobody else has this address: what is not the NAT's is nobody's.
         return Verdict::Drop(DropReason::NatUnsolicited);
     }
-    untranslated(outcome).unwrap_or_else(|| deliver(ctx, frame, way, &quote))
+    unfinished(frame, outcome).unwrap_or_else(|| deliver(ctx, frame, way, &quote))
+}
+
+/// Whether a packet for another than an external address is let in to a member as it is: without
+/// NAT the uplink's routers know the network, and with it hosts may be named that do. They reach
+/// members and nothing else, and nobody outside is a member.
+fn may_come_as_it_is(ctx: &Context<'_>, packet: Packet, uplink: &UplinkView) -> bool {
+    let is_let_in = ctx.nat.is_none() || uplink.is_untranslated(packet.source);
+    is_let_in
+        && ctx.view.gateway.is_some_and(|gateway| {
+            gateway.contains(packet.destination)
+                && packet.destination != gateway.address
+                && packet.destination != gateway.broadcast()
+                && !gateway.contains(packet.source)
+        })
 }
 
 /// The verdict of a packet towards a member, unless it was translated and goes on.
-const fn untranslated(outcome: Outcome) -> Option<Verdict> {
+fn unfinished(frame: &mut Frame<'_>, outcome: Outcome) -> Option<Verdict> {
     Some(match outcome {
         Outcome::Translated => return None,
-        Outcome::Elsewhere { owner } | Outcome::Hairpin { owner } => Verdict::HandOver(owner),
+        Outcome::Elsewhere { owner } | Outcome::Hairpin { owner } => {
+            translate::hand_over(frame, Stage::Outside, owner)
+        }
         Outcome::Held => Verdict::Hold,
         Outcome::NotOurs => Verdict::Drop(DropReason::HostTraffic),
         Outcome::Drop(reason) => Verdict::Drop(translate::drop_reason(reason)),
@@ -111,7 +117,7 @@ pub fn hairpinned(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
         Some(nat) => nat.hairpin(&mut translate::ip(frame, packet), ctx.now),
         None => return Verdict::Drop(DropReason::UplinkDown),
     };
-    untranslated(outcome).unwrap_or_else(|| deliver_held(ctx, frame))
+    unfinished(frame, outcome).unwrap_or_else(|| deliver_held(ctx, frame))
 }
 
 /// Sends a packet whose destination is translated already on to its member: one that waited for
@@ -165,9 +171,21 @@ fn deliver(ctx: &mut Context<'_>, frame: &mut Frame<'_>, way: icmp::Way, quote: 
         }
         return Verdict::Drop(DropReason::MtuExceeded);
     }
+    clamp_mss(ctx, frame, packet, mtu);
     route::decrement_ttl(frame);
     address(frame, mac, gateway.mac);
     egress.map_or(Verdict::Flood, Verdict::Route)
+}
+
+/// Lowers what a handshake from the uplink offers, for a member whose link takes `mtu` bytes.
+fn clamp_mss(ctx: &Context<'_>, frame: &mut Frame<'_>, packet: Packet, mtu: u32) {
+    let from = ctx.view.port(frame.ingress);
+    if let (Some(uplink), Some(from)) = (&ctx.view.uplink, from)
+        && uplink.mss_clamp
+        && from.role == Role::Uplink
+    {
+        translate::clamp_mss(frame, packet, mtu.min(from.mtu));
+    }
 }
 
 /// The head of a packet as it is before translation; empty where no error can come of it.

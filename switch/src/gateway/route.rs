@@ -10,7 +10,7 @@ use crate::frame::{Frame, Gso};
 use crate::gso;
 use crate::mac::Mac;
 use crate::neigh::{Link, Neighbour, Request};
-use crate::port::PortIndex;
+use crate::port::{NOWHERE, PortIndex};
 use crate::verdict::{DropReason, Verdict};
 
 use super::{Context, Packet, To, address, icmp, tell};
@@ -35,6 +35,9 @@ pub(super) fn into_network(
         Err(verdict) => return verdict,
     };
     let egress = ctx.fdb.lookup(gateway.network.0, mac, ctx.now);
+    if egress.is_some_and(|egress| ctx.view.are_apart(frame.ingress, egress)) {
+        return Verdict::Drop(DropReason::PortIsolated);
+    }
     let mtu = egress_mtu(ctx, egress);
     if !fits(frame, packet, mtu) {
         tell(
@@ -96,9 +99,6 @@ pub(super) fn fits(frame: &Frame<'_>, packet: Packet, mtu: u32) -> bool {
 pub(super) fn icmp_mtu(mtu: u32) -> u16 {
     u16::try_from(mtu).unwrap_or(u16::MAX)
 }
-
-/// The ingress of a frame that came from no port.
-pub(super) const NOWHERE: PortIndex = PortIndex(u16::MAX);
 
 /// A next hop: an address on a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

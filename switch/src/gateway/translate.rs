@@ -1,8 +1,9 @@
 //! From inside to outside, through the NAT.
 
+use nat::wire::protocol;
 use nat::{Direction, L4Sum, Outcome, Reason, ReleasedPacket};
 
-use crate::config::{GatewayView, UplinkView};
+use crate::config::{GatewayView, Role, UplinkView};
 use crate::ethernet::{self, HEADER_BYTES};
 use crate::frame::{Csum, Frame, Offload, OwnedFrame, Stage};
 use crate::mac::Mac;
@@ -10,7 +11,13 @@ use crate::neigh::Link;
 use crate::verdict::{DropReason, Verdict};
 
 use super::route::{self, Hop};
-use super::{Context, Packet, address, icmp, local, outside, tell};
+use super::{Context, Packet, address, icmp, local, outside, tell, way_inside};
+
+/// Where the flags are in a TCP header, and the one of its handshake (RFC 9293 3.1).
+const TCP_FLAGS_OFFSET: usize = 13;
+const TCP_SYN: u8 = 2;
+/// Bytes of the headers that an MSS does not count (RFC 6691).
+const IPV4_TCP_BYTES: u32 = 40;
 
 /// Routes and translates a packet from a member to anywhere beyond the uplink.
 pub(super) fn out(
@@ -24,13 +31,12 @@ pub(super) fn out(
         return Verdict::Drop(DropReason::UplinkDown);
     };
     if let Some(worker) = translated_elsewhere(ctx, frame) {
-        frame.stage = Stage::Inside;
-        return Verdict::HandOver(worker);
+        return hand_over(frame, Stage::Inside, worker);
     }
     if let Err(verdict) = route::check_ttl(ctx, frame, packet, way) {
         return verdict;
     }
-    let mac = if packet.destination == uplink.address {
+    let mac = if uplink.is_external(packet.destination) {
         // By way of the external address to another member: it does not leave.
         uplink.mac
     } else {
@@ -39,38 +45,94 @@ pub(super) fn out(
             Err(verdict) => return verdict,
         }
     };
+    translate(ctx, frame, packet, (mac, Some(way)))
+}
+
+/// Goes on with a packet from a member that the worker which translates for its port has found to
+/// belong to a session of this one's. All that a sender is told of was checked there.
+pub fn owned(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
+    let Some((uplink, _)) = ctx.view.live_uplink() else {
+        return Verdict::Drop(DropReason::UplinkDown);
+    };
+    let packet = match Packet::check(frame) {
+        Ok(packet) => packet,
+        Err(reason) => return Verdict::Drop(reason),
+    };
+    let mac = if uplink.is_external(packet.destination) {
+        uplink.mac
+    } else {
+        match next_hop_mac(ctx, frame, packet, uplink) {
+            Ok(mac) => mac,
+            Err(verdict) => return verdict,
+        }
+    };
+    // A fragment that waited for its first one has nobody's address any more.
+    let member = (ctx.view.port(frame.ingress)).filter(|port| port.role == Role::Member);
+    let way = match (member, ctx.view.gateway, ethernet::parse(frame.bytes())) {
+        (Some(_), Some(gateway), Some(ethernet)) => Some(way_inside(ethernet, gateway)),
+        _ => None,
+    };
+    translate(ctx, frame, packet, (mac, way))
+}
+
+/// Translates a packet and sends it to its next hop, or on its way to another member.
+fn translate(
+    ctx: &mut Context<'_>,
+    frame: &mut Frame<'_>,
+    packet: Packet,
+    (mac, way): (Mac, Option<icmp::Way>),
+) -> Verdict {
+    let Some(uplink) = &ctx.view.uplink else {
+        return Verdict::Drop(DropReason::UplinkDown);
+    };
+    let turns = uplink.is_external(packet.destination);
     let outcome = match &mut ctx.nat {
+        // What answers to a session stays in it: a published port serves all the world alike.
+        Some(nat) if !turns && uplink.is_untranslated(packet.destination) => nat
+            .outbound_known(&mut ip(frame, packet), ctx.now)
+            .unwrap_or(Outcome::Translated),
         Some(nat) => nat.outbound(&mut ip(frame, packet), ctx.now),
         // Without NAT nothing is turned round: who is at the uplink's own address is not inside.
-        None if packet.destination == uplink.address => Outcome::NotOurs,
+        None if turns => Outcome::NotOurs,
         None => Outcome::Translated,
     };
     match outcome {
-        Outcome::Translated => send(frame, mac, uplink),
+        Outcome::Translated => send(ctx, frame, packet, mac),
         // The hop is counted when the packet is delivered: it is one router that turns it round.
-        Outcome::Hairpin { owner } => {
+        Outcome::Hairpin { owner } if owner == ctx.worker => {
             frame.stage = Stage::Hairpinned;
-            if owner == ctx.worker {
-                outside::hairpinned(ctx, frame)
-            } else {
-                Verdict::HandOver(owner)
-            }
+            outside::hairpinned(ctx, frame)
         }
+        Outcome::Hairpin { owner } => hand_over(frame, Stage::Hairpinned, owner),
         Outcome::Held => Verdict::Hold,
-        Outcome::NotOurs if ctx.view.host.owns(packet.destination) => {
-            local::to_host(ctx, frame, way)
-        }
-        // An outbound packet is translated by the engine of its port's NAT worker, always.
-        Outcome::Elsewhere { .. } | Outcome::NotOurs => Verdict::Drop(DropReason::NatUnsolicited),
+        Outcome::NotOurs if ctx.view.host.owns(packet.destination) => match way {
+            Some(way) => local::to_host(ctx, frame, way),
+            None => local::for_host(ctx, frame),
+        },
+        // Untouched so far: what a published port answers, or a protocol that one worker has.
+        Outcome::Elsewhere { owner } => hand_over(frame, Stage::Owned, owner),
+        Outcome::NotOurs => Verdict::Drop(DropReason::NatUnsolicited),
         Outcome::Drop(reason) => {
-            if matches!(
-                reason,
-                Reason::PortsExhausted | Reason::SessionsExhausted | Reason::HostQuota
-            ) {
+            if let Some(way) = way
+                && matches!(
+                    reason,
+                    Reason::PortsExhausted | Reason::SessionsExhausted | Reason::HostQuota
+                )
+            {
                 tell(ctx, frame, way, icmp::Error::Prohibited);
             }
             Verdict::Drop(drop_reason(reason))
         }
+    }
+}
+
+/// Hands a packet over to the worker that owns its session, which goes on at `stage`. Workers that
+/// have not the same view yet may disagree on who that is: then it goes no further.
+pub(super) fn hand_over(frame: &mut Frame<'_>, stage: Stage, worker: u16) -> Verdict {
+    if frame.pass_on(stage) {
+        Verdict::HandOver(worker)
+    } else {
+        Verdict::Drop(DropReason::NatUnsolicited)
     }
 }
 
@@ -111,10 +173,31 @@ fn first_hop(
     )
 }
 
-fn send(frame: &mut Frame<'_>, mac: Mac, uplink: &UplinkView) -> Verdict {
+fn send(ctx: &Context<'_>, frame: &mut Frame<'_>, packet: Packet, mac: Mac) -> Verdict {
+    let Some((uplink, mtu)) = ctx.view.live_uplink() else {
+        return Verdict::Drop(DropReason::UplinkDown);
+    };
+    if uplink.mss_clamp {
+        let member = ctx.view.port(frame.ingress).map_or(mtu, |port| port.mtu);
+        clamp_mss(frame, packet, mtu.min(member));
+    }
     route::decrement_ttl(frame);
     address(frame, mac, uplink.mac);
     Verdict::Route(uplink.port)
+}
+
+/// Lowers the segment size that a TCP handshake offers to what fits a way of `mtu` bytes: for those
+/// whose path MTU discovery is broken by who drops ICMP (RFC 4459 3.2).
+pub(super) fn clamp_mss(frame: &mut Frame<'_>, packet: Packet, mtu: u32) {
+    let flags = HEADER_BYTES + packet.header_bytes + TCP_FLAGS_OFFSET;
+    let is_handshake = packet.protocol == protocol::TCP
+        && !packet.fragment
+        && (frame.bytes().get(flags)).is_some_and(|flags| flags & TCP_SYN != 0);
+    if is_handshake {
+        let mss = u16::try_from(mtu.saturating_sub(IPV4_TCP_BYTES)).unwrap_or(u16::MAX);
+        let packet = ip(frame, packet);
+        let _ = nat::clamp_mss(packet.bytes, mss, packet.l4_sum);
+    }
 }
 
 /// Sends on a packet to outside whose source is translated already: a fragment that waited for the
@@ -127,20 +210,24 @@ pub fn sourced(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
         Ok(packet) => packet,
         Err(reason) => return Verdict::Drop(reason),
     };
-    let Some(next_hop) = uplink.next_hop(packet.destination) else {
-        return Verdict::Drop(DropReason::NoRoute);
-    };
-    match route::resolve_untold(
-        ctx,
-        frame,
-        Hop {
-            link: Link::Uplink,
-            address: next_hop,
-        },
-    ) {
-        Ok(mac) => send(frame, mac, uplink),
+    match next_hop_mac(ctx, frame, packet, uplink) {
+        Ok(mac) => send(ctx, frame, packet, mac),
         Err(verdict) => verdict,
     }
+}
+
+/// As [`first_hop`], for a packet that was found to have a way before; tells nobody.
+fn next_hop_mac(
+    ctx: &mut Context<'_>,
+    frame: &Frame<'_>,
+    packet: Packet,
+    uplink: &UplinkView,
+) -> Result<Mac, Verdict> {
+    let Some(address) = uplink.next_hop(packet.destination) else {
+        return Err(Verdict::Drop(DropReason::NoRoute));
+    };
+    let link = Link::Uplink;
+    route::resolve_untold(ctx, frame, Hop { link, address })
 }
 
 /// What becomes of a fragment that waited for the first one of its packet.
@@ -168,16 +255,15 @@ pub fn released(
         (Outcome::Drop(reason), _) => return Released::Dropped(drop_reason(reason)),
         (Outcome::Translated, Outbound) => (Stage::Sourced, worker),
         (Outcome::Translated, Inbound | Hairpin) => (Stage::Translated, worker),
-        (Outcome::Hairpin { owner }, _) | (Outcome::Elsewhere { owner }, Hairpin) => {
-            (Stage::Hairpinned, owner)
-        }
-        (Outcome::Elsewhere { owner }, Inbound) => (Stage::Arrived, owner),
+        (Outcome::Hairpin { owner }, _) => (Stage::Hairpinned, owner),
+        (Outcome::Elsewhere { owner }, Outbound) if owner != worker => (Stage::Owned, owner),
+        (Outcome::Elsewhere { owner }, Inbound) if owner != worker => (Stage::Outside, owner),
         (Outcome::NotOurs, Outbound) => (Stage::ForHost, worker),
         (Outcome::NotOurs, Inbound | Hairpin) => {
             return Released::Dropped(DropReason::HostTraffic);
         }
-        // What is outbound belongs to this worker, and what was released waits no more.
-        (Outcome::Elsewhere { .. }, Outbound) | (Outcome::Held, _) => {
+        // What comes round belongs to this worker, and what was released waits no more.
+        (Outcome::Elsewhere { .. } | Outcome::Held, _) => {
             return Released::Dropped(DropReason::NatUnsolicited);
         }
     };

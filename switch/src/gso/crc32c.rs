@@ -84,12 +84,18 @@ impl Crc32c {
     }
 }
 
+/// The CRC32c of `bytes`, as the number the RFCs print.
+#[must_use]
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    Crc32c::new().add(bytes).finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn crc(bytes: &[u8]) -> u32 {
-        Crc32c::new().add(bytes).finish()
+        crc32c(bytes)
     }
 
     #[test]

@@ -24,7 +24,7 @@ mod tx;
 
 pub use error::PortError;
 pub use hot::HotBuffers;
-pub use packet::{Fanout, FanoutGroup, PacketOptions, PacketRx, RingGeometry};
+pub use packet::{Fanout, FanoutGroup, PacketOptions, PacketRx, Programs, RingGeometry};
 pub use parallel::{close_all, in_parallel};
 #[doc(hidden)]
 pub use sys::cursor::rehearsal::Rehearsal;
@@ -49,6 +49,9 @@ impl PortIndex {
         self.0 as usize
     }
 }
+
+/// The ingress of a frame that came from no port.
+pub(crate) const NOWHERE: PortIndex = PortIndex(u16::MAX);
 
 impl fmt::Display for PortIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -67,6 +67,45 @@ pub struct PacketRx {
     losses: Losses,
 }
 
+/// The programs of a [`PacketRx`], which a worker may have by now.
+#[derive(Debug)]
+pub struct Programs {
+    socket: PacketSocket,
+}
+
+impl Programs {
+    /// As [`PacketRx::set_filter`].
+    ///
+    /// # Errors
+    /// [`PortError::Program`]: the kernel refuses it; the old filter stays.
+    pub fn set_filter(&self, name: &str, filter: Option<&Program>) -> Result<(), PortError> {
+        set_filter(&self.socket, name, filter)
+    }
+
+    /// Replaces the program that chooses a member of the fan-out group, for all of its members, in
+    /// one step.
+    ///
+    /// # Errors
+    /// [`PortError::Program`]: the kernel refuses it, or the half is in no group; the old program
+    /// stays.
+    pub fn set_steering(&self, name: &str, steering: &Program) -> Result<(), PortError> {
+        let result = self.socket.set_fanout_program(steering.instructions());
+        result.map_err(|source| setup::program_error(name, "steering", source))
+    }
+}
+
+fn set_filter(
+    socket: &PacketSocket,
+    name: &str,
+    filter: Option<&Program>,
+) -> Result<(), PortError> {
+    let result = match filter {
+        Some(program) => socket.attach_filter(program.instructions()),
+        None => socket.detach_filter(),
+    };
+    result.map_err(|source| setup::program_error(name, "filter", source))
+}
+
 impl PacketRx {
     /// The geometry the ring got.
     #[must_use]
@@ -85,11 +124,19 @@ impl PacketRx {
     /// # Errors
     /// [`PortError::Program`]: the kernel refuses it; the old filter stays.
     pub fn set_filter(&self, name: &str, filter: Option<&Program>) -> Result<(), PortError> {
-        let result = match filter {
-            Some(program) => self.socket.attach_filter(program.instructions()),
-            None => self.socket.detach_filter(),
-        };
-        result.map_err(|source| setup::program_error(name, "filter", source))
+        set_filter(&self.socket, name, filter)
+    }
+
+    /// A way to change the programs once a worker has this half. The socket, and what it joined,
+    /// lives until that is dropped too.
+    ///
+    /// # Errors
+    /// [`PortError::Program`]: no descriptor is left.
+    pub fn programs(&self, name: &str) -> Result<Programs, PortError> {
+        let socket = self.socket.try_clone();
+        Ok(Programs {
+            socket: socket.map_err(|source| setup::program_error(name, "filter", source))?,
+        })
     }
 
     /// Lends up to [`BATCH_FRAMES_MAX`] frames. Frames that cannot be used are counted and passed

@@ -4,10 +4,10 @@
 //! switch nothing, and with the other workers, who each own a slice of the external ports. Two
 //! small programs run in the kernel for each frame of the uplink:
 //!
-//! - The [`uplink_filter`] lets pass what can concern the switch: ARP, and IPv4 to the external
-//!   address that is ICMP, a fragment, or TCP or UDP to one of its ports.
-//! - The [`worker_steering`] names the worker whose slice the external port is in, also where that
-//!   port is an ICMP echo identifier or lies within the packet an ICMP error quotes.
+//! - The [`filter`] lets pass what can concern the switch: ARP, all IPv4 to its own addresses, and
+//!   to one it shares with the host ICMP, fragments, and TCP and UDP to its ports.
+//! - The [`steering`] names the worker that owns the external port, also where that port is an ICMP
+//!   echo identifier or lies within the packet an ICMP error quotes.
 //!
 //! Neither decides anything: what passes is checked again by the gateway, and a frame with the
 //! wrong worker is handed over to the right one. So where a header cannot be read the filter says
@@ -25,6 +25,8 @@ use libc::{
 };
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
+
+use crate::config::mask;
 
 /// A program for the kernel's classic BPF machine.
 #[derive(Debug, Clone)]
@@ -47,18 +49,67 @@ impl Program {
 
 /// Port ranges a filter tells apart; three instructions each, of the kernel's 4,096.
 const RANGES_MAX: usize = 1024;
+/// Networks and addresses taken wholly that a filter tells apart; four instructions each.
+const WHOLE_MAX: usize = 128;
+/// Addresses of which a part is taken, and two lists of ports for each.
+const PARTS_MAX: usize = 8;
+/// Published port ranges that are steered to their owners; three instructions each.
+const STEERED_MAX: usize = 128;
+
+/// IPv4 destinations that concern the switch, as one entry of a filter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// The network, or the address.
+    pub network: Ipv4Addr,
+    /// Its prefix length, 0..=32; longer counts as 32.
+    pub prefix: u8,
+    /// What of the packets to it.
+    pub share: Share,
+}
+
+/// What a filter takes of the packets to an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Share {
+    /// All of them: the address is the switch's own, or a member's.
+    All,
+    /// The host has the address too: ICMP, fragments, and
+    Ports {
+        /// TCP to these ports, which may overlap.
+        tcp: Vec<RangeInclusive<u16>>,
+        /// UDP to these ports, which may overlap.
+        udp: Vec<RangeInclusive<u16>>,
+        /// All other protocols, SCTP among them.
+        others: bool,
+    },
+}
+
+/// The [`filter`] of an uplink with one address, of which TCP and UDP to `ports` is taken.
+#[must_use]
+pub fn uplink_filter(external: Ipv4Addr, ports: &[RangeInclusive<u16>]) -> Program {
+    filter(&[Taken {
+        network: external,
+        prefix: 32,
+        share: Share::Ports {
+            tcp: ports.to_vec(),
+            udp: ports.to_vec(),
+            others: false,
+        },
+    }])
+}
 
 /// The filter of an uplink's sockets, which takes
 /// - ARP,
-/// - IPv4 to `external` that is ICMP, a fragment, or TCP or UDP to a port of `ports`,
+/// - IPv4 to what is `taken`,
 ///
 /// and nothing else: neither frames sent by this machine (fan-out groups cannot ignore them before
 /// Linux 6.2) nor those of a VLAN, which belong to the host's VLAN interfaces.
 ///
-/// `ports` may overlap. More than 1,024 ranges apart become one that spans them all.
+/// What is more than a program has room for is taken more roughly: more than 1,024 port ranges
+/// apart (in all lists together) become one that spans them, more than 128 networks the one that
+/// holds them all, and of the ninth address with ports and those behind it all is taken.
 #[must_use]
-pub fn uplink_filter(external: Ipv4Addr, ports: &[RangeInclusive<u16>]) -> Program {
-    use Label::{Accept, Next, Ports, Reject};
+pub fn filter(taken: &[Taken]) -> Program {
+    use Label::{Accept, Next, Packet, Reject};
     let mut code = Assembler::default();
     code.op(LOAD_BYTE, ancillary(libc::SKF_AD_PKTTYPE));
     code.jump(EQUAL, PACKET_OUTGOING, Reject, Next);
@@ -67,29 +118,109 @@ pub fn uplink_filter(external: Ipv4Addr, ports: &[RangeInclusive<u16>]) -> Progr
     code.jump(EQUAL, 0, Next, Reject);
     code.op(LOAD_HALF, 12);
     code.jump(EQUAL, ETHERTYPE_ARP, Accept, Next);
-    code.jump(EQUAL, ETHERTYPE_IPV4, Next, Reject);
-    code.op(LOAD_WORD, FRAME_IP + IP_DESTINATION);
-    code.jump(EQUAL, external.to_bits(), Next, Reject);
-    code.op(LOAD_HALF, FRAME_IP + IP_FRAGMENT);
-    code.jump(ANY_BIT, FRAGMENT_MASK, Accept, Next);
-    code.op(LOAD_BYTE, FRAME_IP + IP_PROTOCOL);
-    code.jump(EQUAL, PROTOCOL_ICMP, Accept, Next);
-    code.jump(EQUAL, PROTOCOL_TCP, Ports, Next);
-    code.jump(EQUAL, PROTOCOL_UDP, Ports, Reject);
+    code.jump(EQUAL, ETHERTYPE_IPV4, Packet, Reject);
     code.place(Accept);
     code.op(BPF_RET | BPF_K, u32::MAX);
     code.place(Reject);
     code.op(BPF_RET | BPF_K, 0);
-    // The list comes last, so that its length does not stretch the jumps before it.
-    code.place(Ports);
-    code.op(LOAD_X_IP_HEADER_BYTES, FRAME_IP);
-    code.op(LOAD_HALF_AT_X, FRAME_IP + PORT_DESTINATION);
-    for range in merge(ports) {
-        code.within(u32::from(*range.start()), u32::from(*range.end()));
+    code.place(Packet);
+    let (parts, whole) = split(taken);
+    for (network, prefix) in whole {
+        code.load_destination(prefix);
+        code.test(EQUAL, network.to_bits() & mask(prefix), 0, 1);
         code.op(BPF_RET | BPF_K, u32::MAX);
+    }
+    let ranges_max = RANGES_MAX / parts.iter().map(Part::lists).sum::<usize>().max(1);
+    for part in parts {
+        let block = part.block(ranges_max).code;
+        code.load_destination(part.prefix);
+        code.test(EQUAL, part.network.to_bits() & mask(part.prefix), 1, 0);
+        code.op(
+            BPF_JMP | BPF_JA,
+            u32::try_from(block.len()).unwrap_or(u32::MAX),
+        );
+        code.code.extend(block);
     }
     code.op(BPF_RET | BPF_K, 0);
     code.finish()
+}
+
+/// An address of which a part is taken.
+struct Part<'t> {
+    network: Ipv4Addr,
+    prefix: u8,
+    tcp: &'t [RangeInclusive<u16>],
+    udp: &'t [RangeInclusive<u16>],
+    others: bool,
+}
+
+impl Part<'_> {
+    /// How many lists of ports it needs.
+    fn lists(&self) -> usize {
+        1 + usize::from(self.tcp != self.udp)
+    }
+
+    /// The code for a packet to it; every path of it ends the program.
+    fn block(&self, ranges_max: usize) -> Assembler {
+        use Label::{Accept, Next, Ports, Reject, ToUdp, UdpPorts};
+        let mut code = Assembler::default();
+        code.op(LOAD_HALF, FRAME_IP + IP_FRAGMENT);
+        code.jump(ANY_BIT, FRAGMENT_MASK, Accept, Next);
+        code.op(LOAD_BYTE, FRAME_IP + IP_PROTOCOL);
+        code.jump(EQUAL, PROTOCOL_ICMP, Accept, Next);
+        code.jump(EQUAL, PROTOCOL_TCP, Ports, Next);
+        let others = if self.others { Accept } else { Reject };
+        code.jump(EQUAL, PROTOCOL_UDP, ToUdp, others);
+        code.place(Accept);
+        code.op(BPF_RET | BPF_K, u32::MAX);
+        code.place(Reject);
+        code.op(BPF_RET | BPF_K, 0);
+        // The lists come last, so that their length does not stretch the jumps before them.
+        code.place(ToUdp);
+        if self.lists() == 1 {
+            code.place(Ports);
+        } else {
+            code.go(UdpPorts);
+            code.place(Ports);
+            code.accept_ports(self.tcp, ranges_max);
+            code.place(UdpPorts);
+        }
+        code.accept_ports(self.udp, ranges_max);
+        code.resolve();
+        code
+    }
+}
+
+/// What is taken in part, and the networks that are taken wholly, as many as there is room for.
+fn split(taken: &[Taken]) -> (Vec<Part<'_>>, Vec<(Ipv4Addr, u8)>) {
+    let (mut parts, mut whole) = (Vec::new(), Vec::new());
+    for Taken {
+        network,
+        prefix,
+        share,
+    } in taken
+    {
+        let (network, prefix) = (*network, *prefix);
+        match share {
+            Share::Ports { tcp, udp, others } if parts.len() < PARTS_MAX => parts.push(Part {
+                network,
+                prefix,
+                tcp,
+                udp,
+                others: *others,
+            }),
+            Share::Ports { .. } | Share::All => whole.push((network, prefix.min(32))),
+        }
+    }
+    if whole.len() > WHOLE_MAX {
+        let spanning = whole.into_iter().reduce(|(one, prefix), (other, length)| {
+            let differs = one.to_bits() ^ other.to_bits();
+            let common = u8::try_from(differs.leading_zeros()).unwrap_or(0);
+            (one, prefix.min(length).min(common))
+        });
+        whole = spanning.into_iter().collect();
+    }
+    (parts, whole)
 }
 
 /// The steering of an uplink's fan-out group: `(port - first_port) / ports_per_slice`, at most
@@ -102,9 +233,21 @@ pub fn uplink_filter(external: Ipv4Addr, ports: &[RangeInclusive<u16>]) -> Progr
 /// `ports_per_slice` and `workers` of 0 count as 1.
 #[must_use]
 pub fn worker_steering(first_port: u16, ports_per_slice: u16, workers: u16) -> Program {
-    use Label::{Echo, Last, Next, Ports, Quoted, QuotedEcho, QuotedPorts, Slice, Zero};
+    steering(first_port, ports_per_slice, workers, &[])
+}
+
+/// As [`worker_steering`], but a port of `published` goes to the worker that owns it (at most
+/// `workers - 1`), whatever slice it lies in. Only the first 128 ranges are looked at, and the
+/// first of those that hold a port counts: a frame of another is handed over.
+#[must_use]
+pub fn steering(
+    first_port: u16,
+    ports_per_slice: u16,
+    workers: u16,
+    published: &[(RangeInclusive<u16>, u16)],
+) -> Program {
+    use Label::{Below, Echo, Last, Next, Ports, Quoted, Slice, Zero};
     let last = u32::from(workers.saturating_sub(1));
-    let quoted = NET + ICMP_HEADER_BYTES;
     let mut code = Assembler::default();
     code.op(LOAD_HALF, ancillary(libc::SKF_AD_PROTOCOL));
     code.jump(EQUAL, ETHERTYPE_IPV4, Next, Zero);
@@ -121,6 +264,39 @@ pub fn worker_steering(first_port: u16, ports_per_slice: u16, workers: u16) -> P
         code.jump(EQUAL, error, Quoted, Next);
     }
     code.op(BPF_RET | BPF_K, 0);
+    load_quoted_port(&mut code);
+    code.place(Echo);
+    code.op(LOAD_HALF_AT_X, NET + ICMP_IDENTIFIER);
+    code.go(Slice);
+    code.place(Ports);
+    code.op(LOAD_HALF_AT_X, NET + PORT_DESTINATION);
+    code.go(Slice);
+    code.place(Zero);
+    code.op(BPF_RET | BPF_K, 0);
+    code.place(Slice);
+    for (ports, owner) in published.iter().take(STEERED_MAX) {
+        if !ports.is_empty() {
+            code.within(u32::from(*ports.start()), u32::from(*ports.end()));
+            code.op(BPF_RET | BPF_K, last.min(u32::from(*owner)));
+        }
+    }
+    code.jump(AT_LEAST, u32::from(first_port), Next, Below);
+    code.op(BPF_ALU | BPF_SUB | BPF_K, u32::from(first_port));
+    code.op(BPF_ALU | BPF_DIV | BPF_K, u32::from(ports_per_slice.max(1)));
+    code.jump(AT_LEAST, last, Last, Next);
+    code.op(BPF_RET | BPF_A, 0);
+    code.place(Last);
+    code.op(BPF_RET | BPF_K, last);
+    code.place(Below);
+    code.op(BPF_RET | BPF_K, 0);
+    code.finish()
+}
+
+/// The part of a steering that takes the port out of the packet an ICMP error quotes; X is the
+/// length of the outer header.
+fn load_quoted_port(code: &mut Assembler) {
+    use Label::{Next, Quoted, QuotedEcho, QuotedPorts, Slice, Zero};
+    let quoted = NET + ICMP_HEADER_BYTES;
     code.place(Quoted);
     // Any part of a datagram but the first has no ports to quote.
     code.op(LOAD_HALF_AT_X, quoted + IP_FRAGMENT);
@@ -143,26 +319,11 @@ pub fn worker_steering(first_port: u16, ports_per_slice: u16, workers: u16) -> P
     code.place(QuotedEcho);
     code.op(LOAD_HALF_AT_X, quoted + ICMP_IDENTIFIER);
     code.go(Slice);
-    code.place(Echo);
-    code.op(LOAD_HALF_AT_X, NET + ICMP_IDENTIFIER);
-    code.go(Slice);
-    code.place(Ports);
-    code.op(LOAD_HALF_AT_X, NET + PORT_DESTINATION);
-    code.place(Slice);
-    code.jump(AT_LEAST, u32::from(first_port), Next, Zero);
-    code.op(BPF_ALU | BPF_SUB | BPF_K, u32::from(first_port));
-    code.op(BPF_ALU | BPF_DIV | BPF_K, u32::from(ports_per_slice.max(1)));
-    code.jump(AT_LEAST, last, Last, Next);
-    code.op(BPF_RET | BPF_A, 0);
-    code.place(Last);
-    code.op(BPF_RET | BPF_K, last);
-    code.place(Zero);
-    code.op(BPF_RET | BPF_K, 0);
-    code.finish()
 }
 
-/// The ranges in ascending order, with those that touch made one.
-fn merge(ports: &[RangeInclusive<u16>]) -> Vec<RangeInclusive<u16>> {
+/// The ranges in ascending order, with those that touch made one; one that spans all where they are
+/// more than `ranges_max`.
+fn merge(ports: &[RangeInclusive<u16>], ranges_max: usize) -> Vec<RangeInclusive<u16>> {
     let mut sorted: Vec<_> = ports
         .iter()
         .filter(|range| !range.is_empty())
@@ -179,7 +340,7 @@ fn merge(ports: &[RangeInclusive<u16>]) -> Vec<RangeInclusive<u16>> {
         }
     }
     match (merged.first(), merged.last()) {
-        (Some(first), Some(last)) if merged.len() > RANGES_MAX => {
+        (Some(first), Some(last)) if merged.len() > ranges_max => {
             vec![*first.start()..=*last.end()]
         }
         _ => merged,
@@ -236,13 +397,17 @@ enum Label {
     Next,
     Accept,
     Reject,
+    Packet,
     Ports,
+    ToUdp,
+    UdpPorts,
     Quoted,
     QuotedPorts,
     QuotedEcho,
     Echo,
     Slice,
     Last,
+    Below,
     Zero,
 }
 
@@ -292,26 +457,50 @@ impl Assembler {
         self.places.push((label, self.code.len()));
     }
 
-    /// How many instructions a jump at `from` to `label` skips. Jumps lead forward only.
-    fn distance(&self, from: usize, label: Label) -> u8 {
-        let place = self.places.iter().find(|(placed, _)| *placed == label);
-        let skipped = place.map_or(0, |(_, to)| to - from - 1);
-        // The code up to the last label has one shape, whatever the arguments: a test runs it.
-        u8::try_from(skipped).expect("labels lie within 255 instructions")
+    /// Loads the IPv4 destination, or as many bits of it.
+    fn load_destination(&mut self, prefix: u8) {
+        self.op(LOAD_WORD, FRAME_IP + IP_DESTINATION);
+        if prefix < 32 {
+            self.op(BPF_ALU | BPF_AND | BPF_K, mask(prefix));
+        }
     }
 
-    fn finish(mut self) -> Program {
+    /// Takes a packet whose destination port is one of those, and no other.
+    fn accept_ports(&mut self, ports: &[RangeInclusive<u16>], ranges_max: usize) {
+        self.op(LOAD_X_IP_HEADER_BYTES, FRAME_IP);
+        self.op(LOAD_HALF_AT_X, FRAME_IP + PORT_DESTINATION);
+        for range in merge(ports, ranges_max) {
+            self.within(u32::from(*range.start()), u32::from(*range.end()));
+            self.op(BPF_RET | BPF_K, u32::MAX);
+        }
+        self.op(BPF_RET | BPF_K, 0);
+    }
+
+    /// How many instructions a jump at `from` to `label` skips. Jumps lead forward only.
+    fn distance(&self, from: usize, label: Label) -> usize {
+        let place = self.places.iter().find(|(placed, _)| *placed == label);
+        place.map_or(0, |(_, to)| to - from - 1)
+    }
+
+    /// Fills in the jumps: all their places are known.
+    fn resolve(&mut self) {
+        // The tests' jumps lead within code of one shape, whatever the arguments: a test runs it.
+        let near = |skipped| u8::try_from(skipped).expect("labels lie within 255 instructions");
         for (at, yes, no) in std::mem::take(&mut self.jumps) {
             let (yes, no) = (self.distance(at, yes), self.distance(at, no));
             if let Some(instruction) = self.code.get_mut(at) {
                 if u32::from(instruction.code) == BPF_JMP | BPF_JA {
-                    instruction.k = yes.into();
+                    instruction.k = u32::try_from(yes).unwrap_or(u32::MAX);
                 } else {
-                    instruction.jt = yes;
-                    instruction.jf = no;
+                    instruction.jt = near(yes);
+                    instruction.jf = near(no);
                 }
             }
         }
+    }
+
+    fn finish(mut self) -> Program {
+        self.resolve();
         Program {
             instructions: self.code,
         }

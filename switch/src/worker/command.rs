@@ -1,17 +1,18 @@
 //! What the control plane asks of a worker.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 use nat::{Nanos, Part, Protocol, Selection, SessionView};
 
-use crate::config::View;
+use crate::config::{UplinkView, View};
 use crate::frame::OwnedFrame;
 use crate::gateway;
 use crate::limits::{BATCH_FRAMES_MAX, HANDOVER_FRAMES_MAX};
 use crate::port::{PortIndex, Rx};
 
-use super::{Worker, count_losses};
+use super::{NatEvents, NatPortion, NatRestore, Worker, count_losses};
 
 /// A command in a worker's mailbox; obeyed between two batches.
 #[derive(Debug)]
@@ -34,6 +35,19 @@ pub enum Command {
     /// End the selected sessions of one part of the table; the answer is how many there were, and
     /// where the next part begins.
     NatFlush(Arc<Selection>, Part, Sender<(usize, Option<u32>)>),
+    /// Record the NAT's events and send them there, or record none.
+    NatEvents(Option<Sender<NatEvents>>),
+    /// Report sessions as records, a portion of them.
+    NatSnapshot {
+        /// The slot of the table to begin with.
+        from: u32,
+        /// The most slots to look at.
+        max: usize,
+        /// The way back.
+        answer: Sender<NatPortion>,
+    },
+    /// Bring sessions back.
+    NatRestore(Box<NatRestore>),
     /// Finish.
     Stop,
 }
@@ -79,7 +93,7 @@ impl Worker {
     pub(super) fn obey(&mut self, now: Nanos) {
         while let Some(command) = self.inbox.next_command() {
             match command {
-                Command::View(view) => self.set_view(view),
+                Command::View(view) => self.set_view(view, now),
                 Command::Receive(port, rx, give_back) => {
                     let before = self.receive(port, *rx);
                     // Nobody waits for it any more: then it is closed here after all.
@@ -103,6 +117,11 @@ impl Worker {
                     let ended = nat.map_or((0, None), |nat| nat.end_selected(&selection, part));
                     let _ = answer.send(ended);
                 }
+                Command::NatEvents(to) => self.tap_events(to),
+                Command::NatSnapshot { from, max, answer } => {
+                    let _ = answer.send(self.nat_portion(from, max, now));
+                }
+                Command::NatRestore(restore) => self.nat_restore(*restore, now),
                 Command::Stop => {
                     self.count_losses();
                     self.stopping = true;
@@ -111,11 +130,18 @@ impl Worker {
         }
     }
 
-    fn set_view(&mut self, view: Arc<View>) {
-        if let (Some(nat), Some(uplink)) = (&mut self.engine.nat, &view.uplink)
-            && nat.config().external != uplink.address
-        {
-            nat.set_external(uplink.address);
+    fn set_view(&mut self, view: Arc<View>, now: Nanos) {
+        if let Some(nat) = &mut self.engine.nat {
+            let before = self.view.uplink.iter().flat_map(UplinkView::externals);
+            if let Some(uplink) = &view.uplink
+                && !uplink.externals().eq(before)
+            {
+                let externals: Vec<Ipv4Addr> = uplink.externals().collect();
+                nat.set_externals(&externals);
+            }
+            if !Arc::ptr_eq(&self.view.publishes, &view.publishes) {
+                nat.set_publishes(Arc::clone(&view.publishes), now);
+            }
         }
         // A port of the same index may come after one that is gone, and is another.
         for (index, port) in (0..).zip(&view.ports) {

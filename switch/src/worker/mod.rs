@@ -11,9 +11,9 @@
 //!
 //! What a frame needs from another worker is handed over through that worker's bounded queue: a
 //! packet from the uplink whose NAT port lies in another slice, mostly because the kernel could not
-//! steer it (fragments), or one that goes by way of the external address to another worker's
-//! member, or one from a member whose port was moved here, for the NAT worker it had before. A full
-//! queue is a counted drop.
+//! steer it (fragments), or one that goes by way of an external address to another worker's
+//! member, or one from a member whose port was moved here, for the NAT worker it had before, or the
+//! answer of a published port whose sessions another worker keeps. A full queue is a counted drop.
 //!
 //! A port moves between two batches ([`Command::Move`]). What its worker took from the ring is sent
 //! by then, or in another worker's queue; what waits for a neighbour goes along. The new worker
@@ -27,17 +27,21 @@
 
 mod command;
 mod engine;
+mod events;
 mod link;
 mod ports;
 mod run;
+mod sessions;
 
 use std::sync::Arc;
 
 use nat::{Nanos, Nat};
 
 pub use command::{Command, GiveBack, Moving, NatReport};
+pub use events::NatEvents;
 pub use link::{Inbox, Link};
 pub use run::{Idle, run};
+pub use sessions::{NatPortion, NatRestore, NatRestored};
 
 use crate::config::View;
 use crate::counters::WorkerCounters;
@@ -52,6 +56,7 @@ use crate::port::{HotBuffers, Tx};
 use crate::verdict::DropReason;
 
 use engine::Engine;
+use events::EventTap;
 use ports::{OwnRx, Ports};
 
 /// Slots of the shared tables one tick looks at: 100 ms apart, a table of 65,536 is swept in 3 s.
@@ -82,6 +87,7 @@ pub struct Worker {
     ports: Ports,
     hot: HotBuffers,
     engine: Engine,
+    event_tap: Option<EventTap>,
     /// The neighbours' generation when held frames were last looked at.
     neighbours_seen: u64,
     stopping: bool,
@@ -113,6 +119,7 @@ impl Worker {
                 origin: Origin::new(now),
                 member_mtu_min: View::default().member_mtu_min(),
             },
+            event_tap: None,
             neighbours_seen: 0,
             stopping: false,
         }
@@ -209,6 +216,7 @@ impl Worker {
     fn after_batch(&mut self, now: Nanos) {
         let mut released = self.engine.released_fragments(&self.shared, &self.view);
         self.run_owned(&mut released, now);
+        self.send_events_early(now);
         if self.heed_neighbours(now) {
             // Another worker may hold frames for the neighbour that answered here.
             for link in &self.shared.links {
@@ -256,6 +264,7 @@ impl Worker {
         }
         self.ask_again(now);
         self.release_held(now);
+        self.send_events(now);
         self.shared.links[usize::from(self.index)].tick(now);
     }
 

@@ -81,9 +81,9 @@ pub fn run(mut worker: Worker, idle: Idle, clock: impl Fn() -> Nanos) -> Vec<Rx>
 }
 
 impl Worker {
-    /// True while frames wait here for somebody's answer.
-    const fn is_waiting(&self) -> bool {
-        !self.engine.hold.is_empty()
+    /// True while frames wait here for somebody's answer, or events to be told.
+    fn is_waiting(&self) -> bool {
+        !self.engine.hold.is_empty() || self.has_events()
     }
 
     fn count_busy(&self, time: Nanos) {

@@ -397,3 +397,47 @@ fn a_start_during_which_a_port_vanishes() {
     }
     assert!(failed > 0, "none of the starts met the deletion");
 }
+
+#[test]
+fn a6_1_a_publish_on_an_address_that_is_not_the_hosts() {
+    refuses(
+        as_it_is,
+        "--ports veth1 --publish 198.51.100.9:80:veth1",
+        1,
+        "error: --publish 198.51.100.9:80:veth1/tcp: 198.51.100.9 is none of this host's \
+         addresses; fix: leave the address out, or see: ip -4 addr",
+    );
+}
+
+#[test]
+fn a4_9_a_pool_with_the_hosts_own_address() {
+    refuses(
+        as_it_is,
+        "--ports veth1 --uplink eth0 --nat-pool 203.0.113.250-203.0.113.254",
+        1,
+        "error: --nat-pool 203.0.113.250-203.0.113.254: 203.0.113.254 is the host's own address; \
+         fix: addresses of the uplink's network that nobody has",
+    );
+}
+
+/// Goal: a port that a program has is refused with the program's name, and the host stays as it
+/// was although ports were open by then.
+#[test]
+fn a6_4_a_publish_of_a_port_that_a_program_has() {
+    let Some(bed) = Bed::new(1) else { return };
+    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 8080));
+    let _held = bed.h().run(bind).unwrap().unwrap();
+    let before = bed.snapshot();
+    let ended = bed.run("--ports veth1 --publish 8080:veth1:80");
+    let [line] = &ended.stderr[..] else {
+        panic!("{ended:?}")
+    };
+    assert!(
+        line.contains("port 8080/tcp is already taken by "),
+        "{line}"
+    );
+    let pid = format!("(pid {})", std::process::id());
+    assert!(line.contains(&pid), "{line}");
+    assert_eq!(ended.code, Some(1));
+    before.assert_same(&bed.snapshot());
+}

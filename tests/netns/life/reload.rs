@@ -166,3 +166,38 @@ fn without_a_file_nothing_changes() {
     running.hears("reload: no file to read: it was started without --config");
     assert!(bed.reaches(bed.net.c(2), bed.net.ip(1)));
 }
+
+/// Goal: what is published follows the file, and a publish that cannot be changes nothing.
+#[test]
+fn a6_4_published_ports_follow_the_file() {
+    let Some(bed) = Bed::new(2) else { return };
+    let with = |list: &str| format!("{START}publish = [{list}]\n");
+    let file = File::new(&bed, &with("\"8080:veth1:80\", \"9090:veth1:90\""));
+    let before = bed.snapshot();
+    let running = bed.start(&format!("run --config {}", file.0.display()));
+    let said = file.reload(
+        &running,
+        &with("\"8080:veth2:80\", \"9090:veth1:90\""),
+        "publish 8",
+    );
+    assert_eq!(
+        said,
+        [
+            "reload: unpublish 0.0.0.0:8080/tcp",
+            "reload: publish 8080:veth2:80/tcp"
+        ]
+    );
+    let targets = || {
+        let nat = bed.json("nat");
+        let list = nat["published"].as_array().unwrap().clone();
+        let target = |entry: &serde_json::Value| entry["targets"][0]["address"].clone();
+        list.iter().map(target).collect::<Vec<_>>()
+    };
+    assert_eq!(targets(), ["10.9.0.2:90", "10.9.0.3:80"]);
+    let bad = with("\"8080:veth2:80\", \"9090:veth1:90\", \"198.51.100.9:80:veth1\"");
+    let said = file.reload(&running, &bad, "not done");
+    let why = "198.51.100.9 is none of this host's addresses";
+    assert!(said[0].contains(why), "{said:#?}");
+    assert_eq!(targets().len(), 2);
+    running.ends_as_before(&before);
+}

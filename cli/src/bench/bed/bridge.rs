@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use super::BedError;
 use super::net::{GATEWAY, LINK, Net, PREFIX};
 use super::programs::need;
 use super::running::{self, Running};
+use super::{BedError, PUBLISHED_PORT};
 
 /// Frames that only pass from port to port would else go through iptables (`br_netfilter`), for
 /// which a plain bridge need not pay.
@@ -38,11 +38,18 @@ fn masquerade(net: &Net) -> Result<String, BedError> {
     net.h.sysctl("net/ipv4/ip_forward", "1")?;
     let nft = need("nft", "nftables")?;
     let version = running::version(&net.h, Command::new(&nft).arg("--version"))?;
-    let rules = format!(
+    let mut rules = format!(
         "add table ip bed; \
          add chain ip bed out {{ type nat hook postrouting priority 100; }}; \
          add rule ip bed out oifname {LINK} masquerade"
     );
+    if net.shape.published {
+        let to = net.client().ip;
+        rules.push_str(&format!(
+            "; add chain ip bed in {{ type nat hook prerouting priority -100; }}; \
+             add rule ip bed in iifname {LINK} tcp dport {PUBLISHED_PORT} dnat to {to}"
+        ));
+    }
     let mut command = Command::new(nft);
     command.arg(rules);
     running::run(

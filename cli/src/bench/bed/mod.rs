@@ -25,6 +25,7 @@ mod testpmd;
 mod vde;
 mod vswitch;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,8 +33,8 @@ use nix::sys::signal::Signal;
 
 use super::path::Path;
 use super::words::{Forwarder, Test};
-use crate::lab::LabError;
 use crate::lab::traffic::ping::Ping;
+use crate::lab::{LabError, Topology};
 
 use net::Net;
 use running::Running;
@@ -55,7 +56,13 @@ pub struct Shape {
     pub containers: u16,
     /// Whether there is an uplink, and the server is behind the NAT.
     pub nat: bool,
+    /// Whether [`PUBLISHED_PORT`] of the uplink's address leads to that of the first container,
+    /// and the path from the outside to it.
+    pub published: bool,
 }
+
+/// The port that a bed publishes, if it does.
+const PUBLISHED_PORT: u16 = 5201;
 
 /// With what the forwarders are started.
 #[derive(Debug, Clone)]
@@ -211,12 +218,21 @@ impl Bed {
     }
 
     /// From whom to whom a load runs: from the first container to the second, or with NAT to the
-    /// outside. The bystanders are the others of the first 16 containers.
+    /// outside, or from there to the port that is published for it. The bystanders are the others of the first 16 containers.
     #[must_use]
     pub fn path(&self) -> Path<'_> {
+        let (container, beyond) = (self.net.client(), self.net.server());
+        let published = self.net.shape.published;
+        let (client, server) = if published {
+            (beyond, container)
+        } else {
+            (container, beyond)
+        };
+        let port = SocketAddr::from((Topology::HOST, PUBLISHED_PORT));
         Path {
-            client: self.net.client(),
-            server: self.net.server(),
+            client,
+            server,
+            published: published.then_some(port),
             bystanders: self.net.bystanders(),
             processes: self.running.processes.iter().map(|one| one.id()).collect(),
         }

@@ -244,6 +244,7 @@ mod tests {
         let shape = Shape {
             containers: 2,
             nat: false,
+            published: false,
         };
         let net = match Net::new(shape) {
             Ok(net) => net,

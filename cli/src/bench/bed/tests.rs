@@ -29,7 +29,11 @@ fn a_shape_that_cannot_be_is_refused_before_anything_is_made() {
         (Forwarder::Direct, 3, false),
         (Forwarder::Testpmd, 2, true),
     ] {
-        let shape = Shape { containers, nat };
+        let shape = Shape {
+            containers,
+            nat,
+            published: false,
+        };
         let err = Bed::build(forwarder, shape, &options).unwrap_err();
         let nat = if nat { " and NAT" } else { "" };
         assert_eq!(

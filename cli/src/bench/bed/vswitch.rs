@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::net::{GATEWAY, LINK, Net, PREFIX};
 use super::running::{self, Running, Scratch};
-use super::{BedError, Options, brief};
+use super::{BedError, Options, PUBLISHED_PORT, brief};
 
 /// How long a start may take: a thousand ports on a busy machine; one that fails ends at once.
 const START: Duration = Duration::from_secs(300);
@@ -22,6 +22,10 @@ pub(super) fn start(net: &Net, options: &Options) -> Result<Running, BedError> {
         if net.shape.nat {
             let gateway = format!("{GATEWAY}/{PREFIX}");
             command.args(["--uplink", LINK, "--gateway", &gateway]);
+            if net.shape.published {
+                let to = net.client().ip;
+                command.args(["--publish", &format!("{PUBLISHED_PORT}:{to}")]);
+            }
         }
         command.args(&options.vswitch_args);
         command

@@ -12,7 +12,7 @@
 )]
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::cpu::Reading;
-use super::{Load, LoadError, between, broken};
+use super::{Load, LoadError, between, broken, listening};
 use crate::bench::path::Path;
 use crate::bench::sample::{Cpu, Sample};
 use crate::lab::traffic::tcp;
@@ -78,10 +78,11 @@ pub fn run(
     streams: usize,
     direction: Direction,
 ) -> Result<Sample, LoadError> {
-    let listener = tcp::listen(path.server.host, SocketAddr::from((path.server.ip, 0)))?;
+    let listener = tcp::listen(path.server.host, listening(path))?;
     let to = listener
         .local_addr()
         .map_err(|err| LoadError::machine("listen", err))?;
+    let to = path.published.unwrap_or(to);
     let what = || between("bulk TCP", path, to);
     let mut connections = Vec::new();
     for _ in 0..streams {

@@ -37,6 +37,7 @@ use std::time::Duration;
 
 pub use iperf::iperf3;
 
+use self::served::Ending;
 use super::path::Path;
 use super::sample::Sample;
 use super::words::Test;
@@ -122,7 +123,9 @@ impl LoadError {
 /// transaction in a hundred fails, else what the machine refused.
 pub fn run(test: Test, path: &Path<'_>, load: &Load) -> Result<Sample, LoadError> {
     match test {
-        Test::Tcp | Test::NatTcp => bulk::run(path, load, 1, bulk::Direction::ToServer),
+        Test::Tcp | Test::NatTcp | Test::NatPub => {
+            bulk::run(path, load, 1, bulk::Direction::ToServer)
+        }
         Test::Tcp8 => bulk::run(path, load, 8, bulk::Direction::ToServer),
         Test::NatTcpR => bulk::run(path, load, 1, bulk::Direction::ToClient),
         Test::Udp64 | Test::Ports => datagrams::run(path, load, datagrams::Kind::Udp64),
@@ -130,7 +133,8 @@ pub fn run(test: Test, path: &Path<'_>, load: &Load) -> Result<Sample, LoadError
         Test::Udp1400 => datagrams::run(path, load, datagrams::Kind::Udp1400),
         Test::Flood => datagrams::run(path, load, datagrams::Kind::Broadcast),
         Test::Rr => pingpong::run(path, load),
-        Test::Crr | Test::NatCrr => transactions::run(path, load),
+        Test::Crr | Test::NatCrr => transactions::run(path, load, Ending::Closed),
+        Test::NatKeep => transactions::run(path, load, Ending::KeptOpen),
     }
 }
 
@@ -170,6 +174,12 @@ pub fn curve(
 /// As [`run`].
 pub fn ceiling(path: &Path<'_>, time: Duration) -> Result<Sample, LoadError> {
     run(Test::Udp64, path, &Load::full(time))
+}
+
+/// Where the server of a path listens: on any port, or on the one that is published.
+fn listening(path: &Path<'_>) -> SocketAddr {
+    let port = path.published.map_or(0, |published| published.port());
+    SocketAddr::from((path.server.ip, port))
 }
 
 /// Why a connection broke, in words for the time limit of the lab's connections too.

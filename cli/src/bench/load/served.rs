@@ -14,6 +14,15 @@ pub(super) const REQUEST: usize = 100;
 /// Bytes of a response: its header and a few words.
 pub(super) const RESPONSE: usize = 200;
 
+/// What becomes of a connection after an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The server closes it, as with HTTP's `Connection: close`.
+    Closed,
+    /// It stays for the next request, as with HTTP's keep-alive.
+    KeptOpen,
+}
+
 const LISTENER: Token = Token(0);
 /// How soon the server notices that it shall end.
 const ROUND: Duration = Duration::from_millis(10);
@@ -24,14 +33,19 @@ struct Pending {
     got: usize,
 }
 
-/// Accepts, reads a request, answers and closes, until told to stop; what is open then is reset.
+/// Accepts, reads a request, answers and closes or reads on, until told to stop; what is open then
+/// is reset.
 ///
-/// The server closes first, as with HTTP's `Connection: close`, so that the time-wait state is
-/// here and does not use up the client's ports.
+/// The server closes first, so that the time-wait state is here and does not use up the client's
+/// ports.
 ///
 /// # Errors
 /// Whatever `epoll(7)` and `accept(2)` say; a connection that breaks is the client's to count.
-pub(super) fn serve(mut listener: TcpListener, stop: &AtomicBool) -> io::Result<()> {
+pub(super) fn serve(
+    mut listener: TcpListener,
+    ending: Ending,
+    stop: &AtomicBool,
+) -> io::Result<()> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(64);
     poll.registry()
@@ -42,7 +56,9 @@ pub(super) fn serve(mut listener: TcpListener, stop: &AtomicBool) -> io::Result<
         wait(&mut poll, &mut events, ROUND)?;
         for event in &events {
             if event.token() != LISTENER {
-                let ended = pending.get_mut(&event.token()).is_none_or(answer);
+                let ended = pending
+                    .get_mut(&event.token())
+                    .is_none_or(|one| answer(one, ending));
                 if ended {
                     pending.remove(&event.token());
                 }
@@ -51,7 +67,7 @@ pub(super) fn serve(mut listener: TcpListener, stop: &AtomicBool) -> io::Result<
             while let Some(stream) = accept(&listener)? {
                 let mut new = Pending { stream, got: 0 };
                 // The request is often here already.
-                if !answer(&mut new) {
+                if !answer(&mut new, ending) {
                     last += 1;
                     let readable = Interest::READABLE;
                     poll.registry()
@@ -92,19 +108,25 @@ fn accept(listener: &TcpListener) -> io::Result<Option<TcpStream>> {
     }
 }
 
-/// Reads on, and answers a complete request; whether the connection has come to its end.
-fn answer(pending: &mut Pending) -> bool {
+/// Reads on, and answers what is complete; whether the connection has come to its end.
+fn answer(pending: &mut Pending, ending: Ending) -> bool {
     let mut request = [0; REQUEST];
-    while pending.got < REQUEST {
-        match pending.stream.read(&mut request[pending.got..]) {
-            Ok(0) => return true,
-            Ok(len) => pending.got += len,
-            Err(err) if err.kind() == io::ErrorKind::WouldBlock => return false,
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return true,
+    loop {
+        while pending.got < REQUEST {
+            match pending.stream.read(&mut request[pending.got..]) {
+                Ok(0) => return true,
+                Ok(len) => pending.got += len,
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return true,
+            }
         }
+        // So little always fits into the buffer of a connection whose last answer was taken; if
+        // it broke, the client knows.
+        let written = pending.stream.write_all(&[b'x'; RESPONSE]);
+        if ending == Ending::Closed || written.is_err() {
+            return true;
+        }
+        pending.got = 0;
     }
-    // So little always fits into the buffer of a fresh connection; if it broke, the client knows.
-    let _ = pending.stream.write_all(&[b'x'; RESPONSE]);
-    true
 }

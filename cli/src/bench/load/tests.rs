@@ -61,6 +61,7 @@ impl Bare {
         Path {
             client: station(&self.a, A, MAC_A),
             server: station(&self.b, B, MAC_B),
+            published: None,
             bystanders: Vec::new(),
             processes: vec![std::process::id()],
         }
@@ -75,7 +76,7 @@ fn assert_sane(test: Test, sample: &Sample) {
     );
     assert!(sample.elapsed >= TIME, "{test} {sample:?}");
     match test {
-        Test::Tcp | Test::Tcp8 | Test::NatTcp | Test::NatTcpR => {
+        Test::Tcp | Test::Tcp8 | Test::NatTcp | Test::NatTcpR | Test::NatPub => {
             // The machine's time is counted by ticks of 10 ms, which only a load that never rests
             // is sure to meet.
             assert!(!sample.cpu.machine.is_zero(), "{test} {sample:?}");
@@ -88,7 +89,7 @@ fn assert_sane(test: Test, sample: &Sample) {
             assert!(sample.frames <= sample.offered.unwrap() && sample.frames > 0);
             assert!(sample.bits > 0.0);
         }
-        Test::Rr | Test::Crr | Test::NatCrr => {
+        Test::Rr | Test::Crr | Test::NatCrr | Test::NatKeep => {
             let latency = sample.latency.unwrap();
             assert!(latency.count > 0, "{test} {sample:?}");
             assert!(latency.p50 <= latency.p99 && latency.p999 <= latency.max);
@@ -203,6 +204,7 @@ fn the_kernel_bridges_and_routes_all_loads() {
     let neighbours = Path {
         client: station(net.c(1), net.ip(1), net.mac(1)),
         server: station(net.c(2), net.ip(2), net.mac(2)),
+        published: None,
         bystanders: Vec::new(),
         processes: Vec::new(),
     };

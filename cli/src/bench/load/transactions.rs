@@ -1,4 +1,5 @@
 //! Connect, ask, be answered, be closed: what a NAT must make and forget a session for each time.
+//! Or ask again on the same connection: what it must only find.
 //!
 //! # Theory of operation
 //!
@@ -28,9 +29,9 @@ use mio::{Events, Interest, Poll, Token};
 use socket2::SockRef;
 
 use super::cpu::Reading;
-use super::served::{REQUEST, RESPONSE, serve, wait};
+use super::served::{Ending, REQUEST, RESPONSE, serve, wait};
 use super::times::Times;
-use super::{Load, LoadError, between};
+use super::{Load, LoadError, between, listening};
 use crate::bench::path::Path;
 use crate::bench::sample::Sample;
 use crate::host::sysctl;
@@ -53,18 +54,22 @@ const WARM_UP_PART: u32 = 20;
 /// # Errors
 /// [`LoadError::Path`] when none is completed, [`LoadError::Failures`] when more than one in a
 /// hundred fails.
-pub fn run(path: &Path<'_>, load: &Load) -> Result<Sample, LoadError> {
-    let listener = tcp::listen(path.server.host, SocketAddr::from((path.server.ip, 0)))?;
+pub fn run(path: &Path<'_>, load: &Load, ending: Ending) -> Result<Sample, LoadError> {
+    let listener = tcp::listen(path.server.host, listening(path))?;
     let prepared = listener.local_addr().and_then(|to| {
         listener.set_nonblocking(true)?;
         Ok(to)
     });
     let to = prepared.map_err(|err| LoadError::machine("listen", err))?;
+    let to = path.published.unwrap_or(to);
     let _ports = PortRange::set(path.client.host, PORTS)?;
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        let server = scope.spawn(|| serve(TcpListener::from_std(listener), &stop));
-        let measured = path.client.host.run(|| measure(path, load.time, to));
+        let server = scope.spawn(|| serve(TcpListener::from_std(listener), ending, &stop));
+        let measured = path
+            .client
+            .host
+            .run(|| measure(path, load.time, to, ending));
         stop.store(true, Ordering::Release);
         let served = server
             .join()
@@ -76,9 +81,14 @@ pub fn run(path: &Path<'_>, load: &Load) -> Result<Sample, LoadError> {
 }
 
 /// Runs in the client's namespace.
-fn measure(path: &Path<'_>, time: Duration, to: SocketAddr) -> Result<Sample, LoadError> {
+fn measure(
+    path: &Path<'_>,
+    time: Duration,
+    to: SocketAddr,
+    ending: Ending,
+) -> Result<Sample, LoadError> {
     let what = || between("transactions over TCP", path, to);
-    let client = Client::new(to);
+    let client = Client::new(to, ending);
     let mut client = client.map_err(|err| LoadError::machine(what(), err))?;
     let mut go = |time, each: &mut dyn FnMut(Duration)| {
         let ended = client.go(time, each);
@@ -157,6 +167,7 @@ struct Flight {
 /// The asking side.
 struct Client {
     to: SocketAddr,
+    ending: Ending,
     poll: Poll,
     events: Events,
     /// The token of a connection is its place.
@@ -164,9 +175,10 @@ struct Client {
 }
 
 impl Client {
-    fn new(to: SocketAddr) -> io::Result<Self> {
+    fn new(to: SocketAddr, ending: Ending) -> io::Result<Self> {
         Ok(Self {
             to,
+            ending,
             poll: Poll::new()?,
             events: Events::with_capacity(IN_FLIGHT),
             flights: Default::default(),
@@ -192,11 +204,14 @@ impl Client {
                     continue;
                 };
                 let Some(flight) = place else { continue };
-                match flight.go_on() {
+                match flight.go_on(self.ending) {
                     Ok(false) => continue,
                     Ok(true) => {
                         tally.done += 1;
                         each(flight.started.elapsed());
+                        if self.ending == Ending::KeptOpen && flight.ask_again()? {
+                            continue;
+                        }
                     }
                     Err(err) => tally.fail(&err),
                 }
@@ -248,8 +263,15 @@ impl Drop for Client {
 }
 
 impl Flight {
+    /// Begins another transaction on the same connection; false if its answer is there already,
+    /// which no server sends unasked.
+    fn ask_again(&mut self) -> io::Result<bool> {
+        (self.started, self.asked, self.got) = (Instant::now(), false, 0);
+        self.go_on(Ending::KeptOpen).map(|complete| !complete)
+    }
+
     /// Does what can be done without waiting; whether the transaction is complete.
-    fn go_on(&mut self) -> io::Result<bool> {
+    fn go_on(&mut self, ending: Ending) -> io::Result<bool> {
         if !self.asked {
             if let Some(err) = self.stream.take_error()? {
                 return Err(err);
@@ -265,6 +287,9 @@ impl Flight {
         }
         let mut response = [0; RESPONSE];
         loop {
+            if self.got == RESPONSE && ending == Ending::KeptOpen {
+                return Ok(true);
+            }
             match self.stream.read(&mut response) {
                 Ok(0) if self.got == RESPONSE => return Ok(true),
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),

@@ -31,6 +31,9 @@ const FLAG_DIRECT_ACTION: u32 = 1;
 /// Our handle, "vs" in ASCII, marks a filter as ours: the kernel keeps no name for a classic one,
 /// and gives 1, 2, ... to those who do not choose.
 const HANDLE: u32 = 0x7673;
+/// The most instructions of a filter: with more the kernel could not tell it in one message of
+/// `NLMSG_GOODSIZE`, a page less some overhead, and refuses to (`tcf_fill_node`).
+const INSTRUCTIONS_MAX: usize = 448;
 /// Smaller is asked earlier; the next is taken when another classifier holds one.
 const PRIORITIES: std::ops::RangeInclusive<u16> = 1..=8;
 
@@ -93,9 +96,17 @@ pub(super) fn put(
     netlink: &mut Netlink,
     ifindex: u32,
     priority: u16,
-    rule: Rule,
+    rule: &Rule,
 ) -> io::Result<()> {
     let program = program::classic(rule);
+    if program.len() > INSTRUCTIONS_MAX {
+        let text = Some("too many ports apart for a clsact filter".to_owned());
+        return Err(Refusal {
+            errno: Errno::E2BIG,
+            text,
+        }
+        .into());
+    }
     let count = u16::try_from(program.len()).unwrap_or(u16::MAX);
     let bytes: Vec<u8> = program
         .into_iter()

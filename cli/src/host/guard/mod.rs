@@ -38,11 +38,12 @@ use super::sysctl::{self, PortSet};
 pub(crate) mod clsact;
 mod nft;
 mod program;
+pub mod standby;
 mod tcx;
 #[cfg(test)]
 mod tests;
 
-pub use program::Rule;
+pub use program::{Rule, Shared};
 
 use nft::Table;
 use tcx::Tcx;
@@ -185,16 +186,16 @@ impl Guard {
     }
 
     /// The rungs in the order in which they are to be tried for a rule.
-    fn order(&self, rule: Rule) -> Vec<Rung> {
+    fn order(&self, rule: &Rule) -> Vec<Rung> {
         let mut order = self.ladder.clone();
-        if rule == Rule::All && self.many.load(Ordering::Relaxed) {
+        if *rule == Rule::All && self.many.load(Ordering::Relaxed) {
             order.sort_by_key(|rung| *rung != Rung::Nft);
         }
         order
     }
 
-    /// Withholds from the host what `rule` says on the uplink; the ports of [`Rule::Ports`] are
-    /// also reserved, so that the host does not choose them for itself.
+    /// Withholds from the host what `rule` says on the uplink; the TCP and UDP ports of
+    /// [`Rule::Ports`] are also reserved, so that the host does not choose them for itself.
     ///
     /// # Errors
     /// `ENODEV` when the interface is gone.
@@ -209,11 +210,9 @@ impl Guard {
             name: ifname.to_owned(),
         };
         let mut hold = Hold::new(self.journal.clone(), interface, rule);
-        if let Rule::Ports { lo, hi, .. } = rule {
-            hold.reserve(&PortSet::range(lo, hi));
-        }
+        hold.reserve();
         self.climb(&mut hold, &mut Netlink::open()?)?;
-        if hold.rung == Rung::Sysctls && matches!(rule, Rule::Address(_)) {
+        if hold.rung == Rung::Sysctls && matches!(hold.rule, Rule::Addresses(_)) {
             // The last resort for an address that is not the host's: do not forward to it.
             set_all(&self.journal, [&mut hold], &[("ipv4", "forwarding", "0")]);
         }
@@ -222,7 +221,7 @@ impl Guard {
 
     /// Takes the first rung that works.
     fn climb(&self, hold: &mut Hold, netlink: &mut Netlink) -> io::Result<()> {
-        for rung in self.order(hold.rule) {
+        for rung in self.order(&hold.rule) {
             netlink.link(hold.interface.index)?; // An interface that is gone ends the attempts.
             match self.try_rung(rung, hold, netlink) {
                 Ok(mechanism) => {
@@ -243,10 +242,10 @@ impl Guard {
     ) -> io::Result<Mechanism> {
         let (index, name) = (hold.interface.index, hold.interface.name.as_str());
         match rung {
-            Rung::Tcx => Tcx::attach(index, hold.rule, &self.table_name).map(Mechanism::Tcx),
+            Rung::Tcx => Tcx::attach(index, &hold.rule, &self.table_name).map(Mechanism::Tcx),
             Rung::Nft => {
                 let table = self.table()?;
-                table.add_chain(name, hold.rule)?;
+                table.add_chain(name, &hold.rule)?;
                 Ok(Mechanism::Nft(table))
             }
             Rung::Clsact => {
@@ -319,6 +318,8 @@ pub struct Hold {
     rung: Rung,
     mechanism: Mechanism,
     tickets: Vec<Ticket>,
+    /// Ports that were reserved for the rule, each set with its note in the journal.
+    reserved: Vec<(PortSet, Ticket)>,
     passed_over: Vec<(Rung, io::Error)>,
     notes: Vec<String>,
 }
@@ -332,6 +333,7 @@ impl Hold {
             rung: Rung::Sysctls,
             mechanism: Mechanism::Sysctls,
             tickets: Vec::new(),
+            reserved: Vec::new(),
             passed_over: Vec::new(),
             notes: Vec::new(),
         }
@@ -374,20 +376,38 @@ impl Hold {
         }
     }
 
-    fn reserve(&mut self, ports: &PortSet) {
-        let reserved = sysctl::not_yet_reserved(ports).and_then(|added| {
+    /// Reserves the ports of the rule, and gives back those that are of it no more.
+    fn reserve(&mut self) {
+        let ports = match &self.rule {
+            Rule::Ports(shared) => shared.tcp.union(&shared.udp),
+            Rule::All | Rule::Addresses(_) | Rule::Nothing => PortSet::default(),
+        };
+        let old = std::mem::take(&mut self.reserved);
+        for (set, ticket) in old {
+            if set.difference(&ports).is_empty() {
+                self.reserved.push((set, ticket));
+            } else if let Some(undone) = self.journal.undo(ticket)
+                && undone.failed()
+            {
+                self.notes
+                    .push(format!("ports {set} stay reserved: {undone}"));
+            }
+        }
+        let reserved = sysctl::not_yet_reserved(&ports).and_then(|added| {
+            let added = sysctl::reservable(&added)?;
             if added.is_empty() {
                 return Ok(None);
             }
             let change = Change::ReservedPorts {
                 added: added.to_string(),
             };
-            self.journal
-                .make(change, || sysctl::reserve_ports(&added))
-                .map(Some)
+            let ticket = self
+                .journal
+                .make(change, || sysctl::reserve_ports(&added))?;
+            Ok(Some((added, ticket)))
         });
         match reserved {
-            Ok(ticket) => self.tickets.extend(ticket),
+            Ok(reserved) => self.reserved.extend(reserved),
             Err(err) => self
                 .notes
                 .push(format!("ports {ports} are not reserved: {err}")),
@@ -395,7 +415,7 @@ impl Hold {
     }
 
     fn add_filter(&self, netlink: &mut Netlink) -> io::Result<(Ticket, u16)> {
-        let (index, rule) = (self.interface.index, self.rule);
+        let (index, rule) = (self.interface.index, &self.rule);
         let there = clsact::qdisc_exists(netlink, index)?;
         let priority = if there {
             clsact::free_priority(netlink, index)?
@@ -442,8 +462,8 @@ impl Hold {
     /// What the user must know about the rung, if anything.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
-        match (self.rung, self.rule) {
-            (Rung::Sysctls, Rule::Ports { .. }) => Some(format!(
+        match (self.rung, &self.rule) {
+            (Rung::Sysctls, Rule::Ports(_)) => Some(format!(
                 "the host answers NATed packets on {} itself (TCP resets): no rung works; \
                  give the switch its own address with --uplink-address",
                 self.interface.name
@@ -457,20 +477,17 @@ impl Hold {
     }
 
     fn replace(&mut self, rule: Rule) -> io::Result<()> {
-        if let Rule::Ports { lo, hi, .. } = rule {
-            // The address may have come only now.
-            self.reserve(&PortSet::range(lo, hi));
-        }
         match &self.mechanism {
-            Mechanism::Tcx(tcx) => tcx.replace(rule, "vswitch")?,
-            Mechanism::Nft(table) => table.replace(&self.interface.name, rule)?,
+            Mechanism::Tcx(tcx) => tcx.replace(&rule, "vswitch")?,
+            Mechanism::Nft(table) => table.replace(&self.interface.name, &rule)?,
             Mechanism::Clsact(priority) => {
                 let mut netlink = Netlink::open()?;
-                clsact::put(&mut netlink, self.interface.index, *priority, rule)?;
+                clsact::put(&mut netlink, self.interface.index, *priority, &rule)?;
             }
             Mechanism::Sysctls => {}
         }
         self.rule = rule;
+        self.reserve();
         Ok(())
     }
 
@@ -482,6 +499,8 @@ impl Hold {
             let _ = table.delete_chain(&self.interface.name);
         }
         self.mechanism = Mechanism::Sysctls;
+        let reserved = self.reserved.drain(..).map(|(_, ticket)| ticket);
+        self.tickets.extend(reserved);
         let tickets: Vec<Ticket> = self.tickets.drain(..).rev().collect();
         self.journal.undo_all(tickets)
     }

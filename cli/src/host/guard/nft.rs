@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use netlink_packet_core::{DefaultNla, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
-use nix::libc;
 
 use super::program::Rule;
 use crate::host::attr::{Attrs, emit, nest, nla, nla_str};
@@ -110,9 +109,9 @@ impl Table {
     }
 
     /// Makes the ingress chain of one interface with its rules, and reads it back.
-    pub(super) fn add_chain(&self, ifname: &str, rule: Rule) -> io::Result<()> {
+    pub(super) fn add_chain(&self, ifname: &str, rule: &Rule) -> io::Result<()> {
         let chain = chain_name(ifname);
-        let policy = if rule == Rule::All {
+        let policy = if *rule == Rule::All {
             NF_DROP
         } else {
             NF_ACCEPT
@@ -156,7 +155,7 @@ impl Table {
     }
 
     /// Puts another rule in the place of the present ones, in one transaction.
-    pub(super) fn replace(&self, ifname: &str, rule: Rule) -> io::Result<()> {
+    pub(super) fn replace(&self, ifname: &str, rule: &Rule) -> io::Result<()> {
         let chain = chain_name(ifname);
         let flush = [nla_str(RULE_TABLE, &self.name), nla_str(RULE_CHAIN, &chain)];
         let mut parts = vec![(DEL_RULE, 0, body(&flush))];
@@ -184,14 +183,19 @@ impl Table {
         batch(&mut self.netlink(), parts)
     }
 
-    fn rules(&self, chain: &str, rule: Rule) -> Vec<Part> {
+    fn rules(&self, chain: &str, rule: &Rule) -> Vec<Part> {
         let expressions = match rule {
             Rule::All | Rule::Nothing => vec![],
-            Rule::Address(addr) => vec![to_address(addr)],
-            Rule::Ports { addr, lo, hi } => vec![
-                [to_address(addr), to_ports(libc::IPPROTO_TCP, lo, hi)].concat(),
-                [to_address(addr), to_ports(libc::IPPROTO_UDP, lo, hi)].concat(),
-            ],
+            Rule::Addresses(alone) => alone.iter().copied().map(to_address).collect(),
+            Rule::Ports(shared) => {
+                let mut rules: Vec<_> = shared.alone.iter().copied().map(to_address).collect();
+                for (protocol, ports) in shared.protocols() {
+                    rules.extend(ports.ranges().iter().map(|(lo, hi)| {
+                        [to_address(shared.addr), to_ports(protocol, *lo, *hi)].concat()
+                    }));
+                }
+                rules
+            }
         };
         let part = |mut list: Vec<DefaultNla>| {
             list.push(drop_it());
@@ -278,9 +282,8 @@ fn to_address(addr: Ipv4Addr) -> Vec<DefaultNla> {
 }
 
 /// `meta l4proto PROTO ip frag-off & 0x1fff == 0 th dport LO-HI`
-fn to_ports(proto: i32, lo: u16, hi: u16) -> Vec<DefaultNla> {
+fn to_ports(proto: u8, lo: u16, hi: u16) -> Vec<DefaultNla> {
     const META_L4PROTO: u32 = 16;
-    let proto = u8::try_from(proto).unwrap_or(0);
     let mask = [
         be32(1, REG_1),
         be32(2, REG_1),

@@ -11,27 +11,61 @@ use std::net::Ipv4Addr;
 
 use switch::port::sys::bpf::Insn;
 
+use crate::host::sysctl::PortSet;
+
 /// What the host's own stack must not see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rule {
     /// Every frame: a port belongs to the switch alone.
     All,
-    /// IPv4 packets to this address, which is the switch's and not the host's.
-    Address(Ipv4Addr),
-    /// TCP and UDP to these ports of an address that is shared with the host. Later fragments have
-    /// no ports and pass: without their first one the host can do nothing with them, and says
-    /// nothing (no ICMP time exceeded without a first fragment, RFC 1122 3.3.2). ICMP passes: an
-    /// echo reply or an error about a flow that is not the host's is ignored silently.
-    Ports {
-        /// The shared address.
-        addr: Ipv4Addr,
-        /// First port.
-        lo: u16,
-        /// Last port.
-        hi: u16,
-    },
+    /// IPv4 packets to these addresses, which are the switch's and not the host's.
+    Addresses(Vec<Ipv4Addr>),
+    /// The switch's share of an address that is the host's too.
+    Ports(Shared),
     /// Nothing, because the uplink has no address yet.
     Nothing,
+}
+
+/// What the switch takes of a shared address. Later fragments have no ports and pass: without
+/// their first one the host can do nothing with them, and says nothing (no ICMP time exceeded
+/// without a first fragment, RFC 1122 3.3.2). ICMP passes: an echo reply or an error about a flow
+/// that is not the host's is ignored silently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shared {
+    /// The shared address.
+    pub addr: Ipv4Addr,
+    /// TCP ports.
+    pub tcp: PortSet,
+    /// UDP ports.
+    pub udp: PortSet,
+    /// SCTP ports: all of them where the host has no SCTP, since it would refuse every packet with
+    /// an ICMP error, which ends the association (RFC 9260 section 10).
+    pub sctp: PortSet,
+    /// Further addresses, which are the switch's alone.
+    pub alone: Vec<Ipv4Addr>,
+}
+
+impl Shared {
+    /// The same ports of TCP, UDP and SCTP.
+    #[must_use]
+    pub fn of_ports(addr: Ipv4Addr, ports: &PortSet) -> Self {
+        Self {
+            addr,
+            tcp: ports.clone(),
+            udp: ports.clone(),
+            sctp: ports.clone(),
+            alone: Vec::new(),
+        }
+    }
+
+    /// The ports of each protocol, by its number.
+    pub(super) fn protocols(&self) -> [(u8, &PortSet); 3] {
+        [
+            (PROTO_TCP, &self.tcp),
+            (PROTO_UDP, &self.udp),
+            (PROTO_SCTP, &self.sctp),
+        ]
+    }
 }
 
 /// `TCX_DROP` and `TC_ACT_SHOT`: the frame ends here; packet sockets have seen it already.
@@ -40,8 +74,9 @@ pub(super) const DROP: i32 = 2;
 pub(super) const NEXT: i32 = -1;
 
 const ETHERTYPE_IPV4: i32 = 0x0800;
-const PROTO_TCP: i32 = 6;
-const PROTO_UDP: i32 = 17;
+const PROTO_TCP: u8 = 6;
+const PROTO_UDP: u8 = 17;
+const PROTO_SCTP: u8 = 132;
 const FRAGMENT_OFFSET: i32 = 0x1fff;
 // Offsets from the MAC header.
 const OFF_ETHERTYPE: i32 = 12;
@@ -67,6 +102,7 @@ mod op {
     pub(super) const LSH64_K: u8 = 0x67;
     pub(super) const EXIT: u8 = 0x95;
     // 32-bit compares: the immediate of a 64-bit one is sign-extended, an address is not.
+    pub(super) const JMP_A: u8 = 0x05;
     pub(super) const JEQ32_K: u8 = 0x16;
     pub(super) const JNE32_K: u8 = 0x56;
     pub(super) const JGT32_K: u8 = 0x26;
@@ -74,15 +110,7 @@ mod op {
     pub(super) const JSET32_K: u8 = 0x46;
 }
 
-/// A jump whose distance is known only when the program is complete.
-#[derive(Clone, Copy)]
-enum Step {
-    Do(Insn),
-    /// Leave to the "next" exit.
-    Leave(Insn),
-}
-
-fn insn(code: u8, dst: u8, src: u8, offset: i16, immediate: i32) -> Insn {
+const fn insn(code: u8, dst: u8, src: u8, offset: i16, immediate: i32) -> Insn {
     let registers = if cfg!(target_endian = "little") {
         src << 4 | dst
     } else {
@@ -96,67 +124,84 @@ fn insn(code: u8, dst: u8, src: u8, offset: i16, immediate: i32) -> Insn {
     }
 }
 
-fn load(code: u8, at: i32) -> Step {
-    Step::Do(insn(code, 0, 0, 0, at))
+const fn load(code: u8, at: i32) -> Insn {
+    insn(code, 0, 0, 0, at)
 }
 
-fn leave_if(code: u8, value: i32) -> Step {
-    Step::Leave(insn(code, 0, 0, 0, value))
+/// Ends the program with `verdict` unless the test of `register` against `value` holds, which then
+/// jumps over the end. So no jump is longer than a section, whatever the number of ports.
+fn end_unless(code: u8, register: u8, value: i32, verdict: i32) -> [Insn; 3] {
+    let [set, exit] = constant(verdict);
+    [insn(code, register, 0, 2, value), set, exit]
 }
 
 /// The rule as an eBPF classifier.
 #[must_use]
-pub(super) fn ebpf(rule: Rule) -> Vec<Insn> {
-    use op::{
-        AND64_K, JEQ32_K, JGT32_K, JLT32_K, JNE32_K, JSET32_K, LD_ABS_B, LD_ABS_H, LD_ABS_W,
-        LD_IND_H, LDX_MEM_W, LSH64_K, MOV64_X,
-    };
-    let addr = match rule {
+pub(super) fn ebpf(rule: &Rule) -> Vec<Insn> {
+    use op::{JEQ32_K, JNE32_K, LD_ABS_H, LD_ABS_W, LDX_MEM_W, MOV64_X};
+    let alone = match rule {
         Rule::All => return constant(DROP).to_vec(),
         Rule::Nothing => return constant(NEXT).to_vec(),
-        Rule::Address(addr) | Rule::Ports { addr, .. } => addr,
+        Rule::Addresses(alone) => alone,
+        Rule::Ports(shared) => &shared.alone,
     };
-    let mut steps = vec![
-        Step::Do(insn(MOV64_X, 6, 1, 0, 0)), // r6 = skb, which LD_ABS expects there
-        Step::Do(insn(LDX_MEM_W, 0, 6, SKB_VLAN_PRESENT, 0)),
-        leave_if(JNE32_K, 0),
-        load(LD_ABS_H, OFF_ETHERTYPE),
-        leave_if(JNE32_K, ETHERTYPE_IPV4),
-        load(LD_ABS_W, OFF_DESTINATION),
-        leave_if(JNE32_K, addr.to_bits().cast_signed()),
+    // r6 = skb, which LD_ABS expects there.
+    let mut program = vec![
+        insn(MOV64_X, 6, 1, 0, 0),
+        insn(LDX_MEM_W, 0, 6, SKB_VLAN_PRESENT, 0),
     ];
-    if let Rule::Ports { lo, hi, .. } = rule {
-        steps.extend([
-            load(LD_ABS_B, OFF_PROTO),
-            Step::Do(insn(JEQ32_K, 0, 0, 1, PROTO_TCP)),
-            leave_if(JNE32_K, PROTO_UDP),
-            load(LD_ABS_H, OFF_FRAGMENT),
-            leave_if(JSET32_K, FRAGMENT_OFFSET),
-            load(LD_ABS_B, OFF_IP),
-            Step::Do(insn(AND64_K, 0, 0, 0, 0x0f)),
-            Step::Do(insn(LSH64_K, 0, 0, 0, 2)),
-            Step::Do(insn(MOV64_X, 7, 0, 0, 0)), // r7 = header length
-            Step::Do(insn(LD_IND_H, 0, 7, 0, OFF_PORT)),
-            leave_if(JLT32_K, i32::from(lo)),
-            leave_if(JGT32_K, i32::from(hi)),
-        ]);
+    program.extend(end_unless(JEQ32_K, 0, 0, NEXT));
+    program.push(load(LD_ABS_H, OFF_ETHERTYPE));
+    program.extend(end_unless(JEQ32_K, 0, ETHERTYPE_IPV4, NEXT));
+    program.push(load(LD_ABS_W, OFF_DESTINATION));
+    for addr in alone {
+        program.extend(end_unless(JNE32_K, 0, addr.to_bits().cast_signed(), DROP));
     }
-    let next = steps.len() + constant(DROP).len();
-    let resolve = |(at, step): (usize, Step)| match step {
-        Step::Do(insn) => insn,
-        Step::Leave(mut jump) => {
-            // A program of two dozen instructions: the distance always fits.
-            jump.offset = i16::try_from(next - at - 1).unwrap_or(i16::MAX);
-            jump
-        }
-    };
-    let mut program: Vec<Insn> = steps.into_iter().enumerate().map(resolve).collect();
-    program.extend(constant(DROP));
+    if let Rule::Ports(shared) = rule {
+        let addr = shared.addr.to_bits().cast_signed();
+        program.extend(end_unless(JEQ32_K, 0, addr, NEXT));
+        program.extend(ebpf_ports(shared));
+    }
     program.extend(constant(NEXT));
     program
 }
 
-fn constant(verdict: i32) -> [Insn; 2] {
+fn ebpf_ports(shared: &Shared) -> Vec<Insn> {
+    use op::{
+        AND64_K, JGT32_K, JLT32_K, JMP_A, JNE32_K, JSET32_K, LD_ABS_B, LD_ABS_H, LD_IND_H, LSH64_K,
+        MOV64_X,
+    };
+    // r8 = protocol, r7 = length of the IP header.
+    let mut program = vec![
+        load(LD_ABS_B, OFF_PROTO),
+        insn(MOV64_X, 8, 0, 0, 0),
+        load(LD_ABS_H, OFF_FRAGMENT),
+        insn(JSET32_K, 0, 0, 1, FRAGMENT_OFFSET),
+        insn(JMP_A, 0, 0, 2, 0),
+    ];
+    program.extend(constant(NEXT));
+    program.extend([
+        load(LD_ABS_B, OFF_IP),
+        insn(AND64_K, 0, 0, 0, 0x0f),
+        insn(LSH64_K, 0, 0, 0, 2),
+        insn(MOV64_X, 7, 0, 0, 0),
+    ]);
+    for (protocol, ports) in shared.protocols() {
+        let mut section = vec![insn(LD_IND_H, 0, 7, 0, OFF_PORT)];
+        for (lo, hi) in ports.ranges() {
+            section.push(insn(JLT32_K, 0, 0, 3, i32::from(*lo)));
+            section.extend(end_unless(JGT32_K, 0, i32::from(*hi), DROP));
+        }
+        section.extend(constant(NEXT));
+        // The limit on publishes keeps a section far below a jump's reach.
+        let past = i16::try_from(section.len()).unwrap_or(i16::MAX);
+        program.push(insn(JNE32_K, 8, 0, past, i32::from(protocol)));
+        program.extend(section);
+    }
+    program
+}
+
+const fn constant(verdict: i32) -> [Insn; 2] {
     [
         insn(op::MOV64_K, 0, 0, 0, verdict),
         insn(op::EXIT, 0, 0, 0, 0),
@@ -182,55 +227,86 @@ impl Classic {
 }
 
 /// The rule as a classic BPF program for cls_bpf in direct-action mode. cls_bpf looks at a tag that
-/// is still in the frame only, so the ethertype test lets those pass.
+/// is still in the frame only, so the ethertype test lets those pass. A conditional jump reaches
+/// 255 instructions at most, so every test ends the program itself.
 #[must_use]
-pub(super) fn classic(rule: Rule) -> Vec<Classic> {
-    const LD_H_ABS: u16 = 0x28;
-    const LD_W_ABS: u16 = 0x20;
-    const LD_B_ABS: u16 = 0x30;
-    const LD_H_IND: u16 = 0x48;
-    const LDX_MSH: u16 = 0xb1;
-    const JEQ: u16 = 0x15;
-    const JGE: u16 = 0x35;
-    const JGT: u16 = 0x25;
-    const JSET: u16 = 0x45;
-    const RET: u16 = 0x06;
-    let op = |code: u16, then: u8, otherwise: u8, k: i32| Classic {
+pub(super) fn classic(rule: &Rule) -> Vec<Classic> {
+    let alone = match rule {
+        Rule::All => return vec![cbpf(cop::RET, 0, 0, DROP)],
+        Rule::Nothing => return vec![cbpf(cop::RET, 0, 0, NEXT)],
+        Rule::Addresses(alone) => alone,
+        Rule::Ports(shared) => &shared.alone,
+    };
+    let mut program = vec![
+        cbpf(cop::LD_H_ABS, 0, 0, OFF_ETHERTYPE),
+        cbpf(cop::JEQ, 1, 0, ETHERTYPE_IPV4),
+        cbpf(cop::RET, 0, 0, NEXT),
+        cbpf(cop::LD_W_ABS, 0, 0, OFF_DESTINATION),
+    ];
+    for addr in alone {
+        program.push(cbpf(cop::JEQ, 0, 1, addr.to_bits().cast_signed()));
+        program.push(cbpf(cop::RET, 0, 0, DROP));
+    }
+    if let Rule::Ports(shared) = rule {
+        program.extend([
+            cbpf(cop::JEQ, 1, 0, shared.addr.to_bits().cast_signed()),
+            cbpf(cop::RET, 0, 0, NEXT),
+            cbpf(cop::LD_H_ABS, 0, 0, OFF_FRAGMENT),
+            cbpf(cop::JSET, 0, 1, FRAGMENT_OFFSET),
+            cbpf(cop::RET, 0, 0, NEXT),
+        ]);
+        for (protocol, ports) in shared.protocols() {
+            program.extend(classic_section(protocol, ports));
+        }
+    }
+    program.push(cbpf(cop::RET, 0, 0, NEXT));
+    program
+}
+
+/// Drops what is of the protocol and to one of the ports.
+fn classic_section(protocol: u8, ports: &PortSet) -> Vec<Classic> {
+    let mut section = vec![
+        cbpf(cop::LDX_MSH, 0, 0, OFF_IP),
+        cbpf(cop::LD_H_IND, 0, 0, OFF_PORT),
+    ];
+    for (lo, hi) in ports.ranges() {
+        section.push(cbpf(cop::JGE, 0, 2, i32::from(*lo)));
+        section.push(cbpf(cop::JGT, 1, 0, i32::from(*hi)));
+        section.push(cbpf(cop::RET, 0, 0, DROP));
+    }
+    section.push(cbpf(cop::RET, 0, 0, NEXT));
+    let past = i32::try_from(section.len()).unwrap_or(i32::MAX);
+    let mut test = vec![
+        cbpf(cop::LD_B_ABS, 0, 0, OFF_PROTO),
+        cbpf(cop::JEQ, 1, 0, i32::from(protocol)),
+        cbpf(cop::JA, 0, 0, past),
+    ];
+    test.extend(section);
+    test
+}
+
+const fn cbpf(code: u16, then: u8, otherwise: u8, k: i32) -> Classic {
+    Classic {
         code,
         then,
         otherwise,
         k: k.cast_unsigned(),
-    };
-    let bits = |addr: Ipv4Addr| addr.to_bits().cast_signed();
-    match rule {
-        Rule::All => vec![op(RET, 0, 0, DROP)],
-        Rule::Nothing => vec![op(RET, 0, 0, NEXT)],
-        Rule::Address(addr) => vec![
-            op(LD_H_ABS, 0, 0, OFF_ETHERTYPE),
-            op(JEQ, 0, 3, ETHERTYPE_IPV4),
-            op(LD_W_ABS, 0, 0, OFF_DESTINATION),
-            op(JEQ, 0, 1, bits(addr)),
-            op(RET, 0, 0, DROP),
-            op(RET, 0, 0, NEXT),
-        ],
-        Rule::Ports { addr, lo, hi } => vec![
-            op(LD_H_ABS, 0, 0, OFF_ETHERTYPE),
-            op(JEQ, 0, 12, ETHERTYPE_IPV4),
-            op(LD_W_ABS, 0, 0, OFF_DESTINATION),
-            op(JEQ, 0, 10, bits(addr)),
-            op(LD_B_ABS, 0, 0, OFF_PROTO),
-            op(JEQ, 1, 0, PROTO_TCP),
-            op(JEQ, 0, 7, PROTO_UDP),
-            op(LD_H_ABS, 0, 0, OFF_FRAGMENT),
-            op(JSET, 5, 0, FRAGMENT_OFFSET),
-            op(LDX_MSH, 0, 0, OFF_IP),
-            op(LD_H_IND, 0, 0, OFF_PORT),
-            op(JGE, 0, 2, i32::from(lo)),
-            op(JGT, 1, 0, i32::from(hi)),
-            op(RET, 0, 0, DROP),
-            op(RET, 0, 0, NEXT),
-        ],
     }
+}
+
+/// The codes of the classic instructions.
+mod cop {
+    pub(super) const LD_H_ABS: u16 = 0x28;
+    pub(super) const LD_W_ABS: u16 = 0x20;
+    pub(super) const LD_B_ABS: u16 = 0x30;
+    pub(super) const LD_H_IND: u16 = 0x48;
+    pub(super) const LDX_MSH: u16 = 0xb1;
+    pub(super) const JA: u16 = 0x05;
+    pub(super) const JEQ: u16 = 0x15;
+    pub(super) const JGE: u16 = 0x35;
+    pub(super) const JGT: u16 = 0x25;
+    pub(super) const JSET: u16 = 0x45;
+    pub(super) const RET: u16 = 0x06;
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub(super) struct Tcx {
 
 impl Tcx {
     /// Loads, tries and attaches the rule's program, and asks the kernel where it is attached.
-    pub(super) fn attach(ifindex: u32, rule: Rule, name: &str) -> io::Result<Self> {
+    pub(super) fn attach(ifindex: u32, rule: &Rule, name: &str) -> io::Result<Self> {
         let program = load(rule, name)?;
         let link = bpf::attach_tcx_ingress(program.as_fd(), ifindex)?;
         match bpf::attached_to(link.as_fd())? {
@@ -39,15 +39,15 @@ impl Tcx {
     }
 
     /// Puts another rule in the place of the present one, without a gap.
-    pub(super) fn replace(&self, rule: Rule, name: &str) -> io::Result<()> {
+    pub(super) fn replace(&self, rule: &Rule, name: &str) -> io::Result<()> {
         let program = load(rule, name)?;
         bpf::replace_program(self.link.as_fd(), program.as_fd())
     }
 }
 
-fn load(rule: Rule, name: &str) -> io::Result<OwnedFd> {
+fn load(rule: &Rule, name: &str) -> io::Result<OwnedFd> {
     let program = bpf::load_classifier(&program::ebpf(rule), name)?;
-    let expected = if rule == Rule::All {
+    let expected = if *rule == Rule::All {
         program::DROP
     } else {
         program::NEXT

@@ -16,6 +16,8 @@ use crate::host::monitor::Monitor;
 use crate::host::netns::Netns;
 use crate::host::netns::tests::in_fresh_netns;
 use crate::host::route::Route;
+
+mod published;
 use crate::host::sysctl::conf_key;
 
 const SHORT: Duration = Duration::from_millis(250);
@@ -265,12 +267,9 @@ fn uplink_is_shared_by(rung: Rung) {
 
         let guard = Guard::with_ladder(scratch.1.clone(), "t", &[rung]);
         let addr = UPLINK.parse().unwrap();
-        let rule = Rule::Ports {
-            addr,
-            lo: 61_000,
-            hi: 61_999,
-        };
-        let mut uplink = guard.install_uplink(index, "u0", rule).unwrap();
+        let nat = PortSet::range(61_000, 61_999);
+        let rule = Rule::Ports(Shared::of_ports(addr, &nat));
+        let mut uplink = guard.install_uplink(index, "u0", rule.clone()).unwrap();
         assert_eq!(uplink.rung(), rung, "{:?}", uplink.passed_over());
         assert_eq!(sysctl::reserved_ports().unwrap().to_string(), "61000-61999");
         let tap = tap();
@@ -289,17 +288,15 @@ fn uplink_is_shared_by(rung: Rung) {
         );
 
         // The uplink gets another address; then the switch gets its own.
-        let elsewhere = Rule::Ports {
-            addr: "203.0.113.9".parse().unwrap(),
-            lo: 61_000,
-            hi: 61_999,
-        };
+        let other = "203.0.113.9".parse().unwrap();
+        let elsewhere = Rule::Ports(Shared::of_ports(other, &nat));
         uplink.update(elsewhere).unwrap();
         assert_eq!(tcp(&outside, 61_000), Answer::Refused);
-        uplink.update(Rule::Address(addr)).unwrap();
+        uplink.update(Rule::Addresses(vec![other, addr])).unwrap();
         assert_eq!(tcp(&outside, 60_999), Answer::Silence);
         uplink.update(Rule::Nothing).unwrap();
         assert_eq!(tcp(&outside, 60_999), Answer::Refused);
+        assert!(sysctl::reserved_ports().unwrap().is_empty());
         uplink.update(rule).unwrap();
         assert_eq!(tcp(&outside, 61_000), Answer::Silence);
 
@@ -338,11 +335,7 @@ fn without_a_rung_a_shared_uplink_is_warned_about_and_an_own_address_is_not_forw
             .install_uplink(
                 index,
                 "u0",
-                Rule::Ports {
-                    addr,
-                    lo: 61_000,
-                    hi: 61_999,
-                },
+                Rule::Ports(Shared::of_ports(addr, &PortSet::range(61_000, 61_999))),
             )
             .unwrap();
         assert!(shared.warning().unwrap().contains("--uplink-address"));
@@ -352,7 +345,7 @@ fn without_a_rung_a_shared_uplink_is_warned_about_and_an_own_address_is_not_forw
         );
         drop(shared);
         let own = guard
-            .install_uplink(index, "u0", Rule::Address(addr))
+            .install_uplink(index, "u0", Rule::Addresses(vec![addr]))
             .unwrap();
         assert_eq!(own.warning(), None);
         assert_eq!(

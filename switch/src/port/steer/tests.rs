@@ -98,8 +98,8 @@ fn half(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
 }
 
-/// What `uplink_filter` is for.
-fn accepts(packet: &Packet, external: Ipv4Addr, ports: &[RangeInclusive<u16>]) -> Option<bool> {
+/// What `filter` is for.
+fn accepts(packet: &Packet, taken: &[Taken]) -> Option<bool> {
     if packet.kind == 4 || packet.tci & 0xfff != 0 {
         return Some(false);
     }
@@ -107,20 +107,27 @@ fn accepts(packet: &Packet, external: Ipv4Addr, ports: &[RangeInclusive<u16>]) -
         return Some(packet.ethertype() == 0x0806);
     }
     let ip = packet.frame.get(14..)?;
-    if ip.get(16..20)? != external.octets() {
-        return Some(false);
+    let to = Ipv4Addr::from(*ip.get(16..20)?.first_chunk::<4>()?);
+    let is_to = |taken: &&Taken| crate::config::in_prefix(to, taken.network, taken.prefix);
+    let wholly = |taken: &Taken| taken.share == Share::All;
+    if taken.iter().filter(is_to).any(wholly) {
+        return Some(true);
     }
+    let Some(Share::Ports { tcp, udp, others }) = taken.iter().find(is_to).map(|it| &it.share)
+    else {
+        return Some(false);
+    };
     if half(ip, 6)? & 0x3fff != 0 {
         return Some(true);
     }
-    match ip.get(9)? {
-        1 => Some(true),
-        6 | 17 => {
-            let port = half(ip, usize::from(ip.first()? & 0xf) * 4 + 2)?;
-            Some(ports.iter().any(|range| range.contains(&port)))
-        }
-        _ => Some(false),
-    }
+    let ports = match ip.get(9)? {
+        1 => return Some(true),
+        6 => tcp,
+        17 => udp,
+        _ => return Some(*others),
+    };
+    let port = half(ip, usize::from(ip.first()? & 0xf) * 4 + 2)?;
+    Some(ports.iter().any(|range| range.contains(&port)))
 }
 
 /// What `worker_steering` is for.
@@ -155,11 +162,20 @@ fn external_port(packet: &Packet) -> Option<u16> {
     }
 }
 
-fn worker(packet: &Packet, first: u16, per_slice: u16, workers: u16) -> u32 {
-    match external_port(packet) {
-        Some(port) if port >= first => {
-            u32::from((port - first) / per_slice.max(1)).min(u32::from(workers.max(1)) - 1)
-        }
+fn worker(
+    packet: &Packet,
+    (first, per_slice, workers): (u16, u16, u16),
+    published: &[(RangeInclusive<u16>, u16)],
+) -> u32 {
+    let port = external_port(packet);
+    let last = u32::from(workers.max(1)) - 1;
+    let published = published.iter().take(STEERED_MAX);
+    let mut owners = published.filter(|(ports, _)| port.is_some_and(|port| ports.contains(&port)));
+    if let Some((_, owner)) = owners.next() {
+        return last.min(u32::from(*owner));
+    }
+    match port {
+        Some(port) if port >= first => u32::from((port - first) / per_slice.max(1)).min(last),
         _ => 0,
     }
 }
@@ -216,6 +232,32 @@ fn packet() -> impl Strategy<Value = Packet> {
     )
 }
 
+fn ranges() -> impl Strategy<Value = RangeInclusive<u16>> {
+    (any::<u16>(), 0u16..2000).prop_map(|(low, len)| low..=low.saturating_add(len))
+}
+
+fn taken() -> impl Strategy<Value = Taken> {
+    let lists = (
+        prop::collection::vec(ranges(), 0..90),
+        prop::collection::vec(ranges(), 0..90),
+    );
+    let ports = (lists, any::<bool>(), any::<bool>()).prop_map(|((tcp, udp), same, others)| {
+        let udp = if same { tcp.clone() } else { udp };
+        Share::Ports { tcp, udp, others }
+    });
+    let share = prop_oneof![1 => Just(Share::All), 2 => ports];
+    let network = prop_oneof![
+        2 => Just(EXTERNAL),
+        1 => (0u8..=255).prop_map(|last| Ipv4Addr::new(192, 0, 2, last)),
+    ];
+    let prefix = prop_oneof![2 => Just(32u8), 1 => 20u8..=40];
+    (network, prefix, share).prop_map(|(network, prefix, share)| Taken {
+        network,
+        prefix,
+        share,
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
@@ -225,17 +267,33 @@ proptest! {
         ports in prop::collection::vec((any::<u16>(), any::<u16>()), 0..6),
     ) {
         let ports: Vec<_> = ports.into_iter().map(|(low, high)| low..=high).collect();
-        let taken = run(&uplink_filter(EXTERNAL, &ports), &packet, 0);
-        let expected = accepts(&packet, EXTERNAL, &ports).unwrap_or(false);
-        prop_assert_eq!(taken, if expected { u32::MAX } else { 0 });
+        let program = uplink_filter(EXTERNAL, &ports);
+        let share = Share::Ports { tcp: ports.clone(), udp: ports, others: false };
+        let all = [Taken { network: EXTERNAL, prefix: 32, share }];
+        let expected = accepts(&packet, &all).unwrap_or(false);
+        prop_assert_eq!(run(&program, &packet, 0), if expected { u32::MAX } else { 0 });
+    }
+
+    #[test]
+    fn a_filter_of_many_parts_takes_what_each_of_them_takes(
+        packet in packet(), taken in prop::collection::vec(taken(), 0..7),
+    ) {
+        // The first that names an address in part decides on it.
+        let expected = accepts(&packet, &taken).unwrap_or(false);
+        let verdict = run(&filter(&taken), &packet, 0);
+        prop_assert_eq!(verdict, if expected { u32::MAX } else { 0 });
     }
 
     #[test]
     fn the_steering_names_the_owner_of_the_port(
         packet in packet(), first: u16, per_slice: u16, workers in 0u16..80,
+        published in prop::collection::vec((ranges(), 0u16..90), 0..150),
     ) {
+        let slices = (first, per_slice, workers);
         let chosen = run(&worker_steering(first, per_slice, workers), &packet, 14);
-        prop_assert_eq!(chosen, worker(&packet, first, per_slice, workers));
+        prop_assert_eq!(chosen, worker(&packet, slices, &[]));
+        let program = steering(first, per_slice, workers, &published);
+        prop_assert_eq!(run(&program, &packet, 14), worker(&packet, slices, &published));
     }
 
     #[test]
@@ -243,7 +301,7 @@ proptest! {
         ports in prop::collection::vec((0u16..400, 0u16..40), 0..30), probe in 0u16..500,
     ) {
         let ports: Vec<_> = ports.iter().map(|(low, len)| *low..=low + len).collect();
-        let merged = merge(&ports);
+        let merged = merge(&ports, RANGES_MAX);
         let holds = |ranges: &[RangeInclusive<u16>]| ranges.iter().any(|r| r.contains(&probe));
         prop_assert_eq!(holds(&merged), holds(&ports));
         let apart = |pair: &[RangeInclusive<u16>]| *pair[0].end() + 1 < *pair[1].start();
@@ -282,4 +340,54 @@ fn too_many_ranges_become_one_within_the_kernels_limit() {
     assert!(program.instructions().len() < 100);
     let fitting = uplink_filter(EXTERNAL, &ports[..RANGES_MAX]);
     assert!((3 * RANGES_MAX..4096).contains(&fitting.instructions().len()));
+}
+
+#[test]
+fn the_fullest_programs_fit_the_kernel() {
+    let ports = |from: u16| -> Vec<_> { (0..90u16).map(|n| from + n * 4..=from + n * 4).collect() };
+    let part = |n: u8| Taken {
+        network: [192, 0, 2, n].into(),
+        prefix: 32,
+        share: Share::Ports {
+            tcp: ports(1),
+            udp: ports(2),
+            others: true,
+        },
+    };
+    let whole = |n: u8| Taken {
+        network: [198, 51, n, 0].into(),
+        prefix: 24,
+        share: Share::All,
+    };
+    let parts = (0..PARTS_MAX).map(|n| part(u8::try_from(n).unwrap()));
+    let all = (0..WHOLE_MAX).map(|n| whole(u8::try_from(n).unwrap()));
+    let fullest: Vec<Taken> = parts.chain(all).collect();
+    assert!(filter(&fullest).instructions().len() < 4096);
+    let published: Vec<_> = (0..200u16).map(|n| (n..=n, 1)).collect();
+    assert!(steering(1, 1, 4, &published).instructions().len() < 500);
+}
+
+#[test]
+fn what_a_filter_has_no_room_for_is_taken_more_roughly_and_never_less() {
+    let whole = |n: u8| Taken {
+        network: [198, 51, 100, n].into(),
+        prefix: 32,
+        share: Share::All,
+    };
+    let taken: Vec<Taken> = (0..200).map(whole).collect();
+    assert_eq!(
+        split(&taken).1,
+        [(Ipv4Addr::new(198, 51, 100, 0), 24)],
+        "the network that holds them all"
+    );
+    let part = |n: u8| Taken {
+        share: Share::Ports {
+            tcp: Vec::new(),
+            udp: Vec::new(),
+            others: false,
+        },
+        ..whole(n)
+    };
+    let taken: Vec<Taken> = (0..9).map(part).collect();
+    assert_eq!(split(&taken).1, [(Ipv4Addr::new(198, 51, 100, 8), 32)]);
 }

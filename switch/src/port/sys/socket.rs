@@ -41,6 +41,12 @@ impl PacketSocket {
         Ok(Self { fd })
     }
 
+    /// The same socket by another descriptor. It lives for as long as one of them is open.
+    pub(in crate::port) fn try_clone(&self) -> io::Result<Self> {
+        let fd = self.fd.try_clone()?;
+        Ok(Self { fd })
+    }
+
     fn set<T>(&self, level: c_int, option: c_int, value: &T) -> io::Result<()> {
         let fd = self.fd.as_raw_fd();
         let len = super::value_bytes::<T>();

@@ -2,7 +2,7 @@
 
 use super::link::in_namespace;
 use super::*;
-use crate::port::steer::{uplink_filter, worker_steering};
+use crate::port::steer::{filter, steering, uplink_filter, worker_steering};
 use crate::port::{Fanout, FanoutGroup};
 use std::net::Ipv4Addr;
 
@@ -111,10 +111,10 @@ fn the_filter_keeps_the_hosts_traffic_out_and_can_be_replaced() {
 fn each_worker_gets_the_frames_of_its_slice_once() {
     in_namespace(|links| {
         let wire = links.wire();
-        let filter = uplink_filter(EXTERNAL, &[0..=65_535]);
-        let steering = worker_steering(FIRST, PER_SLICE, 3);
+        let uplink = uplink_filter(EXTERNAL, &[0..=65_535]);
+        let by_slice = worker_steering(FIRST, PER_SLICE, 3);
         let join = |fanout| {
-            let filter = Some(&filter);
+            let filter = Some(&uplink);
             let options = PacketOptions {
                 filter,
                 fanout: Some(fanout),
@@ -122,11 +122,12 @@ fn each_worker_gets_the_frames_of_its_slice_once() {
             };
             PacketRx::open(&options).unwrap()
         };
-        let first = join(Fanout::First(&steering));
+        let first = join(Fanout::First(&by_slice));
         let group: FanoutGroup = first.group().unwrap();
         let second = join(Fanout::Join(group));
         let third = join(Fanout::Join(group));
         assert_eq!(third.group(), Some(group));
+        let programs = second.programs("near").unwrap();
         let mut workers = [first, second, third].map(Rx::Packet);
 
         let mut tx = Tx::open().unwrap();
@@ -160,6 +161,20 @@ fn each_worker_gets_the_frames_of_its_slice_once() {
             assert_eq!(rx.losses(), Losses::default());
         }
 
+        // A port is published and steered while the workers have the rings.
+        let published = steering(FIRST, PER_SLICE, 3, &[(80..=80, 2)]);
+        programs.set_steering("near", &published).unwrap();
+        let to_published = plain(vec![udp(EXTERNAL, 1, 80)]);
+        send_all(&mut tx, &far, &to_published);
+        assert_eq!(receive(&mut workers[2], 1), to_published);
+        let nothing = filter(&[]);
+        programs.set_filter("near", Some(&nothing)).unwrap();
+        send_all(&mut tx, &far, &of(1));
+        send_all(&mut tx, &far, &of(0));
+        assert_eq!(receive(&mut workers[0], 3), of(0));
+        receive_none(&mut workers[1]);
+        programs.set_filter("near", Some(&uplink)).unwrap();
+
         // The members leave the group when the interface goes down and rejoin when it comes up;
         // the steering depends on their order, which must be the same again.
         links.set_up(wire.near, false);
@@ -175,5 +190,42 @@ fn each_worker_gets_the_frames_of_its_slice_once() {
         for (rx, worker) in workers.iter_mut().zip(0..) {
             assert_eq!(receive(rx, 3), of(worker));
         }
+    });
+}
+
+#[test]
+fn the_programs_are_replaced_while_workers_have_the_rings() {
+    in_namespace(|links| {
+        let wire = links.wire();
+        let uplink = uplink_filter(EXTERNAL, &[0..=65_535]);
+        let by_slice = worker_steering(FIRST, PER_SLICE, 2);
+        let join = |fanout| {
+            let options = PacketOptions {
+                filter: Some(&uplink),
+                fanout: Some(fanout),
+                ..options(wire.near, None)
+            };
+            PacketRx::open(&options).unwrap()
+        };
+        let first = join(Fanout::First(&by_slice));
+        let second = join(Fanout::Join(first.group().unwrap()));
+        let programs = second.programs("near").unwrap();
+        let mut workers = [first, second].map(Rx::Packet);
+
+        let mut tx = Tx::open().unwrap();
+        let far = Egress::Packet { ifindex: wire.far };
+        let to_published = plain(vec![udp(EXTERNAL, 1, 80)]);
+        send_all(&mut tx, &far, &to_published);
+        assert_eq!(receive(&mut workers[0], 1), to_published);
+        let published = steering(FIRST, PER_SLICE, 2, &[(80..=80, 1)]);
+        programs.set_steering("near", &published).unwrap();
+        send_all(&mut tx, &far, &to_published);
+        assert_eq!(receive(&mut workers[1], 1), to_published);
+        programs.set_filter("near", Some(&filter(&[]))).unwrap();
+        send_all(&mut tx, &far, &to_published);
+        let others = plain(vec![udp(EXTERNAL, 1, FIRST)]);
+        send_all(&mut tx, &far, &others);
+        assert_eq!(receive(&mut workers[0], 1), others);
+        receive_none(&mut workers[1]);
     });
 }

@@ -1,0 +1,172 @@
+//! A streamed answer: lines as they come, for as long as the server sends any.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::ops::ControlFlow;
+use std::os::unix::net::UnixStream;
+
+use super::{Client, WAIT};
+use crate::control::api;
+use crate::error::CliError;
+
+/// The longest chunk taken in; ours are of 64 KiB.
+const CHUNK_BYTES_MAX: u64 = 16 << 20;
+
+/// How a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The reader had enough.
+    Enough,
+    /// The server is done, or gone.
+    Over,
+}
+
+impl Client<'_> {
+    /// Gets a stream of lines and hands each to `each`, without its end, until that has enough.
+    ///
+    /// # Errors
+    /// As [`request`](Client::request); and those of `each`.
+    pub fn stream(
+        &self,
+        path: &str,
+        mut each: impl FnMut(&str) -> Result<ControlFlow<()>, CliError>,
+    ) -> Result<Ended, CliError> {
+        let broken = |error: io::Error| self.broken(&error.to_string());
+        let stream = UnixStream::connect(self.socket).map_err(|error| self.unreachable(&error))?;
+        let mut answer = Chunked::begin(&stream, path).map_err(broken)?;
+        if answer.status != 200 {
+            let refusal: api::Error = self.read(&answer.rest().map_err(broken)?)?;
+            return Err(CliError::failed(refusal.error, refusal.why, refusal.fix));
+        }
+        // From here on silence means that nothing happens.
+        stream.set_read_timeout(None).map_err(broken)?;
+        let mut waiting = Vec::new();
+        while let Some(chunk) = answer.chunk().map_err(broken)? {
+            waiting.extend_from_slice(&chunk);
+            while let Some(end) = waiting.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = waiting.drain(..=end).collect();
+                let line = String::from_utf8_lossy(&line[..end]);
+                if each(&line)?.is_break() {
+                    return Ok(Ended::Enough);
+                }
+            }
+        }
+        Ok(Ended::Over)
+    }
+}
+
+/// An HTTP/1.1 answer being read.
+struct Chunked<'s> {
+    status: u16,
+    /// Of a body of known length.
+    length: Option<u64>,
+    from: BufReader<&'s UnixStream>,
+}
+
+impl<'s> Chunked<'s> {
+    fn begin(mut stream: &'s UnixStream, path: &str) -> io::Result<Self> {
+        stream.set_read_timeout(Some(WAIT))?;
+        stream.set_write_timeout(Some(WAIT))?;
+        let head = format!("GET {path} HTTP/1.1\r\nHost: v\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes())?;
+        let mut from = BufReader::new(stream);
+        let first = line(&mut from)?;
+        let status = first.strip_prefix("HTTP/1.1 ").and_then(|s| s.get(..3));
+        let status = status.and_then(|code| code.parse().ok());
+        let status = status.ok_or_else(|| garbled("what answers there is no vswitch"))?;
+        let mut length = None;
+        loop {
+            let header = line(&mut from)?;
+            match header.split_once(':') {
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                    length = value.trim().parse().ok();
+                }
+                Some(_) => {}
+                None if header.is_empty() => break,
+                None => return Err(garbled("what answers there is no vswitch")),
+            }
+        }
+        Ok(Self {
+            status,
+            length,
+            from,
+        })
+    }
+
+    /// A body of known length.
+    fn rest(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        let length = self.length.unwrap_or(0).min(CHUNK_BYTES_MAX);
+        (&mut self.from).take(length).read_to_end(&mut body)?;
+        Ok(body)
+    }
+
+    /// The next chunk (RFC 9112 section 7.1), or `None` at the end. A server that was killed ends
+    /// the stream as well as one that took its leave.
+    fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let size = line(&mut self.from)?;
+        if size.is_empty() {
+            return Ok(None);
+        }
+        let size = u64::from_str_radix(size.split(';').next().unwrap_or("").trim(), 16)
+            .ok()
+            .filter(|size| *size <= CHUNK_BYTES_MAX)
+            .ok_or_else(|| garbled("the answer is garbled"))?;
+        let mut chunk = Vec::new();
+        (&mut self.from).take(size).read_to_end(&mut chunk)?;
+        if size == 0 || (chunk.len() as u64) < size {
+            return Ok(None);
+        }
+        line(&mut self.from)?;
+        Ok(Some(chunk))
+    }
+}
+
+/// A line without its end; an empty one at the end of the stream.
+fn line(from: &mut BufReader<&UnixStream>) -> io::Result<String> {
+    let mut line = Vec::new();
+    from.take(8192).read_until(b'\n', &mut line)?;
+    let text = String::from_utf8(line).map_err(|_| garbled("the answer is garbled"))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn garbled(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(answer: &[u8]) -> io::Result<(u16, Vec<Vec<u8>>)> {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(answer).unwrap();
+        theirs.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = Chunked::begin(&ours, "/monitor/nat")?;
+        let mut chunks = Vec::new();
+        while let Some(chunk) = answer.chunk()? {
+            chunks.push(chunk);
+        }
+        Ok((answer.status, chunks))
+    }
+
+    #[test]
+    fn chunks_are_read_as_they_are_framed() {
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        let answer = |body: &str| read(format!("{head}{body}").as_bytes());
+        let (status, chunks) = answer("3\r\na\nb\r\n2;x=y\r\n\nc\r\n0\r\n\r\n").unwrap();
+        assert_eq!(
+            (status, chunks),
+            (200, vec![b"a\nb".to_vec(), b"\nc".to_vec()])
+        );
+        assert_eq!(answer("").unwrap().1, Vec::<Vec<u8>>::new());
+        assert_eq!(
+            answer("5\r\nab").unwrap().1,
+            Vec::<Vec<u8>>::new(),
+            "killed"
+        );
+        for bad in ["zz\r\n", "ffffffffff\r\n", "-1\r\n"] {
+            assert!(answer(bad).is_err(), "{bad}");
+        }
+        assert!(read(b"SSH-2.0\r\n").is_err());
+    }
+}
