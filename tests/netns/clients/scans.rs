@@ -104,6 +104,8 @@ fn a2_10_a_scan_from_inside_that_is_refused_is_told_so() {
         return;
     };
     let _listener = tcp::listen(world.o(), (Topology::OUTSIDE, 80)).unwrap();
+    // A first burst would be more than waits for an unknown neighbour.
+    world.ping_perfectly(world.c(1), &Ping::to(Topology::OUTSIDE));
     let words = format!(
         "nmap -n -Pn -sS -p 75-85 --max-retries 1 {}",
         Topology::OUTSIDE

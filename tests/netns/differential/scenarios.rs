@@ -340,14 +340,19 @@ pub(super) fn identification(bed: &mut Bed) {
 
 // Fragments.
 
-fn pieces(from: SocketAddrV4, to: SocketAddrV4) -> Vec<Vec<u8>> {
+/// A datagram in three, with an identification that no other scenario has.
+pub(super) fn pieces(from: SocketAddrV4, to: SocketAddrV4) -> Vec<Vec<u8>> {
     let datagram = craft::udp(from, to, &[9; 2000], Checksum::Right);
-    ip(*from.ip(), *to.ip(), craft::UDP).fragments(&datagram, 828)
+    let header = craft::Ipv4 {
+        id: from.port().rotate_left(8) ^ to.port(),
+        ..ip(*from.ip(), *to.ip(), craft::UDP)
+    };
+    header.fragments(&datagram, 828)
 }
 
 /// Sends pieces in an order; tells who has the whole datagram afterwards rather than how it was
 /// cut, which is everybody's own business.
-fn in_pieces(bed: &mut Bed, from: super::bed::Who, pieces: &[Vec<u8>]) {
+pub(super) fn in_pieces(bed: &mut Bed, from: super::bed::Who, pieces: &[Vec<u8>]) {
     let heard = bed.send_untold(from, pieces);
     let mut covered: Vec<(usize, usize)> = heard
         .iter()
@@ -364,7 +369,7 @@ fn in_pieces(bed: &mut Bed, from: super::bed::Who, pieces: &[Vec<u8>]) {
         bed.say(if heard.is_empty() {
             "nothing".to_owned()
         } else {
-            format!("{} pieces, no whole", heard.len())
+            format!("pieces: {}, no whole", heard.len())
         });
         return;
     };

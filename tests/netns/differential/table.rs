@@ -37,8 +37,8 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         scenario: "an answer from another server",
         vswitch: "nothing",
         kernel: "Y: ICMP 3/3 EXT > Y about (UDP Y:q > EXT:p)",
-        why: "As above: filtered by both, answered by the kernel's own stack only. `--nat- \
-             filter eif` lets it in.",
+        why: "As above: filtered by both, answered by the kernel's own stack only. \
+             `--nat-filter eif` lets it in.",
     },
     Difference {
         scenario: "a datagram nobody asked for",
@@ -134,6 +134,15 @@ pub(super) const DIFFERENCES: &[Difference] = &[
         why: "RFC 6864 section 5.3.1: two containers behind one address may use one \
              identification for fragments at once; where there may be fragments it is drawn \
              anew, so that no receiver mixes them.",
+    },
+    Difference {
+        scenario: "fragments that overlap",
+        vswitch: "pieces: 1, no whole",
+        kernel: "nothing",
+        why: "Neither delivers the datagram. Fragments are passed on as they come, not \
+             collected: the first is gone when the second turns out to overlap; that one \
+             and all later ones are dropped (RFC 1858, RFC 5722), so that nobody can \
+             complete it.",
     },
     Difference {
         scenario: "a TCP header in three fragments",

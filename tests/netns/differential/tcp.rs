@@ -298,13 +298,8 @@ pub(super) fn published_server_speaks_first(bed: &mut Bed) {
 pub(super) fn published_in_fragments(bed: &mut Bed) {
     let q = bed.port("q");
     let public = SocketAddrV4::new(bed.ext, 8053);
-    let datagram = craft::udp(at(X, q), public, &[5; 2000], Checksum::Right);
-    let pieces = ip(X.ip(), bed.ext, craft::UDP).fragments(&datagram, 828);
-    let heard = bed.send_untold(X, &pieces);
-    let bytes: usize = heard.iter().map(|(_, seen)| seen.payload.len()).sum();
-    let ports = heard.first().and_then(|(_, seen)| seen.ports());
-    let words = ports.map(|(from, to)| (bed.name(from), bed.name(to)));
-    bed.say(format!("{bytes} bytes by ports {words:?}"));
+    let pieces = super::scenarios::pieces(at(X, q), public);
+    super::scenarios::in_pieces(bed, X, &pieces);
 }
 
 pub(super) fn published_syn_in_mid_stream(bed: &mut Bed) {
