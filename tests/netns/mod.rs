@@ -4,8 +4,9 @@
 //!
 //! Each test builds a [`world::World`]: namespaces of its own, laid out as in
 //! [`vswitch_cli::lab::Topology`], with the real program running in `h`. It drives traffic from
-//! sockets in those namespaces, needs no other program, and ends with [`world::World::finish`],
-//! which holds for every test:
+//! sockets in those namespaces, needs no other program (but for [`clients`], whose point they are,
+//! and `nft` for [`differential`]), and ends with [`world::World::finish`], which holds for every
+//! test:
 //!
 //! - every frame that came in has one fate, every copy was sent or dropped (`-j status`);
 //! - the drops are those the test names, no others (`-j drops`);
@@ -23,6 +24,8 @@
 )]
 
 mod bench_beds;
+mod clients;
+mod differential;
 mod ethtool;
 mod flows;
 mod frames;
