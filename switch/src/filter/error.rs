@@ -44,7 +44,7 @@ impl FilterError {
         format!("{line}\n{}{carets}", " ".repeat(self.column))
     }
 
-    /// Returns the fitting words as a phrase, each in backquotes: A, B or C; empty where there are none.
+    /// Returns the fitting words as a phrase, each in backquotes; empty where there are none.
     #[must_use]
     pub fn words(&self) -> String {
         let mut quoted: Vec<String> = self.expected.iter().map(|w| format!("`{w}`")).collect();

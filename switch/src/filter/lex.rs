@@ -51,6 +51,23 @@ impl Lexeme<'_> {
     pub(super) fn is_sign(&self, expected: &str) -> bool {
         matches!(self.token, Token::Sign(sign) if sign == expected)
     }
+
+    /// The sign; empty if it is none.
+    pub(super) fn sign(&self) -> &'static str {
+        if let Token::Sign(sign) = self.token {
+            sign
+        } else {
+            ""
+        }
+    }
+
+    pub(super) fn number(&self) -> Option<u32> {
+        if let Token::Number(number) = self.token {
+            Some(number)
+        } else {
+            None
+        }
+    }
 }
 
 /// Longer ones first, so that `<<` is not two.

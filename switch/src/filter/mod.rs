@@ -35,7 +35,7 @@
 //! | `[ether] broadcast`, `[ether\|ip\|ip6] multicast` | the destination |
 //! | `less N`, `greater N` | bytes of the frame: at most, at least |
 //! | `PROTO[OFFSET:BYTES] RELATION VALUE` | bytes of a header: 1, 2 or 4; `= == != < <= > >=` |
-//! | `len`, numbers, `+ - * / % & \| ^ << >>`, `( )` | values; `^` and `%` beside others only in `( )` |
+//! | `len`, numbers, `+ - * / & \| << >>`, `( )` | values; so are `(A ^ B)` and `(A % B)` |
 //! | `drop`, `reason WORD` | our verdict is a drop, for this reason |
 //! | `on PORT` | came in or went out there |
 //! | `nat`, `worker N` | translated; decided by this worker |

@@ -38,10 +38,10 @@ const KINDS: [&str; 5] = ["host", "net", "port", "portrange", "proto"];
 /// Makes the steps of a text.
 pub(super) fn parse(text: &str) -> Parsed<Box<[Step]>> {
     if text.len() > TEXT_MAX {
-        let start = text.floor_char_boundary(TEXT_MAX);
+        let mut characters = text.char_indices().map(|(at, c)| at..at + c.len_utf8());
+        let beyond = characters.find(|place| place.end > TEXT_MAX);
         let why = format!("longer than {TEXT_MAX} bytes");
-        let beyond = start..start + text[start..].chars().next().map_or(0, char::len_utf8);
-        return Err(FilterError::new(text, beyond, why, &[]));
+        return Err(FilterError::new(text, beyond.unwrap_or(0..0), why, &[]));
     }
     let mut parser = Parser::new(text)?;
     if parser.current.token == Token::End {
@@ -100,12 +100,13 @@ impl<'a> Parser<'a> {
     pub(super) fn unexpected(&self, why: &str, expected: &[&'static str]) -> FilterError {
         let place = self.current.place();
         let found = &self.lexer.text[place];
-        let why = match self.current.token {
-            Token::End => format!("the filter ends too early: {why}"),
-            _ => format!(
+        let why = if self.current.token == Token::End {
+            format!("the filter ends too early: {why}")
+        } else {
+            format!(
                 "unexpected `{}`: {why}",
                 found.replace(char::is_control, "?")
-            ),
+            )
         };
         self.fail(self.current, why, expected)
     }
@@ -242,13 +243,13 @@ impl<'a> Parser<'a> {
             Err(error) => error,
         };
         (self.lexer, self.current, self.depth) = (lexer, current, depth);
-        self.group(context).map_err(|no_group| {
-            if no_comparison.column > no_group.column {
-                no_comparison
-            } else {
-                no_group
-            }
-        })
+        match self.group(context) {
+            // `port 80 or (1) << 40 = 0`: what opened was a value after all, and a wrong one.
+            Ok(_) if self.at_sign_of_value() => Err(no_comparison),
+            Err(no_group) if no_group.column >= no_comparison.column => Err(no_group),
+            Err(_) => Err(no_comparison),
+            group => group,
+        }
     }
 
     /// Behind the parenthesis a bare operand belongs to what stood before it.
@@ -383,10 +384,10 @@ impl<'a> Parser<'a> {
         if parentheses {
             self.advance()?;
         }
-        let id = match self.current.token {
-            Token::Number(_) if !parentheses && self.number_begins_comparison() => None,
-            Token::Number(_) => Some(self.number(4095, "a VLAN is 0 to 4095")?),
-            _ => None,
+        let id = if self.current.number().is_some() {
+            Some(self.number(4095, "a VLAN is 0 to 4095")?)
+        } else {
+            None
         };
         if parentheses {
             self.advance()?;
@@ -400,8 +401,7 @@ impl<'a> Parser<'a> {
 
     fn peek_parenthesized_number(&self) -> bool {
         let mut ahead = self.lexer;
-        let inner = ahead.next().map(|lexeme| lexeme.token);
-        let number = matches!(inner, Ok(Token::Number(_)));
+        let number = ahead.next().is_ok_and(|lexeme| lexeme.number().is_some());
         let closed = ahead.next().is_ok_and(|lexeme| lexeme.is_sign(")"));
         self.current.is_sign("(") && number && closed
     }
@@ -445,8 +445,8 @@ impl<'a> Parser<'a> {
 
     /// Takes a number up to `max`.
     pub(super) fn number(&mut self, max: u32, why: &str) -> Parsed<u32> {
-        match self.current.token {
-            Token::Number(number) if number <= max => {
+        match self.current.number() {
+            Some(number) if number <= max => {
                 self.advance()?;
                 Ok(number)
             }

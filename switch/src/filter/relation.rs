@@ -40,11 +40,7 @@ impl<'a> Parser<'a> {
     /// `value relation value`. Nothing is appended before all of it is read.
     pub(super) fn comparison(&mut self) -> Parsed<(Block, Context)> {
         let left = self.value()?;
-        let relation = match self.current.token {
-            Token::Sign(sign) => Comparison::of_sign(sign),
-            _ => None,
-        };
-        let Some(relation) = relation else {
+        let Some(relation) = Comparison::of_sign(self.current.sign()) else {
             return Err(self.unexpected("a value must be compared", &RELATIONS));
         };
         self.advance()?;
@@ -64,12 +60,12 @@ impl<'a> Parser<'a> {
 
     /// Whether a number at the current place is the left end of a comparison.
     pub(super) fn number_begins_comparison(&self) -> bool {
-        self.peek().is_some_and(|next| match next.token {
-            Token::Sign(sign) => {
-                Comparison::of_sign(sign).is_some() || Operator::of_sign(sign).is_some()
-            }
-            _ => false,
-        })
+        self.peek().is_some_and(|next| continues_value(&next))
+    }
+
+    /// Whether the current place goes on with a value that was begun before.
+    pub(super) fn at_sign_of_value(&self) -> bool {
+        continues_value(&self.current)
     }
 
     fn value(&mut self) -> Parsed<Term> {
@@ -87,9 +83,7 @@ impl<'a> Parser<'a> {
     /// Operators of at least this strength, from the left.
     fn operation(&mut self, least: u8, chain: &mut Chain<'a>) -> Parsed<Term> {
         let mut left = self.factor(chain)?;
-        while let Token::Sign(sign) = self.current.token
-            && let Some(operator) = Operator::of_sign(sign)
-        {
+        while let Some(operator) = Operator::of_sign(self.current.sign()) {
             let strength = operator.strength().unwrap_or(u8::MAX - 1);
             if strength < least {
                 break;
@@ -202,10 +196,10 @@ impl<'a> Parser<'a> {
         if !self.take_sign(":")? {
             return Ok(Width::One);
         }
-        let width = match self.current.token {
-            Token::Number(1) => Width::One,
-            Token::Number(2) => Width::Two,
-            Token::Number(4) => Width::Four,
+        let width = match self.current.number() {
+            Some(1) => Width::One,
+            Some(2) => Width::Two,
+            Some(4) => Width::Four,
             _ => return Err(self.unexpected("a number is of 1, 2 or 4 bytes", &["1", "2", "4"])),
         };
         self.advance()?;
@@ -247,4 +241,9 @@ impl<'a> Parser<'a> {
             depth: index.depth + 1,
         })
     }
+}
+
+fn continues_value(lexeme: &Lexeme<'_>) -> bool {
+    let sign = lexeme.sign();
+    Comparison::of_sign(sign).is_some() || Operator::of_sign(sign).is_some()
 }

@@ -312,7 +312,8 @@ fn value() -> BoxedStrategy<String> {
         prop_oneof![
             4 => (inner.clone(), operator, right.clone())
                 .prop_map(|(a, operator, b)| format!("{a}{operator}{b}")),
-            1 => (inner.clone(), shift, 0..32_u32).prop_map(|(a, shift, b)| format!("{a}{shift}{b}")),
+            1 => (inner.clone(), shift, 0..32_u32)
+                .prop_map(|(a, shift, b)| format!("{a}{shift}{b}")),
             1 => (inner.clone(), select(&["/", " % ", "^"][..]), 1..9_u32)
                 .prop_map(|(a, operator, b)| format!("(({a}){operator}{b})")),
             1 => (inner.clone(), select(&["/", "<<", ">>"][..]), right)
@@ -321,7 +322,8 @@ fn value() -> BoxedStrategy<String> {
             1 => inner.clone().prop_map(|a| format!("({a}+0)")),
             1 => inner.prop_map(|a| format!("ip[({a}) & 0x1f]")),
         ]
-    }).boxed()
+    })
+    .boxed()
 }
 
 fn constant() -> BoxedStrategy<String> {

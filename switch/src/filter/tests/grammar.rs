@@ -43,6 +43,7 @@ fn an_error_names_the_place_in_characters() {
         ("((ip[0] + 1) & 3", 16, ""),
         ("ip[0]/0=1", 5, "/"),
         ("1 << 32 = 0", 2, "<<"),
+        ("port 80 or (1) << 32 = 0", 15, "<<"),
         ("vlan 4096", 5, "4096"),
         ("worker 65536", 7, "65536"),
         ("portrange 1-70000", 10, "1-70000"),
@@ -68,12 +69,13 @@ fn an_error_names_the_place_in_characters() {
             (column, found),
             "{text}: {error}"
         );
-        let (line, carets) = error
-            .caret(text)
-            .split_once('\n')
-            .map(|(l, c)| (l.len(), c.len()))
-            .unwrap();
-        assert!(carets >= column + 1 && line > 0);
+        let caret = error.caret(text);
+        let (line, carets) = caret.split_once('\n').unwrap();
+        assert_eq!(line.chars().count(), text.chars().count(), "{text}");
+        assert!(
+            carets.starts_with(&format!("{}^", " ".repeat(column))),
+            "{text}"
+        );
         assert!(
             error
                 .to_string()
