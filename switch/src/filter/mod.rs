@@ -12,10 +12,10 @@
 //! * `vlan` moves everything to the right of it, in the text, behind the tag;
 //! * ports are those of a first fragment, and in IPv6 only right behind the fixed header;
 //! * a question about bytes beyond the frame's end makes the whole filter say no, `not` or not,
-//!   because a BPF program ends there ([`eval`]). So the order of the questions counts, and is
+//!   because a BPF program ends there (`eval`). So the order of the questions counts, and is
 //!   the order of libpcap's code before its optimizer.
 //!
-//! The differential test ([`tests`]) gives random filters to libpcap as well, runs its program in
+//! The differential test (`tests`) gives random filters to libpcap as well, runs its program in
 //! an interpreter, and wants the same answer for every frame.
 //!
 //! # The words
