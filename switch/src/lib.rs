@@ -27,6 +27,7 @@ pub mod counters;
 pub mod dispatch;
 pub mod ethernet;
 pub mod fdb;
+pub mod filter;
 pub mod frame;
 pub mod gateway;
 pub mod gso;
