@@ -38,5 +38,6 @@ pub mod pipeline;
 pub mod port;
 pub mod switch;
 pub mod table;
+pub mod trace;
 pub mod verdict;
 pub mod worker;

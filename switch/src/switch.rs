@@ -4,6 +4,7 @@
 //! receiving halves and views to the workers and reads counters and tables.
 
 mod moves;
+mod tracing;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

@@ -11,6 +11,7 @@ use crate::frame::OwnedFrame;
 use crate::gateway;
 use crate::limits::{BATCH_FRAMES_MAX, HANDOVER_FRAMES_MAX};
 use crate::port::{PortIndex, Rx};
+use crate::trace::Recorder;
 
 use super::{Worker, count_losses};
 
@@ -34,6 +35,8 @@ pub enum Command {
     NatReport(Sender<NatReport>),
     /// Forget all sessions; the answer is how many there were.
     NatFlush(Sender<usize>),
+    /// Trace by this recorder from now on, or no more.
+    Trace(Option<Box<Recorder>>),
     /// Finish.
     Stop,
 }
@@ -93,11 +96,24 @@ impl Worker {
                 Command::NatFlush(answer) => {
                     let _ = answer.send(self.engine.nat.as_mut().map_or(0, nat::Nat::flush));
                 }
+                Command::Trace(recorder) => self.trace(recorder),
                 Command::Stop => {
+                    self.trace(None);
                     self.count_losses();
                     self.stopping = true;
                 }
             }
+        }
+    }
+
+    /// Traces by another recorder, which goes on naming packets where this one ends.
+    pub(super) fn trace(&mut self, recorder: Option<Box<Recorder>>) {
+        if let Some(mut last) = std::mem::replace(&mut self.engine.recorder, recorder) {
+            last.tick();
+            self.packets_named = last.named();
+        }
+        if let Some(recorder) = &mut self.engine.recorder {
+            recorder.go_on_from(self.packets_named);
         }
     }
 
