@@ -11,6 +11,7 @@ use crate::port::PortIndex;
 use crate::verdict::Verdict;
 
 use super::record::{PacketId, Record, Snap};
+use super::recorder::STEPS_MAX;
 use super::steps::TimedStep;
 
 /// Portions of one worker: some with the reader, some on the way, one that fills.
@@ -95,8 +96,8 @@ impl Buffers {
         let records = limits.per_portion();
         Self {
             heads: Vec::with_capacity(records),
-            // One record may have all the steps there can be.
-            steps: Vec::with_capacity((records * STEPS_PER_RECORD).max(super::recorder::STEPS_MAX)),
+            // The last record may have all the steps there can be.
+            steps: Vec::with_capacity(records * STEPS_PER_RECORD + STEPS_MAX),
             bytes: Vec::with_capacity(records * 2 * limits.snap_bytes),
         }
     }
@@ -109,7 +110,7 @@ impl Buffers {
     fn is_full(&self, limits: Limits) -> bool {
         let room = |used: usize, all: usize| all - used;
         room(self.heads.len(), self.heads.capacity()) == 0
-            || room(self.steps.len(), self.steps.capacity()) < super::recorder::STEPS_MAX
+            || room(self.steps.len(), self.steps.capacity()) < STEPS_MAX
             || room(self.bytes.len(), self.bytes.capacity()) < 2 * limits.snap_bytes
     }
 
@@ -274,23 +275,26 @@ impl Outbox {
         }
     }
 
-    /// Sends what there is if the reader has nothing else to read.
+    /// Sends what there is, unless the reader has a portion still: then this one fills up, so that
+    /// a reader who is late finds few portions and not one for each batch.
     pub(super) fn offer(&mut self) {
-        if self.filling.is_some() && self.reader.is_empty() {
+        let is_here = usize::from(self.filling.is_some());
+        if self.empty.len() + is_here == PORTIONS {
             self.send();
         }
     }
 
-    /// Sends what there is.
-    pub(super) fn send(&mut self) {
+    /// Sends the last there is, or at least how many were lost.
+    pub(super) fn finish(&mut self) {
         if self.filling.is_none() && self.lost > self.lost_told {
-            self.filling = self.empty.try_recv().ok();
+            self.filling = Some(self.empty.try_recv().unwrap_or_default());
         }
-        let has_news = |filling: &Buffers| !filling.is_empty() || self.lost > self.lost_told;
-        if !self.filling.as_ref().is_some_and(has_news) {
-            return;
-        }
-        let Some(buffers) = self.filling.take() else {
+        self.send();
+    }
+
+    fn send(&mut self) {
+        let has_news = |filling: &mut Buffers| !filling.is_empty() || self.lost > self.lost_told;
+        let Some(buffers) = self.filling.take_if(has_news) else {
             return;
         };
         self.lost_told = self.lost;
@@ -310,7 +314,8 @@ pub(super) fn outboxes(
     workers: u16,
     limits: Limits,
 ) -> (impl Iterator<Item = Outbox>, Receiver<TracePortion>) {
-    let (sender, receiver) = bounded(usize::from(workers) * PORTIONS);
+    // One more for each worker's last word, should all others be out.
+    let (sender, receiver) = bounded(usize::from(workers) * (PORTIONS + 1));
     let outboxes = (0..workers).map(move |worker| Outbox::new(worker, limits, sender.clone()));
     (outboxes, receiver)
 }

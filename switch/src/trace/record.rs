@@ -5,7 +5,7 @@ use std::fmt;
 use nat::Nanos;
 
 use crate::frame::{Offload, Stage};
-use crate::port::PortIndex;
+use crate::port::{NOWHERE, PortIndex};
 use crate::verdict::Verdict;
 
 use super::steps::TimedStep;
@@ -54,12 +54,14 @@ impl fmt::Debug for PacketId {
 }
 
 /// What a frame takes along that waits or changes hands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tag {
     /// Which packet it is; of a frame that the gateway made, the one it came of.
     pub id: PacketId,
     /// A piece of its way was recorded, so the others are to be, too.
     pub chosen: bool,
+    /// Where it came in: a fragment that waited in the NAT does not say.
+    pub ingress: PortIndex,
 }
 
 impl Tag {
@@ -67,6 +69,7 @@ impl Tag {
     pub const NONE: Self = Self {
         id: PacketId::NONE,
         chosen: false,
+        ingress: NOWHERE,
     };
 }
 

@@ -156,17 +156,25 @@ impl Recorder {
 
     /// A frame's turn begins.
     pub(super) fn begin(&mut self, frame: &Frame<'_>) {
-        let tag = self.tags.get(self.used).copied().unwrap_or_default();
+        let tag = self.tags.get(self.used).copied().unwrap_or(Tag::NONE);
         let came_before = tag.id != PacketId::NONE;
-        let id = if came_before { tag.id } else { self.name() };
-        let is_candidate = tag.chosen || self.may_want(frame.ingress, came_before);
-        let is_wanted = is_candidate && self.selector.wants(frame.bytes(), frame.ingress);
+        let tag = if came_before {
+            tag
+        } else {
+            Tag {
+                id: self.name(),
+                chosen: false,
+                ingress: frame.ingress,
+            }
+        };
+        let is_candidate = tag.chosen || self.may_want(tag.ingress, came_before);
+        let is_wanted = is_candidate && self.selector.wants(frame.bytes(), tag.ingress);
         let step = if came_before || frame.stage != Stage::Arrived {
             Step::Resumed(frame.stage)
         } else {
             Step::Rx(frame.ingress)
         };
-        self.open(frame, (is_candidate, is_wanted), Tag { id, ..tag });
+        self.open(frame, (is_candidate, is_wanted), tag);
         self.step(step);
     }
 
@@ -211,7 +219,7 @@ impl Recorder {
         draft.is_wanted = is_wanted;
         draft.cause = None;
         draft.began = began;
-        draft.ingress = frame.ingress;
+        draft.ingress = tag.ingress;
         draft.stage = frame.stage;
         draft.bytes.clear();
         draft.len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
@@ -280,11 +288,10 @@ impl Recorder {
     /// As [`tag`](Self::tag), of the batch's frame in this place.
     pub(crate) fn tag_of(&mut self, place: usize, frame: &Frame<'_>) -> Tag {
         let is_chosen = self.is_chosen(place, frame.bytes());
-        let tag = self.drafts.get(place).map(|draft| draft.tag);
-        let id = tag.unwrap_or_default().id;
+        let tag = self.drafts.get(place).map_or(Tag::NONE, |draft| draft.tag);
         Tag {
-            id,
             chosen: is_chosen,
+            ..tag
         }
     }
 
@@ -292,6 +299,7 @@ impl Recorder {
     pub(super) fn cause(&mut self) -> Tag {
         let all = !self.selector.drops_only;
         self.current().map_or(Tag::NONE, |draft| Tag {
+            ingress: draft.ingress,
             id: draft.tag.id,
             chosen: draft.tag.chosen || (all && draft.is_wanted),
         })
@@ -460,8 +468,16 @@ impl Recorder {
         self.begin_batch(self.batch);
         let is_candidate = cause.chosen || self.may_want(frame.ingress, true);
         let is_wanted = is_candidate && self.selector.wants(frame.bytes(), frame.ingress);
-        let id = self.name();
-        self.open(frame, (is_candidate, is_wanted), Tag { id, ..cause });
+        let (id, ingress) = (self.name(), frame.ingress);
+        self.open(
+            frame,
+            (is_candidate, is_wanted),
+            Tag {
+                id,
+                ingress,
+                ..cause
+            },
+        );
         if let Some(draft) = self.current() {
             draft.cause = Some(cause.id).filter(|id| *id != PacketId::NONE);
         }
@@ -491,9 +507,14 @@ impl Recorder {
         self.commit(&[frame]);
     }
 
-    /// Sends what is recorded.
+    /// Sends what is recorded, if the reader has read what came before.
     pub fn tick(&mut self) {
-        self.outbox.send();
+        self.outbox.offer();
+    }
+
+    /// Sends what is recorded: there will be no more.
+    pub fn finish(&mut self) {
+        self.outbox.finish();
     }
 }
 

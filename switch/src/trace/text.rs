@@ -52,12 +52,8 @@ pub fn text(record: &Record, number: u64, words: &impl Words) -> String {
         );
     }
     let took = micros(u32::try_from(record.took().0).unwrap_or(u32::MAX));
-    let _ = writeln!(
-        text,
-        "   {} in {took}  (packet {})",
-        fate(record, words),
-        record.id
-    );
+    let (fate, fix) = fate(record, words);
+    let _ = writeln!(text, "   {fate} in {took}  (packet {}){fix}", record.id);
     text
 }
 
@@ -211,8 +207,8 @@ fn sent(tx: Tx, words: &impl Words) -> String {
     }
 }
 
-/// What became of it in all.
-fn fate(record: &Record, words: &impl Words) -> String {
+/// What became of it in all, and what to do about it.
+fn fate(record: &Record, words: &impl Words) -> (String, String) {
     let from = record
         .ingress
         .map_or_else(|| "gateway".into(), |port| words.port(port));
@@ -222,14 +218,19 @@ fn fate(record: &Record, words: &impl Words) -> String {
         };
         tx.outcome.err().map(|reason| (tx.port, reason))
     });
-    match (record.verdict, egress_drop) {
-        (Some(Verdict::Drop(reason)), _) => dropped(reason),
-        (_, Some((port, reason))) => format!("{} at {}", dropped(reason), words.port(port)),
+    let fate = match (record.verdict, egress_drop) {
+        (Some(Verdict::Drop(reason)), _) => {
+            return (format!("DROPPED {}", reason.word()), fix(reason));
+        }
+        (_, Some((port, reason))) => {
+            let port = words.port(port);
+            return (format!("DROPPED {} at {port}", reason.word()), fix(reason));
+        }
         (Some(Verdict::Forward(to) | Verdict::Route(to)), None) => {
             format!("FORWARDED {from} → {}", words.port(to))
         }
         (Some(Verdict::Flood), None) => {
-            let (copies, _) = record.copies;
+            let copies = record.copies.0;
             let ports = if copies == 1 { "port" } else { "ports" };
             format!("FLOODED {from} → {copies} {ports}")
         }
@@ -238,12 +239,13 @@ fn fate(record: &Record, words: &impl Words) -> String {
         (Some(Verdict::Hold), None) => "HELD".into(),
         (Some(Verdict::HandOver(worker)), None) => format!("HANDED OVER to worker {worker}"),
         (None, None) => "SENT".into(),
-    }
+    };
+    (fate, String::new())
 }
 
-fn dropped(reason: DropReason) -> String {
+fn fix(reason: DropReason) -> String {
     match reason.fix() {
-        "" => format!("DROPPED {}", reason.word()),
-        fix => format!("DROPPED {}  fix: {fix}", reason.word()),
+        "" => String::new(),
+        fix => format!("  fix: {fix}"),
     }
 }

@@ -109,7 +109,7 @@ impl Worker {
     /// Traces by another recorder, which goes on naming packets where this one ends.
     pub(super) fn trace(&mut self, recorder: Option<Box<Recorder>>) {
         if let Some(mut last) = std::mem::replace(&mut self.engine.recorder, recorder) {
-            last.tick();
+            last.finish();
             self.packets_named = last.named();
         }
         if let Some(recorder) = &mut self.engine.recorder {
