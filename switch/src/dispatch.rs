@@ -5,6 +5,8 @@
 //! needs fragments, an egress that refuses an offload) takes the slow way, one at a time, through
 //! a buffer of its own; and so do those behind it to the same port, to keep their order.
 
+mod books;
+
 use std::cell::Cell;
 
 use arrayvec::ArrayVec;
@@ -18,8 +20,10 @@ use crate::gso::{self, SegmentBuffer};
 use crate::limits::PORTS_MAX;
 use crate::pipeline::Verdicts;
 use crate::port::{NOWHERE, Outgoing, PortIndex, SendOutcome, Tx};
-use crate::trace::{Books, Tracer};
+use crate::trace::Tracer;
 use crate::verdict::{DropReason, Verdict};
+
+use books::Books;
 
 /// Copies lent to one [`Tx::send`]; a flood of more goes out in several.
 const COPIES_MAX: usize = 256;

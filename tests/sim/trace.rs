@@ -200,6 +200,50 @@ fn a_fragment_that_waits_for_the_first_one_keeps_its_name() {
 }
 
 #[test]
+fn a_filter_matches_before_the_translation_or_after_it() {
+    let mut world = greeted(Setup::default());
+    for address in [member_ip(0), EXTERNAL] {
+        let octets = address.octets();
+        let names = move |bytes: &[u8], _: PortIndex| {
+            let ends = bytes.get(26..34).unwrap_or_default();
+            bytes.get(12..14) == Some(&[8, 0]) && ends.chunks(4).any(|end| end == octets)
+        };
+        let records = world.traced(Selector::filter(names), |world| {
+            world.host(0).ping(O1, 7, 1, b"out and back");
+        });
+        assert_eq!(records.len(), 2, "{address}: {records:?}");
+        for record in &records {
+            let after = record.after.as_ref().unwrap();
+            assert_eq!(record.before.len, 54);
+            assert_eq!(after.bytes.len(), 54);
+            assert_ne!(record.before.bytes, after.bytes);
+        }
+    }
+}
+
+#[test]
+fn a_wide_flood_keeps_its_count_where_it_has_no_room_for_every_port() {
+    let mut world = World::new(Setup {
+        members: 100,
+        ..Setup::default()
+    });
+    let frame = ethernet(Mac::BROADCAST, member_mac(0), 0x9999, &[0; 46]);
+    let records = world.traced(Selector::ALL, |world| {
+        world.send(0, &frame, Offload::PLAIN);
+    });
+    let [record] = &records[..] else {
+        panic!("{records:?}");
+    };
+    assert_eq!(record.copies, (99, 0));
+    let told = record.steps.iter();
+    let told = told
+        .filter(|timed| matches!(timed.step, Step::Tx(_)))
+        .count();
+    assert_eq!(told + usize::try_from(record.steps_lost).unwrap(), 99);
+    assert!(record.steps_lost > 0);
+}
+
+#[test]
 fn a_session_is_followed_once_one_of_its_packets_was_wanted() {
     let mut world = greeted(Setup::default());
     let begins = Selector::filter(|bytes, _| bytes.ends_with(b"first"));

@@ -27,7 +27,6 @@
 //! A record is lost, and counted, where the reader is so slow that no memory is left: no worker
 //! waits for a reader, and frames go their way as ever.
 
-mod books;
 mod portion;
 mod record;
 mod recorder;
@@ -42,7 +41,6 @@ use crate::frame::{Frame, OwnedFrame};
 use crate::gateway::Context;
 use crate::verdict::Verdict;
 
-pub(crate) use books::Books;
 pub use portion::{Limits, TracePortion};
 pub use record::{PacketId, Record, Snap, Tag};
 pub(crate) use recorder::recorders;

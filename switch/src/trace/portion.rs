@@ -30,7 +30,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// All headers of usual packets, and 2,048 records: 1.6 MB for a worker.
+    /// All headers of usual packets, and 2,048 records: about 2 MB for a worker.
     fn default() -> Self {
         Self {
             snap_bytes: 128,
@@ -44,8 +44,8 @@ impl Limits {
     #[must_use]
     pub const fn memory_bytes(self) -> usize {
         let record =
-            size_of::<Head>() + STEPS_PER_RECORD * size_of::<TimedStep>() + 2 * self.snap_bytes;
-        self.per_portion() * PORTIONS * record
+            size_of::<Kept>() + STEPS_PER_RECORD * size_of::<TimedStep>() + 2 * self.snap_bytes;
+        PORTIONS * (self.per_portion() * record + STEPS_MAX * size_of::<TimedStep>())
     }
 
     const fn per_portion(self) -> usize {
@@ -318,4 +318,23 @@ pub(super) fn outboxes(
     let (sender, receiver) = bounded(usize::from(workers) * (PORTIONS + 1));
     let outboxes = (0..workers).map(move |worker| Outbox::new(worker, limits, sender.clone()));
     (outboxes, receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_is_what_the_limits_say() {
+        let bytes = Limits::default().memory_bytes();
+        assert!((1_500_000..2_500_000).contains(&bytes), "{bytes}");
+        let (mut outboxes, _reader) = outboxes(1, Limits::default());
+        let outbox = outboxes.next().unwrap();
+        let taken = outbox.empty.try_iter().map(|buffers| {
+            buffers.heads.capacity() * size_of::<Kept>()
+                + buffers.steps.capacity() * size_of::<TimedStep>()
+                + buffers.bytes.capacity()
+        });
+        assert_eq!(taken.sum::<usize>(), bytes);
+    }
 }

@@ -350,7 +350,7 @@ impl Recorder {
     }
 
     /// A copy of the batch's frame in this place was sent or dropped, in `bytes` bytes.
-    pub(super) fn sent(
+    pub(crate) fn sent(
         &mut self,
         place: usize,
         port: PortIndex,
@@ -464,7 +464,7 @@ impl Recorder {
     }
 
     /// The gateway has made `frame`, because of the packet of `cause`; it is place 0 of a batch.
-    pub(super) fn begin_made(&mut self, frame: &Frame<'_>, cause: Tag) {
+    pub(crate) fn begin_made(&mut self, frame: &Frame<'_>, cause: Tag) {
         self.begin_batch(self.batch);
         let is_candidate = cause.chosen || self.may_want(frame.ingress, true);
         let is_wanted = is_candidate && self.selector.wants(frame.bytes(), frame.ingress);
@@ -485,7 +485,7 @@ impl Recorder {
     }
 
     /// The frame that the gateway made was sent.
-    pub(super) fn end_made(&mut self, frame: &Frame<'_>) {
+    pub(crate) fn end_made(&mut self, frame: &Frame<'_>) {
         self.commit(std::slice::from_ref(frame));
     }
 
@@ -556,4 +556,30 @@ fn fragment_key(packet: &[u8]) -> Option<u64> {
         .chain(head(ip.payload(), PAYLOAD_BYTES));
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     Some(bytes.fold(0xcbf2_9ce4_8422_2325, step))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fragment_is_known_again_after_any_translation_and_from_any_other() {
+        let fragment = |source: [u8; 4], id: u16, more: bool, units: u16, byte: u8| {
+            let mut packet = vec![0x45, 0, 0, 36, 0, 0, 0, 0, 64, 17, 0, 0];
+            packet[4..6].copy_from_slice(&id.to_be_bytes());
+            let word = units | if more { 0x2000 } else { 0 };
+            packet[6..8].copy_from_slice(&word.to_be_bytes());
+            packet.extend(source);
+            packet.extend([203, 0, 113, 1]);
+            packet.extend([byte; 16]);
+            packet
+        };
+        let key = |packet: Vec<u8>| fragment_key(&packet);
+        let inside = key(fragment([10, 9, 0, 2], 7, true, 8, 1));
+        assert!(inside.is_some());
+        assert_eq!(inside, key(fragment([203, 0, 113, 254], 99, true, 8, 1)));
+        assert_ne!(inside, key(fragment([10, 9, 0, 2], 7, true, 9, 1)));
+        assert_ne!(inside, key(fragment([10, 9, 0, 2], 7, true, 8, 2)));
+        assert_eq!(key(fragment([10, 9, 0, 2], 7, false, 0, 1)), None, "whole");
+    }
 }

@@ -3,24 +3,23 @@
 use crate::counters::WorkerCounters;
 use crate::frame::{Frame, VNET_HEADER_BYTES};
 use crate::port::{PortIndex, SendOutcome};
+use crate::trace::{Tag, Tracer};
 use crate::verdict::DropReason;
 
-use super::Tracer;
-
 /// Where the fate of every copy is written down.
-pub(crate) struct Books<'b, T> {
-    pub(crate) counters: &'b WorkerCounters,
+pub(super) struct Books<'b, T> {
+    pub(super) counters: &'b WorkerCounters,
     tracer: T,
 }
 
 impl<'b, T: Tracer> Books<'b, T> {
-    pub(crate) const fn new(counters: &'b WorkerCounters, tracer: T) -> Self {
+    pub(super) const fn new(counters: &'b WorkerCounters, tracer: T) -> Self {
         Self { counters, tracer }
     }
 
     /// The copy of the batch's frame in this place, of `sealed_bytes` with the virtio-net header.
     #[inline]
-    pub(crate) fn settle(
+    pub(super) fn settle(
         &mut self,
         (place, egress): (usize, PortIndex),
         sealed_bytes: usize,
@@ -42,7 +41,7 @@ impl<'b, T: Tracer> Books<'b, T> {
 
     /// The copy of the batch's frame in this place, of `bytes`, goes no further.
     #[inline]
-    pub(crate) fn refuse(
+    pub(super) fn refuse(
         &mut self,
         (place, egress): (usize, PortIndex),
         bytes: usize,
@@ -54,17 +53,17 @@ impl<'b, T: Tracer> Books<'b, T> {
         }
     }
 
-    /// A frame that the gateway made is sent next.
+    /// A frame is sent next that the gateway made because of the packet of `cause`.
     #[inline]
-    pub(crate) fn begin_made(&mut self, frame: &Frame<'_>, owned_tag: super::Tag) {
+    pub(super) fn begin_made(&mut self, frame: &Frame<'_>, cause: Tag) {
         if let Some(recorder) = self.tracer.recorder() {
-            recorder.begin_made(frame, owned_tag);
+            recorder.begin_made(frame, cause);
         }
     }
 
     /// A frame that the gateway made was sent.
     #[inline]
-    pub(crate) fn end_made(&mut self, frame: &Frame<'_>) {
+    pub(super) fn end_made(&mut self, frame: &Frame<'_>) {
         if let Some(recorder) = self.tracer.recorder() {
             recorder.end_made(frame);
         }
