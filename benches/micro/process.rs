@@ -6,11 +6,14 @@
 #![expect(clippy::disallowed_methods, reason = "it measures real time")]
 
 use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use nat::Nanos;
 use switch::ethernet;
 use switch::limits::BATCH_FRAMES_MAX;
+use switch::trace::{Clock, Limits, On, Recorder, Selector};
 use switch::verdict::Verdict;
 
 use super::world::{FRAME_BYTES, Ring, World, scattered, switched, translated};
@@ -45,7 +48,7 @@ pub(super) fn benches(c: &mut Criterion) {
             for _ in 0..rounds {
                 for round in 0..8 {
                     let mut batch = ring.fill();
-                    let began = std::time::Instant::now();
+                    let began = Instant::now();
                     black_box(world.process(&mut batch, Nanos(round + 2)));
                     spent += began.elapsed() / 8;
                 }
@@ -62,7 +65,54 @@ pub(super) fn benches(c: &mut Criterion) {
             }
         });
     });
+    for (name, frame) in [("L2 hit", switched(0)), ("NAT hit", translated(0))] {
+        measure(
+            &mut group,
+            &format!("{name}, trace off"),
+            World::new(2, 1),
+            vec![frame],
+        );
+        let none = Selector::filter(|_, _| false);
+        for (what, selector) in [("on (all)", Selector::ALL), ("on (none match)", none)] {
+            let name = format!("{name}, trace {what}");
+            measure_traced(&mut group, &name, frame, selector);
+        }
+    }
     group.finish();
+}
+
+/// With a reader that takes every portion at once, and a clock as the product's.
+fn measure_traced(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    frame: [u8; FRAME_BYTES],
+    selector: Selector,
+) {
+    let began = Instant::now();
+    let clock: Clock = Arc::new(move || {
+        let passed = began.elapsed().as_nanos();
+        Nanos(u64::try_from(passed).unwrap_or(u64::MAX))
+    });
+    let (mut recorder, reader) = Recorder::alone(selector, Limits::default(), clock).unwrap();
+    let (mut world, mut ring) = (World::new(2, 1), Ring::new(vec![frame]));
+    let mut pass = || {
+        let mut batch = ring.fill();
+        recorder.begin_batch(Nanos(3));
+        let verdicts = world.process_traced(&mut batch, Nanos(3), On(&mut recorder));
+        recorder.commit(&batch);
+        reader.try_iter().for_each(drop);
+        verdicts
+    };
+    for _ in 0..4 {
+        let _ = pass();
+    }
+    let counted = allocation_counter::measure(|| {
+        for _ in 0..100 {
+            let _ = black_box(pass());
+        }
+    });
+    assert_eq!(counted.count_total, 0, "{name}: the tracer allocates");
+    group.bench_function(name, |b| b.iter(|| black_box(pass())));
 }
 
 fn measure(

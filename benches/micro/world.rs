@@ -15,6 +15,7 @@ use switch::mac::Mac;
 use switch::neigh::{Link, Neighbours};
 use switch::pipeline;
 use switch::port::{Egress, PortIndex};
+use switch::trace::{Off, Tracer};
 
 const GATEWAY: [u8; 4] = [10, 9, 0, 1];
 const EXTERNAL: [u8; 4] = [203, 0, 113, 254];
@@ -103,6 +104,15 @@ impl World {
     }
 
     pub(super) fn process(&mut self, batch: &mut Batch<'_>, now: Nanos) -> pipeline::Verdicts {
+        self.process_traced(batch, now, Off)
+    }
+
+    pub(super) fn process_traced(
+        &mut self,
+        batch: &mut Batch<'_>,
+        now: Nanos,
+        tracer: impl Tracer,
+    ) -> pipeline::Verdicts {
         let mut ctx = Context {
             view: &self.view,
             fdb: &self.fdb,
@@ -114,6 +124,7 @@ impl World {
             member_mtu_min: self.member_mtu_min,
             last_hop: None,
             now,
+            tracer,
         };
         pipeline::process(&mut ctx, batch)
     }

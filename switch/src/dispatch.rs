@@ -5,6 +5,8 @@
 //! needs fragments, an egress that refuses an offload) takes the slow way, one at a time, through
 //! a buffer of its own; and so do those behind it to the same port, to keep their order.
 
+mod books;
+
 use std::cell::Cell;
 
 use arrayvec::ArrayVec;
@@ -18,7 +20,10 @@ use crate::gso::{self, SegmentBuffer};
 use crate::limits::PORTS_MAX;
 use crate::pipeline::Verdicts;
 use crate::port::{NOWHERE, Outgoing, PortIndex, SendOutcome, Tx};
+use crate::trace::Tracer;
 use crate::verdict::{DropReason, Verdict};
+
+use books::Books;
 
 /// Copies lent to one [`Tx::send`]; a flood of more goes out in several.
 const COPIES_MAX: usize = 256;
@@ -43,6 +48,9 @@ struct Slow {
     /// The kernel refused it as it is.
     refused: bool,
 }
+
+/// A copy: the frame's place in its batch, and the port it goes to.
+type Place = (usize, PortIndex);
 
 /// How a copy has to go out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,12 +98,13 @@ impl Dispatcher {
     pub fn batch(
         &mut self,
         view: &View,
-        counters: &WorkerCounters,
+        (counters, tracer): (&WorkerCounters, impl Tracer),
         batch: &Batch<'_>,
         verdicts: &Verdicts,
     ) {
         self.slow.clear();
-        let mut copies = Copies::new(view, counters, self);
+        let mut books = Books::new(counters, tracer);
+        let mut copies = Copies::new(view, &mut books, self);
         for (index, (frame, verdict)) in batch.iter().zip(verdicts).enumerate() {
             match *verdict {
                 Verdict::Forward(egress) => copies.add(index, frame, egress, false),
@@ -106,34 +115,39 @@ impl Dispatcher {
             }
         }
         copies.flush();
-        self.send_slow(view, counters, batch);
+        self.send_slow(view, &mut books, batch);
     }
 
     /// Sends frames the gateway made itself.
     pub fn originated(
         &mut self,
         view: &View,
-        counters: &WorkerCounters,
+        (counters, tracer): (&WorkerCounters, impl Tracer),
         frames: &mut Vec<(To, OwnedFrame)>,
     ) {
+        let mut books = Books::new(counters, tracer);
         for (to, mut owned) in frames.drain(..) {
+            let tag = owned.tag;
             let mut frame = owned.borrow();
             frame.seal(0);
-            let mut copies = Copies::new(view, counters, self);
+            books.begin_made(&frame, tag);
+            let mut copies = Copies::new(view, &mut books, self);
             copies.originated = true;
             match to {
                 To::Port(port) => copies.add(0, &frame, port, false),
                 To::Network(network) => copies.flood_network(0, &frame, (network, frame.ingress)),
             }
             copies.flush();
+            drop(copies);
+            books.end_made(&frame);
         }
     }
 
-    fn send_slow(&mut self, view: &View, counters: &WorkerCounters, batch: &Batch<'_>) {
+    fn send_slow(&mut self, view: &View, books: &mut Books<'_, impl Tracer>, batch: &Batch<'_>) {
         let mut slow = std::mem::take(&mut self.slow);
         for copy in slow.drain(..) {
             if let (Some(frame), Some(port)) = (batch.get(copy.index), view.port(copy.egress)) {
-                self.send_alone(counters, frame, copy, port);
+                self.send_alone(books, frame, copy, port);
             }
         }
         self.slow = slow;
@@ -141,7 +155,7 @@ impl Dispatcher {
 
     fn send_alone(
         &mut self,
-        counters: &WorkerCounters,
+        books: &mut Books<'_, impl Tracer>,
         frame: &Frame<'_>,
         copy: Slow,
         port: &PortView,
@@ -151,18 +165,18 @@ impl Dispatcher {
         if copy.way == Way::Plain && !refused {
             let outcome = self.send_one(frame.sealed(), port);
             if outcome != SendOutcome::Offload {
-                settle(counters, egress, frame.sealed().len(), outcome);
+                books.settle((copy.index, egress), frame.sealed().len(), outcome);
                 return;
             }
             refused = true;
         }
-        let Ok(pieces) = self.send_cut(counters, frame, (egress, port)) else {
-            let counters = counters.port(egress);
-            counters.drop_frames(DropReason::EgressOffload, 1);
+        let place = (copy.index, egress);
+        let Ok(pieces) = self.send_cut(books, frame, (place, port)) else {
+            books.refuse(place, frame.len(), DropReason::EgressOffload);
             return;
         };
         // The copy is counted already; each piece after the first counts as one more.
-        counters.totals.copies.add(pieces.saturating_sub(1));
+        books.counters.totals.copies.add(pieces.saturating_sub(1));
         // Only what can be done here is held against the port: a frame whose offload nobody can
         // carry out says nothing about it.
         if refused && let Some(refuses) = self.refuses_offload.get(egress.index()) {
@@ -173,13 +187,13 @@ impl Dispatcher {
     /// Finishes one copy, cuts it to the egress's size, sends the pieces and returns their number.
     fn send_cut(
         &mut self,
-        counters: &WorkerCounters,
+        books: &mut Books<'_, impl Tracer>,
         frame: &Frame<'_>,
-        to: (PortIndex, &PortView),
+        to: (Place, &PortView),
     ) -> Result<u64, gso::Refusal> {
         let mtu = usize::try_from(to.1.mtu).unwrap_or(usize::MAX);
         if frame.offload.gso != Gso::None {
-            return self.send_segments(counters, frame, mtu, to);
+            return self.send_segments(books, frame, mtu, to);
         }
         // In memory of its own, since other copies of the frame go out as they are.
         let mut owned = frame.to_owned();
@@ -187,11 +201,11 @@ impl Dispatcher {
         let csum = whole.offload.csum;
         whole.offload.csum = gso::complete(whole.bytes_mut(), csum)?;
         if gso::wire_len_max(whole.bytes(), whole.offload) > mtu {
-            return self.send_fragments(counters, &whole, mtu, to);
+            return self.send_fragments(books, &whole, mtu, to);
         }
         whole.seal(0);
         let outcome = self.send_one(whole.sealed(), to.1);
-        settle(counters, to.0, whole.sealed().len(), outcome);
+        books.settle(to.0, whole.sealed().len(), outcome);
         Ok(1)
     }
 
@@ -206,30 +220,30 @@ impl Dispatcher {
 
     fn send_fragments(
         &mut self,
-        counters: &WorkerCounters,
+        books: &mut Books<'_, impl Tracer>,
         frame: &Frame<'_>,
         mtu: usize,
-        to: (PortIndex, &PortView),
+        to: (Place, &PortView),
     ) -> Result<u64, gso::Refusal> {
         let mut pieces = 0;
         let mut fragments = gso::Fragments::new(frame.bytes(), frame.offload, mtu)?;
         while fragments.fill(&mut self.segments) {
-            pieces += self.send_pieces(counters, to);
+            pieces += self.send_pieces(books, to);
         }
         Ok(pieces)
     }
 
     fn send_segments(
         &mut self,
-        counters: &WorkerCounters,
+        books: &mut Books<'_, impl Tracer>,
         frame: &Frame<'_>,
         mtu: usize,
-        to: (PortIndex, &PortView),
+        to: (Place, &PortView),
     ) -> Result<u64, gso::Refusal> {
         let mut pieces = 0;
         let mut cut = gso::Cut::new(frame.bytes(), frame.offload, mtu)?;
         while cut.fill(&mut self.segments) {
-            pieces += self.send_pieces(counters, to);
+            pieces += self.send_pieces(books, to);
         }
         Ok(pieces)
     }
@@ -237,8 +251,8 @@ impl Dispatcher {
     /// Sends what is in the segment buffer and returns how many pieces that were.
     fn send_pieces(
         &mut self,
-        counters: &WorkerCounters,
-        (egress, port): (PortIndex, &PortView),
+        books: &mut Books<'_, impl Tracer>,
+        (place, port): (Place, &PortView),
     ) -> u64 {
         let mut sealed = self.segments.sealed();
         loop {
@@ -256,31 +270,31 @@ impl Dispatcher {
             self.outcomes.clear();
             self.tx.send(&outgoing, &mut self.outcomes);
             for (piece, outcome) in outgoing.iter().zip(&self.outcomes) {
-                settle(counters, egress, piece.sealed.len(), *outcome);
+                books.settle(place, piece.sealed.len(), *outcome);
             }
         }
     }
 }
 
 /// Copies of a batch on their way into one send.
-struct Copies<'b, 'd> {
+struct Copies<'b, 'd, 'a, T> {
     view: &'b View,
-    counters: &'b WorkerCounters,
+    books: &'d mut Books<'a, T>,
     dispatcher: &'d mut Dispatcher,
     outgoing: ArrayVec<Outgoing<'b>, COPIES_MAX>,
-    places: ArrayVec<(usize, PortIndex), COPIES_MAX>,
+    places: ArrayVec<Place, COPIES_MAX>,
     originated: bool,
 }
 
-impl<'b, 'd> Copies<'b, 'd> {
+impl<'b, 'd, 'a, T: Tracer> Copies<'b, 'd, 'a, T> {
     const fn new(
         view: &'b View,
-        counters: &'b WorkerCounters,
+        books: &'d mut Books<'a, T>,
         dispatcher: &'d mut Dispatcher,
     ) -> Self {
         Self {
             view,
-            counters,
+            books,
             dispatcher,
             outgoing: ArrayVec::new_const(),
             places: ArrayVec::new_const(),
@@ -323,9 +337,8 @@ impl<'b, 'd> Copies<'b, 'd> {
             Some(port) => self.add_shaped(index, frame, (egress, port), Shape::of(frame, routed)),
             None => {
                 self.count_copy();
-                self.counters
-                    .port(egress)
-                    .drop_frames(DropReason::EgressDown, 1);
+                let reason = DropReason::EgressDown;
+                self.books.refuse((index, egress), frame.len(), reason);
             }
         }
     }
@@ -343,7 +356,7 @@ impl<'b, 'd> Copies<'b, 'd> {
         let refuses = shape.tunnel || (refuses.is_some_and(Cell::get) && frame_has_offload(frame));
         let slow = &mut self.dispatcher.slow;
         match shape.way(port, refuses) {
-            Way::Refused(reason) => self.counters.port(egress).drop_frames(reason, 1),
+            Way::Refused(reason) => self.books.refuse((index, egress), frame.len(), reason),
             way if way == Way::Cut || slow.iter().any(|copy| copy.egress == egress) => {
                 slow.push(Slow {
                     index,
@@ -366,7 +379,7 @@ impl<'b, 'd> Copies<'b, 'd> {
     }
 
     fn count_copy(&self) {
-        let totals = &self.counters.totals;
+        let totals = &self.books.counters.totals;
         if self.originated {
             totals.originated.add(1);
         } else {
@@ -395,7 +408,8 @@ impl<'b, 'd> Copies<'b, 'd> {
                     refused: true,
                 });
             } else {
-                settle(self.counters, *egress, outgoing.sealed.len(), *outcome);
+                let place = (*index, *egress);
+                self.books.settle(place, outgoing.sealed.len(), *outcome);
             }
         }
         self.outgoing.clear();
@@ -479,26 +493,6 @@ fn seal(frame: &mut Frame<'_>) -> Result<(), gso::Refusal> {
     };
     frame.seal(header_bytes);
     Ok(())
-}
-
-/// Counts what became of one copy of `sealed_bytes`, the virtio-net header included.
-fn settle(counters: &WorkerCounters, egress: PortIndex, sealed_bytes: usize, outcome: SendOutcome) {
-    let port = counters.port(egress);
-    let reason = match outcome {
-        SendOutcome::Sent => {
-            counters.totals.sent.add(1);
-            port.sent_frames.add(1);
-            port.sent_bytes
-                .add(sealed_bytes.saturating_sub(crate::frame::VNET_HEADER_BYTES) as u64);
-            return;
-        }
-        SendOutcome::TooBig => DropReason::EgressMtu,
-        SendOutcome::Full => DropReason::EgressFull,
-        SendOutcome::Down | SendOutcome::Gone => DropReason::EgressDown,
-        SendOutcome::Offload => DropReason::EgressOffload,
-        SendOutcome::Refused(_) => DropReason::EgressRefused,
-    };
-    port.drop_frames(reason, 1);
 }
 
 #[cfg(test)]

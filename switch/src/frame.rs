@@ -7,6 +7,7 @@
 
 use crate::limits::{BATCH_FRAMES_MAX, HEADROOM_BYTES};
 use crate::port::PortIndex;
+use crate::trace::Tag;
 
 /// Bytes of `struct virtio_net_hdr` without `num_buffers` (include/uapi/linux/virtio_net.h).
 pub const VNET_HEADER_BYTES: usize = 10;
@@ -314,6 +315,7 @@ impl<'r> Frame<'r> {
             offload: self.offload,
             stage: self.stage,
             ingress: self.ingress,
+            tag: Tag::NONE,
         }
     }
 }
@@ -328,6 +330,8 @@ pub struct OwnedFrame {
     pub stage: Stage,
     /// The port it came in on.
     pub ingress: PortIndex,
+    /// Which packet it is, for the trace.
+    pub tag: Tag,
 }
 
 impl OwnedFrame {
@@ -341,6 +345,7 @@ impl OwnedFrame {
             offload,
             stage: Stage::Arrived,
             ingress,
+            tag: Tag::NONE,
         }
     }
 

@@ -13,6 +13,7 @@ use crate::frame::{Frame, OwnedFrame, Stage};
 use crate::gateway::Hop;
 use crate::limits::{HELD_FRAMES_MAX, HELD_PER_NEIGHBOUR_MAX};
 use crate::port::PortIndex;
+use crate::trace::Tag;
 
 /// Longer than three requests a second apart take.
 const WAIT_MAX: Nanos = Nanos(5_000_000_000);
@@ -50,8 +51,9 @@ impl Hold {
         self.queues.iter().any(|queue| queue.hop == hop)
     }
 
-    /// Copies `frame` to wait for `hop`. False where its queue, or all of them, are full.
-    pub fn push(&mut self, hop: Hop, frame: &Frame<'_>, now: Nanos) -> bool {
+    /// Copies `frame` to wait for `hop`, with its tag. False where its queue, or all of them, are
+    /// full.
+    pub fn push(&mut self, hop: Hop, frame: &Frame<'_>, tag: Tag, now: Nanos) -> bool {
         if self.frames >= HELD_FRAMES_MAX {
             return false;
         }
@@ -74,7 +76,9 @@ impl Hold {
         if queue.frames.len() >= HELD_PER_NEIGHBOUR_MAX {
             return false;
         }
-        queue.frames.push_back(frame.to_owned());
+        let mut owned = frame.to_owned();
+        owned.tag = tag;
+        queue.frames.push_back(owned);
         self.frames += 1;
         true
     }
@@ -132,7 +136,7 @@ mod tests {
             link: Link::Uplink,
             address: [192, 0, 2, last].into(),
         };
-        hold.push(hop, &owned.borrow(), Nanos(0))
+        hold.push(hop, &owned.borrow(), Tag::NONE, Nanos(0))
     }
 
     #[test]
@@ -168,7 +172,7 @@ mod tests {
         for (byte, (last, port, stage)) in (0..).zip(frames) {
             let mut owned = OwnedFrame::new(&[byte; 60], Offload::PLAIN, PortIndex(port));
             owned.stage = stage;
-            assert!(hold.push(hop(last), &owned.borrow(), Nanos(0)));
+            assert!(hold.push(hop(last), &owned.borrow(), Tag::NONE, Nanos(0)));
         }
         let taken = hold.take_from(PortIndex(1));
         let bytes: Vec<u8> = taken.iter().map(|frame| frame.bytes()[0]).collect();

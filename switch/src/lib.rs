@@ -17,6 +17,7 @@
 //!   dispatch                     one plain loop per verdict; one sendmmsg per batch
 //!   port::Rx::release            slots back to the kernel
 //! worker::Worker::tick         mailbox, ageing, expiry: bounded work
+//! trace                        every decision written down, where somebody traces
 //! ```
 //!
 //! Everything but the system calls also runs in the simulator ([`port::sim`]): time is an argument
@@ -39,5 +40,6 @@ pub mod pipeline;
 pub mod port;
 pub mod switch;
 pub mod table;
+pub mod trace;
 pub mod verdict;
 pub mod worker;

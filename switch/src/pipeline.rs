@@ -15,6 +15,7 @@ use crate::gateway::{self, Context};
 use crate::limits::BATCH_FRAMES_MAX;
 use crate::mac::Mac;
 use crate::port::PortIndex;
+use crate::trace::{Found, Step, Tracer};
 use crate::verdict::{DropReason, Verdict};
 
 /// Where an IPv4 header has its source address (RFC 791 3.1).
@@ -24,7 +25,7 @@ const IP_SOURCE: Range<usize> = 12..16;
 pub type Verdicts = ArrayVec<Verdict, BATCH_FRAMES_MAX>;
 
 /// Decides every frame of `batch`.
-pub fn process(ctx: &mut Context<'_>, batch: &mut Batch<'_>) -> Verdicts {
+pub fn process(ctx: &mut Context<'_, impl Tracer>, batch: &mut Batch<'_>) -> Verdicts {
     if ctx.fdb.outgrows_cache() {
         announce(ctx, batch);
     }
@@ -32,7 +33,12 @@ pub fn process(ctx: &mut Context<'_>, batch: &mut Batch<'_>) -> Verdicts {
         announce_sessions(nat, ctx.view, batch);
     }
     let mut memo = Memo::default();
-    let decided = batch.iter_mut().map(|frame| decide(ctx, frame, &mut memo));
+    let decided = batch.iter_mut().map(|frame| {
+        ctx.trace_begin(frame);
+        let verdict = decide(ctx, frame, &mut memo);
+        ctx.trace_end(verdict);
+        verdict
+    });
     decided.collect()
 }
 
@@ -48,7 +54,7 @@ struct Memo {
 }
 
 /// Has the table's entries of all frames fetched before the first is looked up.
-fn announce(ctx: &Context<'_>, batch: &Batch<'_>) {
+fn announce(ctx: &Context<'_, impl Tracer>, batch: &Batch<'_>) {
     const ADDRESSES: usize = 2 * BATCH_FRAMES_MAX;
     let stations = batch.iter().flat_map(|frame| {
         let port = ctx.view.port(frame.ingress);
@@ -80,7 +86,7 @@ fn announce_sessions(nat: &mut Nat, view: &View, batch: &Batch<'_>) {
 }
 
 /// Decides one frame. A frame the gateway takes up is rewritten in place.
-fn decide(ctx: &mut Context<'_>, frame: &mut Frame<'_>, memo: &mut Memo) -> Verdict {
+fn decide(ctx: &mut Context<'_, impl Tracer>, frame: &mut Frame<'_>, memo: &mut Memo) -> Verdict {
     match frame.stage {
         Stage::Arrived => arrived(ctx, frame, memo),
         Stage::Inside => gateway::inside_again(ctx, frame),
@@ -96,7 +102,7 @@ fn decide(ctx: &mut Context<'_>, frame: &mut Frame<'_>, memo: &mut Memo) -> Verd
     }
 }
 
-fn arrived(ctx: &mut Context<'_>, frame: &mut Frame<'_>, memo: &mut Memo) -> Verdict {
+fn arrived(ctx: &mut Context<'_, impl Tracer>, frame: &mut Frame<'_>, memo: &mut Memo) -> Verdict {
     let Some(ethernet) = ethernet::parse(frame.bytes()) else {
         return Verdict::Drop(DropReason::FrameTooShort);
     };
@@ -112,13 +118,15 @@ fn arrived(ctx: &mut Context<'_>, frame: &mut Frame<'_>, memo: &mut Memo) -> Ver
 }
 
 fn member(
-    ctx: &mut Context<'_>,
+    ctx: &mut Context<'_, impl Tracer>,
     frame: &mut Frame<'_>,
     ethernet: Ethernet,
     port: &PortView,
     memo: &mut Memo,
 ) -> Verdict {
-    if let Err(reason) = admit(ctx, frame, ethernet, port, memo) {
+    let admitted = admit(ctx, frame, ethernet, port, memo);
+    ctx.trace(|| Step::Admit(admitted));
+    if let Err(reason) = admitted {
         return Verdict::Drop(reason);
     }
     if port.role == Role::Host && is_forwarded(ctx, frame, ethernet, port) {
@@ -143,7 +151,12 @@ fn member(
 
 /// True for an IPv4 packet from the host port that the host did not make: its kernel routes between
 /// its interfaces, and so would let hosts in to ports of members that nobody has published.
-fn is_forwarded(ctx: &Context<'_>, frame: &Frame<'_>, ethernet: Ethernet, port: &PortView) -> bool {
+fn is_forwarded(
+    ctx: &Context<'_, impl Tracer>,
+    frame: &Frame<'_>,
+    ethernet: Ethernet,
+    port: &PortView,
+) -> bool {
     let is_gateways = |gateway: &GatewayView| gateway.network == port.network;
     let Some(gateway) = ctx.view.gateway.filter(is_gateways) else {
         return false;
@@ -167,7 +180,7 @@ fn is_forwarded(ctx: &Context<'_>, frame: &Frame<'_>, ethernet: Ethernet, port: 
 
 /// Refuses what no bridge takes, and learns the source's place (IEEE 802.1D 7.8).
 fn admit(
-    ctx: &Context<'_>,
+    ctx: &mut Context<'_, impl Tracer>,
     frame: &Frame<'_>,
     ethernet: Ethernet,
     port: &PortView,
@@ -194,13 +207,15 @@ fn admit(
     }
     let source = Some((frame.ingress, ethernet.source));
     if memo.source == source {
+        ctx.trace(|| Step::Learn(ethernet.source, Learned::Refreshed));
         return Ok(());
     }
     *memo = Memo::default();
-    match ctx
+    let learned = ctx
         .fdb
-        .learn(port.network.0, ethernet.source, frame.ingress, ctx.now)
-    {
+        .learn(port.network.0, ethernet.source, frame.ingress, ctx.now);
+    ctx.trace(|| Step::Learn(ethernet.source, learned));
+    match learned {
         Learned::Locked { .. } => Err(DropReason::SourceLocked),
         Learned::Refreshed => {
             memo.source = source;
@@ -212,13 +227,20 @@ fn admit(
 
 /// To the destination's port, or to all of them (IEEE 802.1D 7.7).
 fn forward(
-    ctx: &Context<'_>,
+    ctx: &mut Context<'_, impl Tracer>,
     frame: &Frame<'_>,
     ethernet: Ethernet,
     network: NetworkIndex,
     memo: &mut Memo,
 ) -> Verdict {
-    if let Some(egress) = egress_of(ctx, ethernet.destination, network, memo) {
+    let egress = egress_of(ctx, ethernet.destination, network, memo);
+    ctx.trace(|| {
+        Step::Lookup(
+            ethernet.destination,
+            Found::at(ethernet.destination, egress),
+        )
+    });
+    if let Some(egress) = egress {
         return if egress == frame.ingress {
             Verdict::Drop(DropReason::SamePort)
         } else if ctx.view.are_apart(frame.ingress, egress) {
@@ -242,7 +264,7 @@ fn forward(
 /// The port of `destination`; `None` if it is a group or unknown.
 #[inline]
 fn egress_of(
-    ctx: &Context<'_>,
+    ctx: &Context<'_, impl Tracer>,
     destination: Mac,
     network: NetworkIndex,
     memo: &mut Memo,

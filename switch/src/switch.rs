@@ -6,6 +6,7 @@
 mod handle;
 mod moves;
 mod sessions;
+mod tracing;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

@@ -8,6 +8,7 @@ use switch::frame::Batch;
 use switch::limits::BATCH_FRAMES_MAX;
 use switch::pipeline::Verdicts;
 use switch::port::Tx;
+use switch::trace::Off;
 use switch::verdict::Verdict;
 
 use super::bench_world::{Ring, World, scattered, switched, translated};
@@ -38,7 +39,7 @@ fn a_frame_on_its_usual_path_allocates_nothing() {
         let mut pass = |world: &mut World, batch: &mut Batch<'_>| -> Verdicts {
             let mut verdicts = world.process(batch, Nanos(2));
             dispatch::finish(batch, &mut verdicts);
-            dispatcher.batch(&world.view, &counters, batch, &verdicts);
+            dispatcher.batch(&world.view, (&counters, Off), batch, &verdicts);
             verdicts
         };
         // Sessions come to be, and vectors get their size, in rounds that do not count.

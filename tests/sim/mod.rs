@@ -34,5 +34,6 @@ mod publish;
 mod seeded;
 mod steer;
 mod stream;
+mod trace;
 mod untranslated;
 mod world;

@@ -6,6 +6,7 @@ use crate::frame::Frame;
 use crate::mac::Mac;
 use crate::neigh::{Confirmed, Link};
 use crate::port::NOWHERE;
+use crate::trace::{Gateway, Step, Tracer};
 use crate::verdict::{DropReason, Verdict};
 
 use super::{Context, To};
@@ -13,7 +14,7 @@ use super::{Context, To};
 /// An ARP packet sent to the gateway's own Ethernet address: an answer to a request of ours or of
 /// the host's, or a unicast probe.
 pub(super) fn inside(
-    ctx: &mut Context<'_>,
+    ctx: &mut Context<'_, impl Tracer>,
     frame: &mut Frame<'_>,
     gateway: GatewayView,
 ) -> Verdict {
@@ -29,7 +30,10 @@ pub(super) fn inside(
     }
     // The host asks with the same addresses, so the answer may be for it.
     match ctx.view.host.port {
-        Some(port) if port != frame.ingress => Verdict::Forward(port),
+        Some(port) if port != frame.ingress => {
+            ctx.trace(|| Step::Gateway(Gateway::ToHost(port)));
+            Verdict::Forward(port)
+        }
         Some(_) | None => Verdict::Absorb,
     }
 }
@@ -40,7 +44,7 @@ pub(super) fn inside(
 /// leaves the frame to the switch: probes, announcements and ARP of other kinds go their way like
 /// any frame.
 pub fn overheard(
-    ctx: &mut Context<'_>,
+    ctx: &mut Context<'_, impl Tracer>,
     frame: &mut Frame<'_>,
     gateway: GatewayView,
 ) -> Option<Verdict> {
@@ -69,14 +73,14 @@ pub fn overheard(
     if !asks_gateway {
         return None;
     }
-    answer(frame, arp, gateway.mac);
+    answer(ctx, frame, arp, gateway.mac);
     Some(Verdict::Answer)
 }
 
 /// Tells all stations who the gateway is (RFC 5227 2.3): those that knew another one, a bridge's
 /// or that of a switch that ran before, follow at once. On the uplink too, for the addresses there
 /// that are the switch's own.
-pub fn announce(ctx: &mut Context<'_>) {
+pub fn announce(ctx: &mut Context<'_, impl Tracer>) {
     if let Some(gateway) = ctx.view.gateway {
         let claim = Arp::request(gateway.mac, gateway.address, gateway.address, None);
         ctx.origin
@@ -93,7 +97,7 @@ pub fn announce(ctx: &mut Context<'_>) {
 
 /// An ARP packet from the uplink.
 pub(super) fn outside(
-    ctx: &mut Context<'_>,
+    ctx: &mut Context<'_, impl Tracer>,
     frame: &mut Frame<'_>,
     uplink: &UplinkView,
 ) -> Verdict {
@@ -116,7 +120,7 @@ pub(super) fn outside(
     };
     match arp.operation {
         ArpOperation::Request if asks_us && is_own => {
-            answer(frame, arp, uplink.mac);
+            answer(ctx, frame, arp, uplink.mac);
             Verdict::Answer
         }
         ArpOperation::Request if asks_us => Verdict::Drop(DropReason::HostTraffic),
@@ -127,13 +131,16 @@ pub(super) fn outside(
 }
 
 /// Takes note that neighbours may change with this packet.
-fn heard(ctx: &mut Context<'_>, frame: &Frame<'_>) -> Option<Arp> {
+fn heard(ctx: &mut Context<'_, impl Tracer>, frame: &Frame<'_>) -> Option<Arp> {
     ctx.last_hop = None;
-    Arp::parse(frame.bytes().get(HEADER_BYTES..)?)
+    let arp = Arp::parse(frame.bytes().get(HEADER_BYTES..)?)?;
+    ctx.trace(|| Step::Gateway(Gateway::ArpHeard(arp.sender)));
+    Some(arp)
 }
 
 /// Turns a request into its reply in place: unicast, from `mac` for the address asked for.
-fn answer(frame: &mut Frame<'_>, arp: Arp, mac: Mac) {
+fn answer(ctx: &mut Context<'_, impl Tracer>, frame: &mut Frame<'_>, arp: Arp, mac: Mac) {
+    ctx.trace(|| Step::Gateway(Gateway::ArpAnswered(arp.target)));
     let reply = Arp {
         operation: ArpOperation::Reply,
         sender_mac: mac,

@@ -5,6 +5,7 @@ use nat::wire::protocol::{SCTP, TCP, UDP};
 use crate::ethernet::HEADER_BYTES;
 use crate::frame::Frame;
 use crate::port::PortIndex;
+use crate::trace::{Gateway, Step, Tracer};
 use crate::verdict::{DropReason, Verdict};
 
 use super::{Context, Packet, address, icmp, tell};
@@ -12,19 +13,25 @@ use super::{Context, Packet, address, icmp, tell};
 /// To the gateway's own address: echo is answered here, in place; everything else (and an echo in
 /// fragments, which the host puts together) is the host's.
 pub(super) fn gateway(
-    ctx: &mut Context<'_>,
+    ctx: &mut Context<'_, impl Tracer>,
     frame: &mut Frame<'_>,
     packet: Packet,
     way: icmp::Way,
 ) -> Verdict {
     if packet.is_echo_request(frame) {
-        return echo(frame, packet, way);
+        return echo(ctx, frame, packet, way);
     }
     to_host(ctx, frame, way)
 }
 
 /// Turns an echo request round.
-pub(super) fn echo(frame: &mut Frame<'_>, packet: Packet, way: icmp::Way) -> Verdict {
+pub(super) fn echo(
+    ctx: &mut Context<'_, impl Tracer>,
+    frame: &mut Frame<'_>,
+    packet: Packet,
+    way: icmp::Way,
+) -> Verdict {
+    ctx.trace(|| Step::Gateway(Gateway::EchoAnswered));
     address(frame, way.destination_mac, way.source_mac);
     if let Some(bytes) = frame.bytes_mut().get_mut(HEADER_BYTES..) {
         icmp::turn_echo(bytes, packet.header_bytes);
@@ -36,7 +43,7 @@ pub(super) fn echo(frame: &mut Frame<'_>, packet: Packet, way: icmp::Way) -> Ver
 /// is none of them, or a NAT port or a published one on the address that host and switch share. A
 /// fragment to that address is left to the NAT, which alone knows the port of all of them.
 pub(super) fn host_address(
-    ctx: &mut Context<'_>,
+    ctx: &mut Context<'_, impl Tracer>,
     frame: &mut Frame<'_>,
     packet: Packet,
     way: icmp::Way,
@@ -47,7 +54,7 @@ pub(super) fn host_address(
         if uplink.owns(packet.destination) {
             return packet
                 .is_echo_request(frame)
-                .then(|| echo(frame, packet, way));
+                .then(|| echo(ctx, frame, packet, way));
         }
         let nat = ctx.nat.is_some() && ctx.view.live_uplink().is_some();
         let taken = match destination_port(frame, packet) {
@@ -68,7 +75,11 @@ pub(super) fn host_address(
 }
 
 /// Through the host port, or refused.
-pub(super) fn to_host(ctx: &mut Context<'_>, frame: &Frame<'_>, way: icmp::Way) -> Verdict {
+pub(super) fn to_host(
+    ctx: &mut Context<'_, impl Tracer>,
+    frame: &Frame<'_>,
+    way: icmp::Way,
+) -> Verdict {
     match host_port(ctx, frame) {
         Some(port) => Verdict::Forward(port),
         None => {
@@ -79,14 +90,16 @@ pub(super) fn to_host(ctx: &mut Context<'_>, frame: &Frame<'_>, way: icmp::Way) 
 }
 
 /// Sends on a fragment for the host that waited for the first one.
-pub fn for_host(ctx: &Context<'_>, frame: &Frame<'_>) -> Verdict {
+pub fn for_host(ctx: &mut Context<'_, impl Tracer>, frame: &Frame<'_>) -> Verdict {
     host_port(ctx, frame).map_or(Verdict::Drop(DropReason::NoHostPort), Verdict::Forward)
 }
 
 /// The host port, if it is up and the frame does not come from it.
-fn host_port(ctx: &Context<'_>, frame: &Frame<'_>) -> Option<PortIndex> {
+fn host_port(ctx: &mut Context<'_, impl Tracer>, frame: &Frame<'_>) -> Option<PortIndex> {
     let index = ctx.view.host.port.filter(|index| *index != frame.ingress)?;
-    ctx.view.port(index).filter(|port| port.up).map(|_| index)
+    ctx.view.port(index).filter(|port| port.up)?;
+    ctx.trace(|| Step::Gateway(Gateway::ToHost(index)));
+    Some(index)
 }
 
 /// The destination port of a TCP, UDP or SCTP packet; `None` for a fragment or another protocol.

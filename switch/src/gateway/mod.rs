@@ -56,6 +56,7 @@ use crate::frame::{Frame, Offload, OwnedFrame};
 use crate::hold::Hold;
 use crate::neigh::Neighbours;
 use crate::port::PortIndex;
+use crate::trace::{Gateway, Off, Step, Tracer};
 use crate::verdict::{DropReason, Verdict};
 
 pub use arp::{announce, overheard};
@@ -100,7 +101,7 @@ impl Origin {
 }
 
 /// What the pipeline works on: the tables shared by all workers, and this worker's own state.
-pub struct Context<'c> {
+pub struct Context<'c, T = Off> {
     /// The configuration, fixed for the batch.
     pub view: &'c View,
     /// The forwarding table.
@@ -122,11 +123,13 @@ pub struct Context<'c> {
     pub last_hop: Option<(Hop, crate::mac::Mac)>,
     /// The time, read once for the batch.
     pub now: Nanos,
+    /// Whether the frames' ways are traced, and where to.
+    pub tracer: T,
 }
 
 /// Decides a member's frame for the gateway's Ethernet address.
 pub fn inside(
-    ctx: &mut Context<'_>,
+    ctx: &mut Context<'_, impl Tracer>,
     frame: &mut Frame<'_>,
     ethernet: Ethernet,
     gateway: GatewayView,
@@ -141,7 +144,7 @@ pub fn inside(
 /// Goes on with a member's packet that the worker which received it handed over, because this one
 /// translates for the member's port. The source was learned there: to learn it again, later, could
 /// move a station back that has moved on meanwhile.
-pub fn inside_again(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
+pub fn inside_again(ctx: &mut Context<'_, impl Tracer>, frame: &mut Frame<'_>) -> Verdict {
     let view = ctx.view;
     let Some(port) = view.port(frame.ingress) else {
         return Verdict::Drop(DropReason::NoEgress);
@@ -155,7 +158,7 @@ pub fn inside_again(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
 }
 
 fn packet_from_inside(
-    ctx: &mut Context<'_>,
+    ctx: &mut Context<'_, impl Tracer>,
     frame: &mut Frame<'_>,
     ethernet: Ethernet,
     gateway: GatewayView,
@@ -262,14 +265,14 @@ const fn way_inside(ethernet: Ethernet, gateway: GatewayView) -> icmp::Way {
 }
 
 /// Tells the sender of `frame` about `error`, if it may be told and the rate allows it.
-fn tell(ctx: &mut Context<'_>, frame: &Frame<'_>, way: icmp::Way, error: icmp::Error) {
+fn tell(ctx: &mut Context<'_, impl Tracer>, frame: &Frame<'_>, way: icmp::Way, error: icmp::Error) {
     let packet = frame.bytes().get(HEADER_BYTES..).unwrap_or_default();
     tell_about(ctx, packet, frame.ingress, way, error);
 }
 
 /// As [`tell`], about a packet kept aside. The answer leaves by the port the packet came in on.
 fn tell_about(
-    ctx: &mut Context<'_>,
+    ctx: &mut Context<'_, impl Tracer>,
     packet: &[u8],
     ingress: PortIndex,
     way: icmp::Way,
@@ -285,6 +288,8 @@ fn tell_about(
     if let Some(bytes) = icmp::error(packet, error, way, id) {
         ctx.origin.ip_id = id.wrapping_add(1);
         ctx.origin.push(To::Port(ingress), &bytes, ingress);
+        ctx.trace_made();
+        ctx.trace(|| Step::Gateway(Gateway::Told(error)));
     }
 }
 

@@ -11,13 +11,14 @@ use crate::gso;
 use crate::mac::Mac;
 use crate::neigh::{Link, Neighbour, Request};
 use crate::port::{NOWHERE, PortIndex};
+use crate::trace::{Found, Gateway, HeldFor, Step, Tracer};
 use crate::verdict::{DropReason, Verdict};
 
 use super::{Context, Packet, To, address, icmp, tell};
 
 /// Into the network: a packet whose destination is a member.
 pub(super) fn into_network(
-    ctx: &mut Context<'_>,
+    ctx: &mut Context<'_, impl Tracer>,
     frame: &mut Frame<'_>,
     packet: Packet,
     way: icmp::Way,
@@ -30,11 +31,13 @@ pub(super) fn into_network(
         link: gateway.link(),
         address: packet.destination,
     };
+    ctx.trace(|| Step::Route(hop, None));
     let mac = match resolve(ctx, frame, hop, way) {
         Ok(mac) => mac,
         Err(verdict) => return verdict,
     };
     let egress = ctx.fdb.lookup(gateway.network.0, mac, ctx.now);
+    ctx.trace(|| Step::Lookup(mac, Found::at(mac, egress)));
     if egress.is_some_and(|egress| ctx.view.are_apart(frame.ingress, egress)) {
         return Verdict::Drop(DropReason::PortIsolated);
     }
@@ -48,13 +51,12 @@ pub(super) fn into_network(
         );
         return Verdict::Drop(DropReason::MtuExceeded);
     }
-    decrement_ttl(frame);
-    address(frame, mac, gateway.mac);
+    rewrite(ctx, frame, packet, (mac, gateway.mac));
     egress.map_or(Verdict::Flood, Verdict::Route)
 }
 
 /// The MTU of `egress`, or the smallest of all members' where the frame will be flooded.
-pub(super) fn egress_mtu(ctx: &Context<'_>, egress: Option<PortIndex>) -> u32 {
+pub(super) fn egress_mtu(ctx: &Context<'_, impl Tracer>, egress: Option<PortIndex>) -> u32 {
     match egress.and_then(|port| ctx.view.port(port)) {
         Some(port) => port.mtu,
         None => ctx.member_mtu_min,
@@ -63,7 +65,7 @@ pub(super) fn egress_mtu(ctx: &Context<'_>, egress: Option<PortIndex>) -> u32 {
 
 /// Refuses a packet that would die here, and tells its sender.
 pub(super) fn check_ttl(
-    ctx: &mut Context<'_>,
+    ctx: &mut Context<'_, impl Tracer>,
     frame: &Frame<'_>,
     packet: Packet,
     way: icmp::Way,
@@ -75,8 +77,25 @@ pub(super) fn check_ttl(
     Err(Verdict::Drop(DropReason::TtlExpired))
 }
 
+/// Takes one hop off the time to live, and gives the frame its new Ethernet addresses: destination
+/// and source.
+pub(super) fn rewrite(
+    ctx: &mut Context<'_, impl Tracer>,
+    frame: &mut Frame<'_>,
+    packet: Packet,
+    (destination, source): (Mac, Mac),
+) {
+    decrement_ttl(frame);
+    address(frame, destination, source);
+    ctx.trace(|| Step::Rewrite {
+        ttl: packet.ttl.saturating_sub(1),
+        destination,
+        source,
+    });
+}
+
 /// Takes one hop off the time to live (RFC 1812 5.3.1).
-pub(super) fn decrement_ttl(frame: &mut Frame<'_>) {
+fn decrement_ttl(frame: &mut Frame<'_>) {
     let bytes = frame
         .bytes_mut()
         .get_mut(HEADER_BYTES..)
@@ -112,7 +131,7 @@ pub struct Hop {
 /// The next hop's Ethernet address; or the frame's verdict: put to wait while the gateway asks for
 /// it, or dropped and its sender told.
 pub(super) fn resolve(
-    ctx: &mut Context<'_>,
+    ctx: &mut Context<'_, impl Tracer>,
     frame: &Frame<'_>,
     hop: Hop,
     way: icmp::Way,
@@ -126,7 +145,7 @@ pub(super) fn resolve(
 
 /// As [`resolve`]; tells nobody.
 pub(super) fn resolve_untold(
-    ctx: &mut Context<'_>,
+    ctx: &mut Context<'_, impl Tracer>,
     frame: &Frame<'_>,
     hop: Hop,
 ) -> Result<Mac, Verdict> {
@@ -137,7 +156,7 @@ pub(super) fn resolve_untold(
     }
     match ctx.neighbours.lookup(hop.link, hop.address, ctx.now) {
         // It answered this very moment, at another worker: the frames that wait here go first.
-        Neighbour::Known(_) if ctx.hold.waits_for(hop) && ctx.hold.push(hop, frame, ctx.now) => {
+        Neighbour::Known(_) if ctx.hold.waits_for(hop) && wait(ctx, frame, hop) => {
             Err(Verdict::Hold)
         }
         Neighbour::Known(mac) => {
@@ -149,7 +168,7 @@ pub(super) fn resolve_untold(
             Ok(mac)
         }
         Neighbour::Unknown => {
-            let waits = ask(ctx, hop) && ctx.hold.push(hop, frame, ctx.now);
+            let waits = ask(ctx, hop) && wait(ctx, frame, hop);
             let full = Verdict::Drop(DropReason::NeighbourQueueFull);
             Err(if waits { Verdict::Hold } else { full })
         }
@@ -157,8 +176,18 @@ pub(super) fn resolve_untold(
     }
 }
 
+/// Puts a copy of the frame to wait for `hop`. False where there is no room.
+fn wait(ctx: &mut Context<'_, impl Tracer>, frame: &Frame<'_>, hop: Hop) -> bool {
+    let tag = ctx.trace_tag(frame);
+    let waits = ctx.hold.push(hop, frame, tag, ctx.now);
+    if waits {
+        ctx.trace(|| Step::Hold(HeldFor::Neighbour(hop)));
+    }
+    waits
+}
+
 /// Sends an ARP request for `hop`, if one is due. False where there is no room to keep track of it.
-pub fn ask(ctx: &mut Context<'_>, hop: Hop) -> bool {
+pub fn ask(ctx: &mut Context<'_, impl Tracer>, hop: Hop) -> bool {
     let known = match ctx.neighbours.request(hop.link, hop.address, ctx.now) {
         Request::NotDue => return true,
         Request::NoRoom => return false,
@@ -174,5 +203,7 @@ pub fn ask(ctx: &mut Context<'_>, hop: Hop) -> bool {
     };
     let request = Arp::request(mac, sender, hop.address, known);
     ctx.origin.push(to, &request, NOWHERE);
+    ctx.trace_made();
+    ctx.trace(|| Step::Gateway(Gateway::Asked(hop)));
     true
 }

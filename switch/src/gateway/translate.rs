@@ -8,10 +8,11 @@ use crate::ethernet::{self, HEADER_BYTES};
 use crate::frame::{Csum, Frame, Offload, OwnedFrame, Stage};
 use crate::mac::Mac;
 use crate::neigh::Link;
+use crate::trace::{Step, Tracer};
 use crate::verdict::{DropReason, Verdict};
 
 use super::route::{self, Hop};
-use super::{Context, Packet, address, icmp, local, outside, tell, way_inside};
+use super::{Context, Packet, icmp, local, outside, tell, way_inside};
 
 /// Where the flags are in a TCP header, and the one of its handshake (RFC 9293 3.1).
 const TCP_FLAGS_OFFSET: usize = 13;
@@ -21,7 +22,7 @@ const IPV4_TCP_BYTES: u32 = 40;
 
 /// Routes and translates a packet from a member to anywhere beyond the uplink.
 pub(super) fn out(
-    ctx: &mut Context<'_>,
+    ctx: &mut Context<'_, impl Tracer>,
     frame: &mut Frame<'_>,
     packet: Packet,
     way: icmp::Way,
@@ -31,7 +32,7 @@ pub(super) fn out(
         return Verdict::Drop(DropReason::UplinkDown);
     };
     if let Some(worker) = translated_elsewhere(ctx, frame) {
-        return hand_over(frame, Stage::Inside, worker);
+        return hand_over(ctx, frame, Stage::Inside, worker);
     }
     if let Err(verdict) = route::check_ttl(ctx, frame, packet, way) {
         return verdict;
@@ -50,7 +51,7 @@ pub(super) fn out(
 
 /// Goes on with a packet from a member that the worker which translates for its port has found to
 /// belong to a session of this one's. All that a sender is told of was checked there.
-pub fn owned(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
+pub fn owned(ctx: &mut Context<'_, impl Tracer>, frame: &mut Frame<'_>) -> Verdict {
     let Some((uplink, _)) = ctx.view.live_uplink() else {
         return Verdict::Drop(DropReason::UplinkDown);
     };
@@ -77,7 +78,7 @@ pub fn owned(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
 
 /// Translates a packet and sends it to its next hop, or on its way to another member.
 fn translate(
-    ctx: &mut Context<'_>,
+    ctx: &mut Context<'_, impl Tracer>,
     frame: &mut Frame<'_>,
     packet: Packet,
     (mac, way): (Mac, Option<icmp::Way>),
@@ -86,6 +87,7 @@ fn translate(
         return Verdict::Drop(DropReason::UplinkDown);
     };
     let turns = uplink.is_external(packet.destination);
+    ctx.trace_before_nat(frame);
     let outcome = match &mut ctx.nat {
         // What answers to a session stays in it: a published port serves all the world alike.
         Some(nat) if !turns && uplink.is_untranslated(packet.destination) => nat
@@ -96,6 +98,7 @@ fn translate(
         None if turns => Outcome::NotOurs,
         None => Outcome::Translated,
     };
+    ctx.trace_nat(frame, Direction::Outbound, outcome);
     match outcome {
         Outcome::Translated => send(ctx, frame, packet, mac),
         // The hop is counted when the packet is delivered: it is one router that turns it round.
@@ -103,14 +106,14 @@ fn translate(
             frame.stage = Stage::Hairpinned;
             outside::hairpinned(ctx, frame)
         }
-        Outcome::Hairpin { owner } => hand_over(frame, Stage::Hairpinned, owner),
+        Outcome::Hairpin { owner } => hand_over(ctx, frame, Stage::Hairpinned, owner),
         Outcome::Held => Verdict::Hold,
         Outcome::NotOurs if ctx.view.host.owns(packet.destination) => match way {
             Some(way) => local::to_host(ctx, frame, way),
             None => local::for_host(ctx, frame),
         },
         // Untouched so far: what a published port answers, or a protocol that one worker has.
-        Outcome::Elsewhere { owner } => hand_over(frame, Stage::Owned, owner),
+        Outcome::Elsewhere { owner } => hand_over(ctx, frame, Stage::Owned, owner),
         Outcome::NotOurs => Verdict::Drop(DropReason::NatUnsolicited),
         Outcome::Drop(reason) => {
             if let Some(way) = way
@@ -128,8 +131,14 @@ fn translate(
 
 /// Hands a packet over to the worker that owns its session, which goes on at `stage`. Workers that
 /// have not the same view yet may disagree on who that is: then it goes no further.
-pub(super) fn hand_over(frame: &mut Frame<'_>, stage: Stage, worker: u16) -> Verdict {
+pub(super) fn hand_over(
+    ctx: &mut Context<'_, impl Tracer>,
+    frame: &mut Frame<'_>,
+    stage: Stage,
+    worker: u16,
+) -> Verdict {
     if frame.pass_on(stage) {
+        ctx.trace(|| Step::HandOver(worker, stage));
         Verdict::HandOver(worker)
     } else {
         Verdict::Drop(DropReason::NatUnsolicited)
@@ -138,14 +147,14 @@ pub(super) fn hand_over(frame: &mut Frame<'_>, stage: Stage, worker: u16) -> Ver
 
 /// The worker that has the sessions of `frame`'s port, where that is another: the port has moved
 /// here from there. Before anything is asked, held or told, so that order is kept by one queue.
-fn translated_elsewhere(ctx: &Context<'_>, frame: &Frame<'_>) -> Option<u16> {
+fn translated_elsewhere(ctx: &Context<'_, impl Tracer>, frame: &Frame<'_>) -> Option<u16> {
     let port = ctx.nat.as_ref().and(ctx.view.port(frame.ingress))?;
     Some(port.nat_worker).filter(|worker| *worker != ctx.worker)
 }
 
 /// The next hop's Ethernet address, once it is known that the packet has a way and fits it.
 fn first_hop(
-    ctx: &mut Context<'_>,
+    ctx: &mut Context<'_, impl Tracer>,
     frame: &Frame<'_>,
     packet: Packet,
     uplink: &UplinkView,
@@ -155,6 +164,9 @@ fn first_hop(
         tell(ctx, frame, way, icmp::Error::NetUnreachable);
         return Err(Verdict::Drop(DropReason::NoRoute));
     };
+    let link = Link::Uplink;
+    let hop = Hop { link, address };
+    ctx.trace(|| Step::Route(hop, Some(mtu)));
     if !route::fits(frame, packet, mtu) {
         let error = icmp::Error::FragmentationNeeded {
             mtu: route::icmp_mtu(mtu),
@@ -162,18 +174,15 @@ fn first_hop(
         tell(ctx, frame, way, error);
         return Err(Verdict::Drop(DropReason::MtuExceeded));
     }
-    route::resolve(
-        ctx,
-        frame,
-        Hop {
-            link: Link::Uplink,
-            address,
-        },
-        way,
-    )
+    route::resolve(ctx, frame, hop, way)
 }
 
-fn send(ctx: &Context<'_>, frame: &mut Frame<'_>, packet: Packet, mac: Mac) -> Verdict {
+fn send(
+    ctx: &mut Context<'_, impl Tracer>,
+    frame: &mut Frame<'_>,
+    packet: Packet,
+    mac: Mac,
+) -> Verdict {
     let Some((uplink, mtu)) = ctx.view.live_uplink() else {
         return Verdict::Drop(DropReason::UplinkDown);
     };
@@ -181,8 +190,7 @@ fn send(ctx: &Context<'_>, frame: &mut Frame<'_>, packet: Packet, mac: Mac) -> V
         let member = ctx.view.port(frame.ingress).map_or(mtu, |port| port.mtu);
         clamp_mss(frame, packet, mtu.min(member));
     }
-    route::decrement_ttl(frame);
-    address(frame, mac, uplink.mac);
+    route::rewrite(ctx, frame, packet, (mac, uplink.mac));
     Verdict::Route(uplink.port)
 }
 
@@ -202,7 +210,7 @@ pub(super) fn clamp_mss(frame: &mut Frame<'_>, packet: Packet, mtu: u32) {
 
 /// Sends on a packet to outside whose source is translated already: a fragment that waited for the
 /// first one.
-pub fn sourced(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
+pub fn sourced(ctx: &mut Context<'_, impl Tracer>, frame: &mut Frame<'_>) -> Verdict {
     let Some((uplink, _)) = ctx.view.live_uplink() else {
         return Verdict::Drop(DropReason::UplinkDown);
     };
@@ -218,7 +226,7 @@ pub fn sourced(ctx: &mut Context<'_>, frame: &mut Frame<'_>) -> Verdict {
 
 /// As [`first_hop`], for a packet that was found to have a way before; tells nobody.
 fn next_hop_mac(
-    ctx: &mut Context<'_>,
+    ctx: &mut Context<'_, impl Tracer>,
     frame: &Frame<'_>,
     packet: Packet,
     uplink: &UplinkView,
@@ -227,7 +235,9 @@ fn next_hop_mac(
         return Err(Verdict::Drop(DropReason::NoRoute));
     };
     let link = Link::Uplink;
-    route::resolve_untold(ctx, frame, Hop { link, address })
+    let hop = Hop { link, address };
+    ctx.trace(|| Step::Route(hop, None));
+    route::resolve_untold(ctx, frame, hop)
 }
 
 /// What becomes of a fragment that waited for the first one of its packet.

@@ -99,6 +99,7 @@ impl Bench {
             member_mtu_min: self.view.member_mtu_min(),
             last_hop: None,
             now: Nanos::from_secs(1),
+            tracer: crate::trace::Off,
         };
         let mut frame = frame.borrow();
         frame.ingress = PortIndex(ingress);

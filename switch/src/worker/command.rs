@@ -11,6 +11,7 @@ use crate::frame::OwnedFrame;
 use crate::gateway;
 use crate::limits::{BATCH_FRAMES_MAX, HANDOVER_FRAMES_MAX};
 use crate::port::{PortIndex, Rx};
+use crate::trace::Recorder;
 
 use super::{NatEvents, NatPortion, NatRestore, Worker, count_losses};
 
@@ -48,6 +49,8 @@ pub enum Command {
     },
     /// Bring sessions back.
     NatRestore(Box<NatRestore>),
+    /// Trace by this recorder from now on, or no more.
+    Trace(Option<Box<Recorder>>),
     /// Finish.
     Stop,
 }
@@ -122,11 +125,24 @@ impl Worker {
                     let _ = answer.send(self.nat_portion(from, max, now));
                 }
                 Command::NatRestore(restore) => self.nat_restore(*restore, now),
+                Command::Trace(recorder) => self.trace(recorder),
                 Command::Stop => {
+                    self.trace(None);
                     self.count_losses();
                     self.stopping = true;
                 }
             }
+        }
+    }
+
+    /// Traces by another recorder, which goes on naming packets where this one ends.
+    pub(super) fn trace(&mut self, recorder: Option<Box<Recorder>>) {
+        if let Some(mut last) = std::mem::replace(&mut self.engine.recorder, recorder) {
+            last.finish();
+            self.packets_named = last.named();
+        }
+        if let Some(recorder) = &mut self.engine.recorder {
+            recorder.go_on_from(self.packets_named);
         }
     }
 

@@ -10,6 +10,7 @@ use crate::gateway::{self, Context, Origin, Released};
 use crate::hold::Hold;
 use crate::pipeline;
 use crate::port::PortIndex;
+use crate::trace::{Off, On, Recorder, Tag, Tracer};
 use crate::verdict::{DropReason, Verdict};
 
 use super::Shared;
@@ -23,24 +24,53 @@ pub(super) struct Engine {
     pub(super) origin: Origin,
     /// Of the view in force; kept here because finding it looks at every port.
     pub(super) member_mtu_min: u32,
+    /// While frames are traced.
+    pub(super) recorder: Option<Box<Recorder>>,
 }
 
 impl Engine {
     /// Decides every frame of `batch`, sends what is to be sent, counts all of it.
     pub(super) fn run(&mut self, shared: &Shared, view: &View, batch: &mut Batch<'_>, now: Nanos) {
+        // Taken out, so that it is lent apart from the rest.
+        if let Some(mut recorder) = self.recorder.take() {
+            recorder.begin_batch(now);
+            self.run_traced(shared, view, (batch, now), On(&mut recorder));
+            recorder.commit(batch);
+            self.recorder = Some(recorder);
+        } else {
+            self.run_traced(shared, view, (batch, now), Off);
+        }
+        self.send_originated(shared, view);
+    }
+
+    fn run_traced(
+        &mut self,
+        shared: &Shared,
+        view: &View,
+        (batch, now): (&mut Batch<'_>, Nanos),
+        mut tracer: impl Tracer,
+    ) {
         let counters = self.counters(shared);
-        let mut verdicts =
-            self.with_context_unsent(shared, view, now, |ctx| pipeline::process(ctx, batch));
+        let mut verdicts = self.with_context_unsent(shared, view, (now, tracer.lend()), |ctx| {
+            pipeline::process(ctx, batch)
+        });
         dispatch::finish(batch, &mut verdicts);
-        for (frame, verdict) in batch.iter().zip(&mut verdicts) {
+        for (place, (frame, verdict)) in batch.iter().zip(&mut verdicts).enumerate() {
             if let Verdict::HandOver(worker) = *verdict {
-                *verdict = hand_over(shared, worker, frame.to_owned());
+                let mut owned = frame.to_owned();
+                if let Some(recorder) = tracer.recorder() {
+                    owned.tag = recorder.tag_of(place, frame);
+                }
+                *verdict = hand_over(shared, worker, owned);
+            }
+            if let Some(recorder) = tracer.recorder() {
+                recorder.corrected(place, *verdict);
             }
             counters.verdict(*verdict, frame.ingress);
         }
         counters.totals.batches.add(1);
-        self.dispatcher.batch(view, counters, batch, &verdicts);
-        self.send_originated(shared, view);
+        self.dispatcher
+            .batch(view, (counters, tracer), batch, &verdicts);
     }
 
     fn counters<'s>(&self, shared: &'s Shared) -> &'s WorkerCounters {
@@ -55,18 +85,18 @@ impl Engine {
         now: Nanos,
         work: impl FnOnce(&mut Context<'_>) -> T,
     ) -> T {
-        let result = self.with_context_unsent(shared, view, now, work);
+        let result = self.with_context_unsent(shared, view, (now, Off), work);
         self.send_originated(shared, view);
         result
     }
 
-    fn with_context_unsent<T>(
+    fn with_context_unsent<R, T: Tracer>(
         &mut self,
         shared: &Shared,
         view: &View,
-        now: Nanos,
-        work: impl FnOnce(&mut Context<'_>) -> T,
-    ) -> T {
+        (now, tracer): (Nanos, T),
+        work: impl FnOnce(&mut Context<'_, T>) -> R,
+    ) -> R {
         let mut ctx = Context {
             view,
             fdb: &shared.fdb,
@@ -78,6 +108,7 @@ impl Engine {
             member_mtu_min: self.member_mtu_min,
             last_hop: None,
             now,
+            tracer,
         };
         work(&mut ctx)
     }
@@ -91,18 +122,31 @@ impl Engine {
         };
         while let Some(packet) = nat.released() {
             counters.totals.released.add(1);
-            let Some(uplink) = &view.uplink else {
-                counters.verdict(Verdict::Drop(DropReason::UplinkDown), PortIndex::default());
-                continue;
+            let tag = (self.recorder.as_mut())
+                .map_or(Tag::NONE, |recorder| recorder.tag_of_released(&packet));
+            let released = match &view.uplink {
+                Some(uplink) => gateway::released(&packet, uplink, view.gateway, self.index),
+                None => Released::Dropped(DropReason::UplinkDown),
             };
-            match gateway::released(&packet, uplink, view.gateway, self.index) {
-                Released::Here(frame) => frames.push(frame),
-                Released::Elsewhere(worker, frame) => {
-                    counters.verdict(hand_over(shared, worker, frame), uplink.port);
+            let verdict = match released {
+                Released::Here(mut frame) => {
+                    frame.tag = tag;
+                    frames.push(frame);
+                    continue;
                 }
-                Released::Dropped(reason) => {
-                    counters.verdict(Verdict::Drop(reason), uplink.port);
+                Released::Elsewhere(worker, mut frame) => {
+                    frame.tag = tag;
+                    hand_over(shared, worker, frame)
                 }
+                Released::Dropped(reason) => Verdict::Drop(reason),
+            };
+            let port = view
+                .uplink
+                .as_ref()
+                .map_or(PortIndex::default(), |it| it.port);
+            counters.verdict(verdict, port);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.released_aside(&packet, (port, tag), verdict);
             }
         }
         frames
@@ -111,8 +155,13 @@ impl Engine {
     fn send_originated(&mut self, shared: &Shared, view: &View) {
         if !self.origin.frames.is_empty() {
             let counters = self.counters(shared);
-            self.dispatcher
-                .originated(view, counters, &mut self.origin.frames);
+            let (frames, dispatcher) = (&mut self.origin.frames, &mut self.dispatcher);
+            match &mut self.recorder {
+                Some(recorder) => {
+                    dispatcher.originated(view, (counters, On(recorder)), frames);
+                }
+                None => dispatcher.originated(view, (counters, Off), frames),
+            }
         }
     }
 }

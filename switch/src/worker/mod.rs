@@ -53,6 +53,7 @@ use crate::hold::Hold;
 use crate::limits::BATCH_FRAMES_MAX;
 use crate::neigh::{Neighbour, Neighbours};
 use crate::port::{HotBuffers, Tx};
+use crate::trace;
 use crate::verdict::DropReason;
 
 use engine::Engine;
@@ -90,6 +91,8 @@ pub struct Worker {
     event_tap: Option<EventTap>,
     /// The neighbours' generation when held frames were last looked at.
     neighbours_seen: u64,
+    /// Packets that recorders of this worker have named.
+    packets_named: u64,
     stopping: bool,
 }
 
@@ -118,9 +121,11 @@ impl Worker {
                 hold: Hold::default(),
                 origin: Origin::new(now),
                 member_mtu_min: View::default().member_mtu_min(),
+                recorder: None,
             },
             event_tap: None,
             neighbours_seen: 0,
+            packets_named: 0,
             stopping: false,
         }
     }
@@ -206,6 +211,9 @@ impl Worker {
 
     fn run_owned(&mut self, frames: &mut [OwnedFrame], now: Nanos) {
         for chunk in frames.chunks_mut(BATCH_FRAMES_MAX) {
+            if let Some(recorder) = &mut self.engine.recorder {
+                recorder.resume(trace::tags(chunk));
+            }
             let mut batch: Batch<'_> = chunk.iter_mut().map(OwnedFrame::borrow).collect();
             self.engine.run(&self.shared, &self.view, &mut batch, now);
         }
@@ -265,6 +273,7 @@ impl Worker {
         self.ask_again(now);
         self.release_held(now);
         self.send_events(now);
+        self.send_records();
         self.shared.links[usize::from(self.index)].tick(now);
     }
 
@@ -280,6 +289,16 @@ impl Worker {
                     gateway::ask(ctx, hop);
                 }
             });
+    }
+
+    /// Sends what was traced; nobody traces what nobody reads.
+    fn send_records(&mut self) {
+        if let Some(recorder) = &mut self.engine.recorder {
+            recorder.tick();
+            if recorder.is_abandoned() {
+                self.trace(None);
+            }
+        }
     }
 
     fn count_losses(&mut self) {

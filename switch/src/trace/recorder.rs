@@ -1,0 +1,585 @@
+//! One worker's recorder: drafts of a batch's frames, and the choice among them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use crossbeam_channel::Receiver;
+use nat::wire::Ipv4;
+use nat::{Direction, Nanos, Outcome, ReleasedPacket};
+
+use crate::ethernet::{self, HEADER_BYTES};
+use crate::frame::{Frame, Offload, OwnedFrame, Stage};
+use crate::limits::BATCH_FRAMES_MAX;
+use crate::mac::Mac;
+use crate::port::{NOWHERE, PortIndex};
+use crate::verdict::{DropReason, Verdict};
+
+use super::portion::{Head, Limits, Outbox, SnapRef, TracePortion, outboxes};
+use super::record::{PacketId, Tag};
+use super::selector::{Followed, Selector};
+use super::steps::{HeldFor, Nat, Step, TimedStep, Tuple, Tx};
+
+/// Steps of one record; a flood to more ports tells of the first.
+pub(super) const STEPS_MAX: usize = 40;
+
+/// Fragments that wait in the NAT and are known by their content; the oldest makes room.
+const FRAGMENTS_MAX: usize = 64;
+
+/// The time within a batch, for the times of steps. It may differ from the workers' clock.
+pub type Clock = Arc<dyn Fn() -> Nanos + Send + Sync>;
+
+/// A record being written.
+struct Draft {
+    tag: Tag,
+    /// It may be chosen; what is ruled out from the start is not written.
+    is_candidate: bool,
+    /// The filter has wanted it.
+    is_wanted: bool,
+    began: Nanos,
+    ingress: PortIndex,
+    stage: Stage,
+    bytes: Vec<u8>,
+    len: u32,
+    offload: Offload,
+    steps: ArrayVec<TimedStep, STEPS_MAX>,
+    steps_lost: u32,
+    verdict: Option<Verdict>,
+    copies: (u32, u32),
+    /// The packet it came of, if the gateway made it.
+    cause: Option<PacketId>,
+}
+
+/// See the module's theory of operation.
+pub struct Recorder {
+    worker: u16,
+    selector: Arc<Selector>,
+    clock: Clock,
+    outbox: Outbox,
+    followed: Followed,
+    /// Packets named so far.
+    named: u64,
+    /// Frames that came in on ports that are wanted: of those one in so many is taken.
+    sampled: u32,
+    batch: Nanos,
+    /// Of frames that come a second time, before they are lent to the pipeline.
+    tags: ArrayVec<Tag, BATCH_FRAMES_MAX>,
+    drafts: Vec<Draft>,
+    /// Drafts in use; the last is that of the frame whose turn it is.
+    used: usize,
+    before_nat: (u64, Option<Tuple>),
+    fragments: ArrayVec<(u64, Tag), FRAGMENTS_MAX>,
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder")
+            .field("worker", &self.worker)
+            .field("selector", &self.selector)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Recorders for `workers` workers, and what they record.
+pub(crate) fn recorders(
+    workers: u16,
+    selector: Selector,
+    limits: Limits,
+    clock: Clock,
+) -> (impl Iterator<Item = Recorder>, Receiver<TracePortion>) {
+    let (outboxes, reader) = outboxes(workers, limits);
+    let selector = Arc::new(selector);
+    let make = move |(worker, outbox)| {
+        Recorder::new(worker, Arc::clone(&selector), outbox, Arc::clone(&clock))
+    };
+    ((0..workers).zip(outboxes).map(make), reader)
+}
+
+impl Recorder {
+    /// A recorder by itself, without a switch, and what it records.
+    #[must_use]
+    pub fn alone(
+        selector: Selector,
+        limits: Limits,
+        clock: Clock,
+    ) -> Option<(Self, Receiver<TracePortion>)> {
+        let (mut recorders, reader) = recorders(1, selector, limits, clock);
+        Some((recorders.next()?, reader))
+    }
+
+    fn new(worker: u16, selector: Arc<Selector>, outbox: Outbox, clock: Clock) -> Self {
+        let snap_bytes = outbox.limits().snap_bytes;
+        Self {
+            worker,
+            selector,
+            clock,
+            outbox,
+            followed: Followed::new(),
+            named: 0,
+            sampled: 0,
+            batch: Nanos::ZERO,
+            tags: ArrayVec::new(),
+            drafts: (0..BATCH_FRAMES_MAX)
+                .map(|_| Draft::new(snap_bytes))
+                .collect(),
+            used: 0,
+            before_nat: (0, None),
+            fragments: ArrayVec::new(),
+        }
+    }
+
+    /// Packets named so far: the number to go on from ([`go_on_from`](Self::go_on_from)).
+    pub(crate) const fn named(&self) -> u64 {
+        self.named
+    }
+
+    /// Goes on naming packets where an earlier recorder has ended.
+    pub(crate) const fn go_on_from(&mut self, named: u64) {
+        self.named = named;
+    }
+
+    /// True once nobody reads any more.
+    pub(crate) const fn is_abandoned(&self) -> bool {
+        self.outbox.reader_is_gone()
+    }
+
+    /// A batch comes that was taken from its ring at `now`.
+    pub fn begin_batch(&mut self, now: Nanos) {
+        self.batch = now;
+        self.used = 0;
+    }
+
+    /// The frames of the next batch come a second time, with these tags.
+    pub(crate) fn resume(&mut self, tags: impl Iterator<Item = Tag>) {
+        self.tags = tags.take(BATCH_FRAMES_MAX).collect();
+    }
+
+    /// A frame's turn begins.
+    pub(super) fn begin(&mut self, frame: &Frame<'_>) {
+        let tag = self.tags.get(self.used).copied().unwrap_or(Tag::NONE);
+        let came_before = tag.id != PacketId::NONE;
+        let tag = if came_before {
+            tag
+        } else {
+            Tag {
+                id: self.name(),
+                chosen: false,
+                ingress: frame.ingress,
+            }
+        };
+        let is_candidate = tag.chosen || self.may_want(tag.ingress, came_before);
+        let is_wanted = is_candidate && self.selector.wants(frame.bytes(), tag.ingress);
+        let step = if came_before || frame.stage != Stage::Arrived {
+            Step::Resumed(frame.stage)
+        } else {
+            Step::Rx(frame.ingress)
+        };
+        self.open(frame, (is_candidate, is_wanted), tag);
+        self.step(step);
+    }
+
+    fn name(&mut self) -> PacketId {
+        self.named += 1;
+        PacketId::new(self.worker, self.named)
+    }
+
+    /// False for what is ruled out whatever becomes of it.
+    fn may_want(&mut self, ingress: PortIndex, came_before: bool) -> bool {
+        if !self.selector.wants_port(ingress) {
+            return false;
+        }
+        if self.selector.one_in <= 1 {
+            return true;
+        }
+        // Drawn once, where it came in.
+        if came_before {
+            return false;
+        }
+        self.sampled += 1;
+        let is_drawn = self.sampled >= self.selector.one_in;
+        if is_drawn {
+            self.sampled = 0;
+        }
+        is_drawn
+    }
+
+    fn open(&mut self, frame: &Frame<'_>, (is_candidate, is_wanted): (bool, bool), tag: Tag) {
+        let snap_bytes = self.outbox.limits().snap_bytes;
+        let began = if is_candidate {
+            (self.clock)()
+        } else {
+            Nanos::ZERO
+        };
+        let Some(draft) = self.drafts.get_mut(self.used) else {
+            return;
+        };
+        self.used += 1;
+        draft.tag = tag;
+        draft.is_candidate = is_candidate;
+        draft.is_wanted = is_wanted;
+        draft.cause = None;
+        draft.began = began;
+        draft.ingress = tag.ingress;
+        draft.stage = frame.stage;
+        draft.bytes.clear();
+        draft.len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        draft.offload = frame.offload;
+        draft.steps.clear();
+        draft.steps_lost = 0;
+        draft.verdict = None;
+        draft.copies = (0, 0);
+        if is_candidate {
+            draft
+                .bytes
+                .extend_from_slice(head(frame.bytes(), snap_bytes));
+        }
+    }
+
+    fn current(&mut self) -> Option<&mut Draft> {
+        self.drafts.get_mut(self.used.checked_sub(1)?)
+    }
+
+    /// A decision about the frame whose turn it is.
+    pub(super) fn step(&mut self, step: Step) {
+        if let Some(place) = self.used.checked_sub(1) {
+            self.step_of(place, step);
+        }
+    }
+
+    fn step_of(&mut self, place: usize, step: Step) {
+        let Some(draft) = self
+            .drafts
+            .get_mut(place)
+            .filter(|draft| draft.is_candidate)
+        else {
+            return;
+        };
+        let after = (self.clock)().saturating_sub(draft.began).0;
+        let after = u32::try_from(after).unwrap_or(u32::MAX);
+        if draft.steps.try_push(TimedStep { after, step }).is_err() {
+            draft.steps_lost += 1;
+        }
+    }
+
+    /// The turn of a frame is over.
+    pub(super) fn end(&mut self, verdict: Verdict) {
+        self.step(Step::Verdict(verdict));
+        if let Some(draft) = self.current() {
+            draft.verdict = Some(verdict);
+        }
+    }
+
+    /// The verdict of the batch's frame in this place has become another.
+    pub(crate) fn corrected(&mut self, place: usize, verdict: Verdict) {
+        let draft = self.drafts.get_mut(place);
+        if let Some(draft) = draft.filter(|draft| draft.verdict != Some(verdict)) {
+            draft.verdict = Some(verdict);
+            self.step_of(place, Step::Verdict(verdict));
+        }
+    }
+
+    /// What a copy of the frame whose turn it is takes along, to where its way goes on.
+    pub(super) fn tag(&mut self, frame: &Frame<'_>) -> Tag {
+        self.used
+            .checked_sub(1)
+            .map_or(Tag::NONE, |place| self.tag_of(place, frame))
+    }
+
+    /// As [`tag`](Self::tag), of the batch's frame in this place.
+    pub(crate) fn tag_of(&mut self, place: usize, frame: &Frame<'_>) -> Tag {
+        let is_chosen = self.is_chosen(place, frame.bytes());
+        let tag = self.drafts.get(place).map_or(Tag::NONE, |draft| draft.tag);
+        Tag {
+            chosen: is_chosen,
+            ..tag
+        }
+    }
+
+    /// What a frame takes along that was made because of the one whose turn it is.
+    pub(super) fn cause(&mut self) -> Tag {
+        let all = !self.selector.drops_only;
+        self.current().map_or(Tag::NONE, |draft| Tag {
+            ingress: draft.ingress,
+            id: draft.tag.id,
+            chosen: draft.tag.chosen || (all && draft.is_wanted),
+        })
+    }
+
+    /// The NAT is asked next; it has made so many sessions.
+    pub(super) fn before_nat(&mut self, frame: &Frame<'_>, sessions: u64) {
+        self.before_nat = (sessions, Tuple::of_frame(frame.bytes()));
+    }
+
+    /// The NAT has answered.
+    pub(super) fn after_nat(
+        &mut self,
+        frame: &Frame<'_>,
+        sessions: u64,
+        (direction, outcome): (Direction, Outcome),
+    ) {
+        let (sessions_before, before) = self.before_nat;
+        self.step(Step::Nat(Nat {
+            direction,
+            outcome,
+            new_session: sessions > sessions_before,
+            before,
+            after: Tuple::of_frame(frame.bytes()),
+        }));
+        if outcome != Outcome::Held {
+            return;
+        }
+        self.step(Step::Hold(HeldFor::FirstFragment));
+        let packet = frame.bytes().get(HEADER_BYTES..).unwrap_or_default();
+        if let Some(key) = fragment_key(packet) {
+            let tag = self.tag(frame);
+            if self.fragments.is_full() {
+                self.fragments.remove(0);
+            }
+            self.fragments.push((key, tag));
+        }
+    }
+
+    /// What a fragment took along that waited in the NAT.
+    pub(crate) fn tag_of_released(&mut self, packet: &ReleasedPacket) -> Tag {
+        let key = fragment_key(&packet.bytes);
+        let place = self
+            .fragments
+            .iter()
+            .position(|(known, _)| Some(*known) == key);
+        place.map_or(Tag::NONE, |place| self.fragments.remove(place).1)
+    }
+
+    /// A copy of the batch's frame in this place was sent or dropped, in `bytes` bytes.
+    pub(crate) fn sent(
+        &mut self,
+        place: usize,
+        port: PortIndex,
+        outcome: Result<(), DropReason>,
+        bytes: usize,
+    ) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let Some(draft) = self
+            .drafts
+            .get_mut(place)
+            .filter(|draft| draft.is_candidate)
+        else {
+            return;
+        };
+        match outcome {
+            Ok(()) => draft.copies.0 += 1,
+            Err(_) => draft.copies.1 += 1,
+        }
+        // Another piece of the same copy.
+        if let Some(TimedStep {
+            step: Step::Tx(tx), ..
+        }) = draft.steps.last_mut()
+            && (tx.port, tx.outcome) == (port, outcome)
+        {
+            tx.pieces += 1;
+            tx.bytes = tx.bytes.saturating_add(bytes);
+            return;
+        }
+        let pieces = 1;
+        self.step_of(
+            place,
+            Step::Tx(Tx {
+                port,
+                outcome,
+                pieces,
+                bytes,
+            }),
+        );
+    }
+
+    fn is_chosen(&mut self, place: usize, bytes: &[u8]) -> bool {
+        let Some(draft) = self
+            .drafts
+            .get_mut(place)
+            .filter(|draft| draft.is_candidate)
+        else {
+            return false;
+        };
+        if draft.tag.chosen {
+            return true;
+        }
+        let is_drop = draft.copies.1 > 0 || matches!(draft.verdict, Some(Verdict::Drop(_)));
+        if self.selector.drops_only && !is_drop {
+            return false;
+        }
+        draft.is_wanted = draft.is_wanted || self.selector.wants(bytes, draft.ingress);
+        if !self.selector.follow || self.selector.filter.is_none() {
+            return draft.is_wanted;
+        }
+        let mut ends = [Tuple::of_frame(&draft.bytes), Tuple::of_frame(bytes)]
+            .into_iter()
+            .flatten();
+        if draft.is_wanted {
+            ends.for_each(|tuple| self.followed.add(tuple));
+            return true;
+        }
+        ends.any(|tuple| self.followed.has(tuple))
+    }
+
+    /// Chooses among the drafts of a batch, and makes records of them.
+    pub fn commit(&mut self, batch: &[Frame<'_>]) {
+        for (place, frame) in (0..self.used).zip(batch) {
+            if self.is_chosen(place, frame.bytes()) {
+                self.keep(place, frame);
+            }
+        }
+        self.used = 0;
+        self.tags.clear();
+        self.outbox.offer();
+    }
+
+    fn keep(&mut self, place: usize, frame: &Frame<'_>) {
+        let Some(draft) = self.drafts.get(place) else {
+            return;
+        };
+        let as_it_is = SnapRef {
+            bytes: head(frame.bytes(), self.outbox.limits().snap_bytes),
+            len: u32::try_from(frame.len()).unwrap_or(u32::MAX),
+            offload: frame.offload,
+        };
+        let before = SnapRef {
+            bytes: &draft.bytes,
+            len: draft.len,
+            offload: draft.offload,
+        };
+        let is_changed = (as_it_is.bytes, as_it_is.len, as_it_is.offload)
+            != (before.bytes, before.len, before.offload);
+        let head = Head {
+            id: draft.tag.id,
+            cause: draft.cause,
+            batch: self.batch,
+            began: draft.began,
+            ingress: Some(draft.ingress).filter(|port| *port != NOWHERE),
+            stage: draft.stage,
+            verdict: draft.verdict,
+            copies: draft.copies,
+            steps_lost: draft.steps_lost,
+        };
+        self.outbox
+            .push(head, &draft.steps, before, is_changed.then_some(as_it_is));
+    }
+
+    /// The gateway has made `frame`, because of the packet of `cause`; it is place 0 of a batch.
+    pub(crate) fn begin_made(&mut self, frame: &Frame<'_>, cause: Tag) {
+        self.begin_batch(self.batch);
+        let is_candidate = cause.chosen || self.may_want(frame.ingress, true);
+        let is_wanted = is_candidate && self.selector.wants(frame.bytes(), frame.ingress);
+        let (id, ingress) = (self.name(), frame.ingress);
+        self.open(
+            frame,
+            (is_candidate, is_wanted),
+            Tag {
+                id,
+                ingress,
+                ..cause
+            },
+        );
+        if let Some(draft) = self.current() {
+            draft.cause = Some(cause.id).filter(|id| *id != PacketId::NONE);
+        }
+        self.step(Step::Made);
+    }
+
+    /// The frame that the gateway made was sent.
+    pub(crate) fn end_made(&mut self, frame: &Frame<'_>) {
+        self.commit(std::slice::from_ref(frame));
+    }
+
+    /// Records the fate of a fragment that waited in the NAT and goes no further here.
+    pub(crate) fn released_aside(
+        &mut self,
+        packet: &ReleasedPacket,
+        (port, tag): (PortIndex, Tag),
+        verdict: Verdict,
+    ) {
+        let mut bytes = ethernet::header(Mac::ZERO, Mac::ZERO, ethernet::IPV4).to_vec();
+        bytes.extend_from_slice(&packet.bytes);
+        let mut owned = OwnedFrame::new(&bytes, Offload::PLAIN, port);
+        self.begin_batch(self.batch);
+        self.resume(std::iter::once(tag));
+        let frame = owned.borrow();
+        self.begin(&frame);
+        self.end(verdict);
+        self.commit(&[frame]);
+    }
+
+    /// Sends what is recorded, if the reader has read what came before.
+    pub fn tick(&mut self) {
+        self.outbox.offer();
+    }
+
+    /// Sends what is recorded: there will be no more.
+    pub fn finish(&mut self) {
+        self.outbox.finish();
+    }
+}
+
+impl Draft {
+    fn new(snap_bytes: usize) -> Self {
+        Self {
+            tag: Tag::NONE,
+            is_candidate: false,
+            is_wanted: false,
+            began: Nanos::ZERO,
+            ingress: NOWHERE,
+            stage: Stage::Arrived,
+            bytes: Vec::with_capacity(snap_bytes),
+            len: 0,
+            offload: Offload::PLAIN,
+            steps: ArrayVec::new(),
+            steps_lost: 0,
+            verdict: None,
+            copies: (0, 0),
+            cause: None,
+        }
+    }
+}
+
+fn head(bytes: &[u8], count: usize) -> &[u8] {
+    bytes.get(..count).unwrap_or(bytes)
+}
+
+/// What a fragment keeps through any translation, as one number (FNV-1a): its place in its packet,
+/// its length, and its first bytes. `None` for what is no fragment.
+fn fragment_key(packet: &[u8]) -> Option<u64> {
+    const PAYLOAD_BYTES: usize = 8;
+    let ip = Ipv4::parse_quoted(packet).ok().filter(Ipv4::is_fragment)?;
+    let offset = u16::try_from(ip.fragment_offset() / 8).ok()?.to_be_bytes();
+    let length = u16::try_from(ip.total_len()).ok()?.to_be_bytes();
+    let bytes = offset
+        .iter()
+        .chain(&length)
+        .chain(head(ip.payload(), PAYLOAD_BYTES));
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    Some(bytes.fold(0xcbf2_9ce4_8422_2325, step))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fragment_is_known_again_after_any_translation_and_from_any_other() {
+        let fragment = |source: [u8; 4], id: u16, more: bool, units: u16, byte: u8| {
+            let mut packet = vec![0x45, 0, 0, 36, 0, 0, 0, 0, 64, 17, 0, 0];
+            packet[4..6].copy_from_slice(&id.to_be_bytes());
+            let word = units | if more { 0x2000 } else { 0 };
+            packet[6..8].copy_from_slice(&word.to_be_bytes());
+            packet.extend(source);
+            packet.extend([203, 0, 113, 1]);
+            packet.extend([byte; 16]);
+            packet
+        };
+        let key = |packet: Vec<u8>| fragment_key(&packet);
+        let inside = key(fragment([10, 9, 0, 2], 7, true, 8, 1));
+        assert!(inside.is_some());
+        assert_eq!(inside, key(fragment([203, 0, 113, 254], 99, true, 8, 1)));
+        assert_ne!(inside, key(fragment([10, 9, 0, 2], 7, true, 9, 1)));
+        assert_ne!(inside, key(fragment([10, 9, 0, 2], 7, true, 8, 2)));
+        assert_eq!(key(fragment([10, 9, 0, 2], 7, false, 0, 1)), None, "whole");
+    }
+}

@@ -1,0 +1,134 @@
+//! Which packets are traced.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::port::PortIndex;
+
+use super::steps::Tuple;
+
+/// Whether a frame is wanted, by its bytes and the port it came in on. It is asked about the frame
+/// as it came, and again as it left.
+pub type Filter = Arc<dyn Fn(&[u8], PortIndex) -> bool + Send + Sync>;
+
+/// Endpoint pairs that are followed at once; the oldest makes room.
+const FOLLOWED_MAX: usize = 128;
+
+/// Which packets are traced: those of which everything said here is true.
+#[derive(Clone)]
+pub struct Selector {
+    /// One frame in so many of those that come in, 1 or more: taken before the filter is asked.
+    pub one_in: u32,
+    /// Only what comes in on these ports.
+    pub ports: Option<Vec<PortIndex>>,
+    /// Only what this wants.
+    pub filter: Option<Filter>,
+    /// Only what is dropped, or a copy of it. Of a packet that changed hands, the last piece.
+    pub drops_only: bool,
+    /// What belongs to the session of a packet that the filter wanted is wanted too.
+    pub follow: bool,
+}
+
+impl Selector {
+    /// Everything.
+    pub const ALL: Self = Self {
+        one_in: 1,
+        ports: None,
+        filter: None,
+        drops_only: false,
+        follow: false,
+    };
+
+    /// What `filter` wants.
+    #[must_use]
+    pub fn filter(filter: impl Fn(&[u8], PortIndex) -> bool + Send + Sync + 'static) -> Self {
+        Self {
+            filter: Some(Arc::new(filter)),
+            ..Self::ALL
+        }
+    }
+
+    /// True if it wants the frame as it is now.
+    pub(super) fn wants(&self, bytes: &[u8], ingress: PortIndex) -> bool {
+        self.filter
+            .as_ref()
+            .is_none_or(|filter| filter(bytes, ingress))
+    }
+
+    pub(super) fn wants_port(&self, ingress: PortIndex) -> bool {
+        (self.ports.as_ref()).is_none_or(|ports| ports.contains(&ingress))
+    }
+}
+
+impl fmt::Debug for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Selector")
+            .field("one_in", &self.one_in)
+            .field("ports", &self.ports)
+            .field("filter", &self.filter.is_some())
+            .field("drops_only", &self.drops_only)
+            .field("follow", &self.follow)
+            .finish()
+    }
+}
+
+/// The endpoint pairs of sessions that are followed, either way round.
+#[derive(Debug)]
+pub(super) struct Followed {
+    tuples: Vec<Tuple>,
+    oldest: usize,
+}
+
+impl Followed {
+    pub(super) fn new() -> Self {
+        Self {
+            tuples: Vec::with_capacity(FOLLOWED_MAX),
+            oldest: 0,
+        }
+    }
+
+    pub(super) fn has(&self, tuple: Tuple) -> bool {
+        let reversed = tuple.reversed();
+        let mut tuples = self.tuples.iter();
+        tuples.any(|known| *known == tuple || *known == reversed)
+    }
+
+    pub(super) fn add(&mut self, tuple: Tuple) {
+        if self.has(tuple) {
+            return;
+        }
+        if self.tuples.len() < FOLLOWED_MAX {
+            self.tuples.push(tuple);
+            return;
+        }
+        self.tuples[self.oldest] = tuple;
+        self.oldest = (self.oldest + 1) % FOLLOWED_MAX;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tuple(port: u16) -> Tuple {
+        Tuple {
+            protocol: 17,
+            source: [10, 9, 0, 2].into(),
+            source_port: Some(port),
+            destination: [1, 1, 1, 1].into(),
+            destination_port: Some(53),
+        }
+    }
+
+    #[test]
+    fn a_session_is_followed_either_way_and_the_oldest_makes_room() {
+        let mut followed = Followed::new();
+        for port in 0..=128 {
+            followed.add(tuple(port));
+            followed.add(tuple(port).reversed());
+        }
+        assert_eq!(followed.tuples.len(), FOLLOWED_MAX);
+        assert!(!followed.has(tuple(0)) && followed.has(tuple(1)));
+        assert!(followed.has(tuple(128).reversed()));
+    }
+}
