@@ -22,7 +22,7 @@ pub fn run(input: &[u8]) {
         if input.is_empty() {
             break;
         }
-        now = now + Nanos::from_millis(u64::from(input.byte()) * 100);
+        now += Nanos::from_millis(u64::from(input.byte()) * 100);
         datagram(&mut nat, &mut input, id, now);
     }
 }

@@ -233,7 +233,7 @@ impl Scene {
 
     /// Lets time pass and everything run until nothing moves.
     fn step(&mut self, time: Nanos) {
-        self.now = self.now + time;
+        self.now += time;
         for worker in &mut self.workers {
             worker.tick(self.now);
         }

@@ -29,7 +29,7 @@ pub fn run(input: &[u8]) {
     let mut nat = Nat::new(config, u64::from(input.byte()));
     let mut now = Nanos::from_secs(1);
     while !input.is_empty() {
-        now = now + Nanos::from_secs(u64::from(input.byte() & 0x0f) * u64::from(input.byte()));
+        now += Nanos::from_secs(u64::from(input.byte() & 0x0f) * u64::from(input.byte()));
         nat.expire(now, 64);
         let flow = Flow {
             protocol: input.pick([Protocol::Udp, Protocol::Tcp, Protocol::Icmp]),
