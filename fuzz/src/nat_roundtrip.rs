@@ -46,7 +46,7 @@ pub fn run(input: &[u8]) {
 
 fn round(nat: &mut Nat, flow: Flow, payload: &[u8], summed: bool, now: Nanos) {
     let sent = packet(flow, flow.inside, flow.remote, false, payload, summed);
-    let mut bytes = sent.clone();
+    let mut bytes = sent;
     if nat.outbound(&mut lend(&mut bytes), now) != Outcome::Translated {
         return;
     }
@@ -83,7 +83,9 @@ fn packet(
             let [high, low] = id.to_be_bytes();
             (protocol::ICMP, icmp(kind, 0, [high, low, 0, 1], payload))
         }
-        _ => (protocol::UDP, udp(from, to, payload, summed)),
+        Protocol::Udp | Protocol::Sctp | Protocol::Other(_) => {
+            (protocol::UDP, udp(from, to, payload, summed))
+        }
     };
     let header = Ipv4Header {
         src: from.0,
