@@ -170,9 +170,10 @@ impl Nat {
         if let Some(mapping) = self.mappings.remove_if_unused(mapping) {
             self.unmapped(&mapping);
         }
-        Err(match reason {
-            Reason::ProtocolBusy => RestoreError::PortTaken,
-            _ => RestoreError::Full,
+        Err(if reason == Reason::ProtocolBusy {
+            RestoreError::PortTaken
+        } else {
+            RestoreError::Full
         })
     }
 
