@@ -112,7 +112,7 @@ impl Probe {
 
     /// Lets seconds pass.
     pub(super) fn wait(&mut self, seconds: u64) {
-        self.now = self.now + Nanos::from_secs(seconds);
+        self.now += Nanos::from_secs(seconds);
         self.nat.expire(self.now, usize::MAX);
     }
 
