@@ -494,8 +494,11 @@ impl Nat {
     }
 
     /// Stores a session, and counts it with its mapping, if it has one, and in its host's account,
-    /// which must be open.
+    /// which must be open. Its port is adopted if it is not with this slice: it was, perhaps, until
+    /// the session ended that has just made room.
     pub(crate) fn store(&mut self, session: Session, now: Nanos) -> Result<u32, Reason> {
+        let (protocol, external) = (session.protocol, session.external());
+        let is_foreign = self.owner(protocol, external) != Some(self.config.slice);
         let (parent, remote) = (session.parent(), session.remote.0);
         let (mapping, deadline) = (session.mapping, session.deadline);
         let phase = Phase::of(&session);
@@ -516,6 +519,10 @@ impl Nat {
         }
         self.move_session(id, parent, Phase::Live, phase);
         self.opened(id);
+        if is_foreign && !self.adopt_port(protocol, external) {
+            self.end(id);
+            return Err(Reason::ProtocolBusy);
+        }
         Ok(id)
     }
 

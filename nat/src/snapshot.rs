@@ -10,6 +10,7 @@ use crate::Nanos;
 use crate::connection::Connection;
 use crate::engine::Nat;
 use crate::mapping::Wanted;
+use crate::outcome::Reason;
 use crate::rewrite::Protocol;
 use crate::session::{NO_MAPPING, Session, Side, Traffic};
 use crate::{sctp, tcp};
@@ -160,21 +161,20 @@ impl Nat {
         self.store_restored(session, now)
     }
 
-    /// Stores a session, and adopts its port if that is not with this slice.
+    /// Stores a session; on failure an unused mapping goes.
     fn store_restored(&mut self, session: Session, now: Nanos) -> Result<(), RestoreError> {
-        let (protocol, external, mapping) = (session.protocol, session.external(), session.mapping);
-        let is_foreign = self.owner(protocol, external) != Some(self.config.slice);
-        let Ok(id) = self.store(session, now) else {
-            if let Some(mapping) = self.mappings.remove_if_unused(mapping) {
-                self.unmapped(&mapping);
-            }
-            return Err(RestoreError::Full);
+        let mapping = session.mapping;
+        let Err(reason) = self.store(session, now) else {
+            return Ok(());
         };
-        if is_foreign && !self.adopt_port(protocol, external) {
-            self.remove(id);
-            return Err(RestoreError::PortTaken);
+        if let Some(mapping) = self.mappings.remove_if_unused(mapping) {
+            self.unmapped(&mapping);
         }
-        Ok(())
+        Err(if reason == Reason::ProtocolBusy {
+            RestoreError::PortTaken
+        } else {
+            RestoreError::Full
+        })
     }
 
     fn check_tuples(&mut self, record: &SessionRecord, now: Nanos) -> Result<(), RestoreError> {

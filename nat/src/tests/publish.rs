@@ -106,7 +106,8 @@ impl Slices {
         bytes: &[u8],
         door: fn(&mut Bench, &[u8]) -> (Outcome, Vec<u8>),
     ) -> (Outcome, Vec<u8>, u16) {
-        for _ in 0..2 {
+        // Who has adopted the port may find its last session over, and then it is the owner's.
+        for _ in 0..3 {
             let (outcome, bytes) = door(&mut self.benches[usize::from(at)], bytes);
             match outcome {
                 Outcome::Elsewhere { owner } => {
