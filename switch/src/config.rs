@@ -125,7 +125,8 @@ pub struct View {
 pub struct NatSettings {
     /// External ports and echo ids that are ours.
     pub ports: RangeInclusive<u16>,
-    /// How many external addresses there can be at a time, at least 1.
+    /// How many external addresses there can be, at least 1: those of before a change of them and
+    /// those of after it.
     pub externals: usize,
     /// Sessions over all workers.
     pub sessions_max: u32,

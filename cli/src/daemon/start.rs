@@ -160,7 +160,7 @@ fn switch_settings(settings: &Settings) -> SwitchSettings {
         ageing_secs: settings.ageing_secs,
         nat: (settings.nat && settings.uplink.is_some()).then(|| NatSettings {
             ports: settings.nat_ports.low..=settings.nat_ports.high,
-            externals: 1 + settings.nat_pool.addresses().count(),
+            externals: 2 * (1 + settings.nat_pool.addresses().count()),
             sessions_max: settings.nat_sessions,
             timeouts: timeouts(settings.nat_profile),
             udp_filtering: filtering(settings.nat_filter.udp),
