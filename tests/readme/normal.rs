@@ -36,8 +36,8 @@ fn line(command: &str, line: &str) -> String {
 fn sign(word: &str, all: bool) -> String {
     let end = word.trim_end_matches([',', ')']);
     let tail = &word[end.len()..];
-    if end.strip_prefix("time=").is_some_and(is_number) {
-        return "time=N".to_owned();
+    if let Some((key, _)) = (end.split_once('=')).filter(|(_, value)| is_number(value)) {
+        return format!("{key}=N");
     }
     let sign = if is_mac(end) {
         "MAC"

@@ -1,6 +1,6 @@
 //! A packet port shared among workers: filter, steering and fan-out group.
 
-use super::link::in_namespace;
+use super::link::{Links, in_namespace};
 use super::*;
 use crate::port::steer::{Program, filter, steering, uplink_filter, worker_steering};
 use crate::port::{Fanout, FanoutGroup, Programs};
@@ -130,6 +130,18 @@ fn published_while_it_runs(
     programs.set_filter("near", Some(uplink)).unwrap();
 }
 
+/// The members of a group leave it when the interface goes down and rejoin when it comes up; the
+/// steering depends on their order, which must be the same again.
+fn down_and_up(links: &Links, near: u32, (tx, far): (&mut Tx, &Egress), first: &mut Rx) {
+    links.set_up(near, false);
+    links.set_up(near, true);
+    let resumed = (0..60).any(|_| {
+        send(tx, far, &plain(vec![arp()]));
+        !receive_for(first, 1, SILENCE).is_empty()
+    });
+    assert!(resumed);
+}
+
 #[test]
 fn each_worker_gets_the_frames_of_its_slice_once() {
     in_namespace(|links| {
@@ -186,15 +198,7 @@ fn each_worker_gets_the_frames_of_its_slice_once() {
 
         published_while_it_runs((&mut tx, &far), &programs, &mut workers, &uplink);
 
-        // The members leave the group when the interface goes down and rejoin when it comes up;
-        // the steering depends on their order, which must be the same again.
-        links.set_up(wire.near, false);
-        links.set_up(wire.near, true);
-        let resumed = (0..60).any(|_| {
-            send(&mut tx, &far, &plain(vec![arp()]));
-            !receive_for(&mut workers[0], 1, SILENCE).is_empty()
-        });
-        assert!(resumed);
+        down_and_up(links, wire.near, (&mut tx, &far), &mut workers[0]);
         for worker in [2, 0, 1] {
             send_all(&mut tx, &far, &of(worker));
         }
