@@ -1,8 +1,4 @@
 //! Every committed input, and a thousand random ones, through every target.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a helper of a test may fail as a test does"
-)]
 
 use fuzz::{TARGETS, corpus};
 use switch::port::sim::Random;

@@ -241,6 +241,12 @@ impl World {
                         ports_used: 2,
                         ports_total: 4536,
                     }],
+                    counters: api::NatCounters {
+                        translations: 85,
+                        address_map_creations: 2,
+                        port_map_creations: 2,
+                        ..api::NatCounters::default()
+                    },
                 },
                 sessions: vec![
                     session(

@@ -13,6 +13,7 @@
 
 mod body;
 mod event;
+mod nat;
 mod published;
 mod worker;
 
@@ -26,6 +27,7 @@ use switch::verdict::DropReason;
 
 use super::text;
 
+pub use self::nat::NatCounters;
 pub use body::{FdbAdd, NatPublish, PortAdd, PortSet};
 pub use event::{Happening, Lost, NatEvent, NatRecord, Origin};
 pub use published::{Published, PublishedState, PublishedTarget};
@@ -329,6 +331,8 @@ pub struct NatSummary {
     pub sessions_max: u64,
     /// External addresses.
     pub external: Vec<NatExternal>,
+    /// What was counted since the start.
+    pub counters: NatCounters,
 }
 
 /// One external address.

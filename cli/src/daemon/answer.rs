@@ -259,6 +259,10 @@ impl Daemon {
                 .filter_map(|report| report.ports_used.get(protocol))
                 .sum()
         };
+        let mut counters = api::NatCounters::default();
+        for report in &reports {
+            counters.add(&report.counters.natv2());
+        }
         let ports = self.settings.nat_ports;
         let external = self
             .switch
@@ -276,6 +280,7 @@ impl Daemon {
                 sessions: reports.iter().map(|report| report.total as u64).sum(),
                 sessions_max: reports.iter().map(|report| report.capacity as u64).sum(),
                 external: external.into_iter().collect(),
+                counters,
             },
             sessions,
             published: self.published_answer(reports.iter().flat_map(|report| &report.sessions)),

@@ -3,7 +3,7 @@
 use super::table::{Cell, GOOD, NOTE, Table, styled};
 use super::units;
 use crate::args::View;
-use crate::control::api::{Nat, NatSession};
+use crate::control::api::{Nat, NatCounters, NatSession};
 
 /// The sessions in the order given, and below them how full the translation is.
 #[must_use]
@@ -29,8 +29,21 @@ pub fn nat(nat: &Nat, view: View) -> String {
         for published in &nat.published {
             out.push_str(&format!("published: {}\n", published.line()));
         }
+        if view.stats {
+            out.push('\n');
+            out.push_str(&counters(&summary.counters).render(true));
+        }
     }
     out
+}
+
+/// What was counted since the start.
+fn counters(counters: &NatCounters) -> Table {
+    let mut table = Table::new(&[">COUNT", "SINCE START"]);
+    for (words, count) in counters.in_words() {
+        table.row([count.to_string().into(), words.into()]);
+    }
+    table
 }
 
 fn sessions(sessions: &[NatSession], view: View) -> Table {

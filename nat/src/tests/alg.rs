@@ -241,7 +241,7 @@ fn a5_5_ftp_passes_what_it_cannot_help() {
 }
 
 #[test]
-fn a5_5_ftp_is_off_unless_asked_for() {
+fn a1_10_a5_5_ftp_is_off_unless_asked_for() {
     let mut bench = Bench::new(config());
     control(&mut bench);
     let (outcome, sent) = bench.out(&segment(CLIENT, SERVER, 1_000, 1, PORT));

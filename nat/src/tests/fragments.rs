@@ -69,7 +69,7 @@ const ORDERS: [[usize; 3]; 6] = [
 ];
 
 #[test]
-fn a5_1_fragments_in_any_order_both_ways() {
+fn a1_14_a5_1_fragments_in_any_order_both_ways() {
     for order in ORDERS {
         let mut bench = Bench::new(config());
         let ext = bench.map(&udp((C1, 41_000), (O1, 9)));

@@ -162,7 +162,7 @@ fn a_gateway_that_is_the_networks_own_address() {
 }
 
 #[test]
-fn a_subnet_that_is_the_uplinks() {
+fn a1_7_a_subnet_that_is_the_uplinks() {
     refuses(
         |bed| {
             bed.net

@@ -1,0 +1,41 @@
+//! What the NAT has counted, by the names of NATV2-MIB (RFC 7659).
+
+use nat::NatV2;
+use serde::{Deserialize, Serialize};
+
+macro_rules! counters {
+    ($($name:ident $words:literal;)+) => {
+        /// Counts since the start, over all workers; the names are RFC 7659's, without their prefix
+        /// `natv2Instance`.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct NatCounters {
+            $(#[doc = concat!("In words: ", $words, ".")] pub $name: u64,)+
+        }
+
+        impl NatCounters {
+            /// Adds one worker's.
+            pub fn add(&mut self, counted: &NatV2) {
+                $(self.$name += counted.$name;)+
+            }
+
+            /// Each with what it counts, in words.
+            #[must_use]
+            pub fn in_words(&self) -> Vec<(&'static str, u64)> {
+                vec![$(($words, self.$name)),+]
+            }
+        }
+    };
+}
+
+counters! {
+    translations "packets translated";
+    address_map_creations "hosts given an external address";
+    address_map_removals "hosts that gave it back";
+    address_map_entry_limit_drops "dropped: no account for a further host";
+    port_map_creations "ports given";
+    port_map_removals "ports given back";
+    port_map_entry_limit_drops "dropped: a host's quota of ports";
+    port_map_failure_drops "dropped: no port left";
+    fragment_drops "dropped: fragments";
+    other_resource_failure_drops "dropped: no room for a session or a handshake";
+}
