@@ -216,7 +216,7 @@ fn write(colour: Colour, bytes: &[u8]) -> Outcome {
     write_on(colour, bytes).map(|_| Exit::Done)
 }
 
-/// As [`print`], for data that goes on and on: breaks where the reader has gone.
+/// As [`print()`], for data that goes on and on: breaks where the reader has gone.
 ///
 /// # Errors
 /// Stdout cannot be written to, as when a disk is full.

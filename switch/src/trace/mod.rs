@@ -20,7 +20,7 @@
 //! [`Selector`] can rule out at the start (other ports, sampling) costs no more than that look.
 //!
 //! A frame that changes hands, or waits, leaves a record at each place: the pieces have the same
-//! [`PacketId`], which travels in the [`Tag`] of an [`OwnedFrame`](crate::frame::OwnedFrame). Once
+//! [`PacketId`], which travels in the [`Tag`] of an [`OwnedFrame`]. Once
 //! a piece was chosen, the later ones are too. Fragments that wait within the NAT, which knows
 //! nothing of this, are recognised by what no translation changes.
 //!

@@ -56,7 +56,7 @@ pub struct Shape {
     pub containers: u16,
     /// Whether there is an uplink, and the server is behind the NAT.
     pub nat: bool,
-    /// Whether [`PUBLISHED_PORT`] of the uplink's address leads to that of the first container,
+    /// Whether a port of the uplink's address leads to that of the first container,
     /// and the path from the outside to it.
     pub published: bool,
 }
