@@ -12,10 +12,10 @@
 //! At a start the file is read before anything else is touched. The seed of port choice in it is
 //! used again, so that even a session too young to be in the file gets its external port again
 //! when its next packet comes. Once the members' ports are open and before the first view with the
-//! external address, the sessions go back to the workers ([`nat_restore`][restore]
-//! (switch::switch::Switch::nat_restore)): each to the NAT worker of the port its inside host was
-//! on, by the device's name; if that port is not there any more, to the slice its external port
-//! belongs to. The number of workers may have changed in between.
+//! external address, the sessions go back to the workers ([`nat_restore`][restore]): each to the
+//! NAT worker of the port its inside host was on, by the device's name; if that port is not there
+//! any more, to the slice its external port belongs to. The number of workers may have changed in
+//! between.
 //!
 //! A file that is damaged, of another version or of another switch is named with what is wrong at
 //! which byte, and the switch starts with no sessions; the next save replaces it.
