@@ -279,6 +279,37 @@ fn every_dependency_has_its_reason_in_the_readme() {
     }
 }
 
+/// Goal: the first command of the README starts this program, whatever others the workspace has.
+#[test]
+fn cargo_run_is_this_program() {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    let root = path("Cargo.toml");
+    let output = command
+        .args([
+            "metadata",
+            "--no-deps",
+            "--format-version",
+            "1",
+            "--manifest-path",
+        ])
+        .arg(&root)
+        .output()
+        .unwrap();
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let default = metadata["workspace_default_members"].as_array().unwrap();
+    let is_default = |package: &&serde_json::Value| default.contains(&package["id"]);
+    let packages = metadata["packages"].as_array().unwrap();
+    let targets = packages.iter().filter(is_default).flat_map(|package| {
+        let targets = package["targets"].as_array().unwrap();
+        targets.iter().filter(|target| target["kind"][0] == "bin")
+    });
+    let names: Vec<&str> = targets
+        .filter_map(|target| target["name"].as_str())
+        .collect();
+    assert_eq!(names, ["vswitch"]);
+}
+
 /// Every configuration file shown is one.
 #[test]
 fn every_configuration_shown_is_valid() {
