@@ -5,25 +5,8 @@ use nat::Config;
 use super::probe::{
     C1, C2, O1, O2, Probe, at, datagram, echo, ends, error, longest_silence, query_id, quoted,
 };
-use super::{Check, Finding, Level};
+use super::{Check, Finding, Level, check};
 use crate::lab::traffic::craft::Seen;
-
-const fn check(
-    name: &'static str,
-    level: Level,
-    what: &'static str,
-    fix: &'static str,
-    run: fn(&Config) -> Finding,
-) -> Check {
-    Check {
-        rfc: 5508,
-        name,
-        level,
-        what,
-        fix,
-        run,
-    }
-}
 
 pub(super) const CHECKS: &[Check] = &[
     check(
@@ -99,15 +82,20 @@ fn queries(config: &Config) -> Finding {
     Finding::new(met, "two hosts with one identifier, two remotes")
 }
 
-fn timer(config: &Config) -> Finding {
-    let seconds = 1 + longest_silence(|seconds| {
+/// How long a query's answer is waited for, in seconds.
+fn life(config: &Config) -> u64 {
+    longest_silence(|seconds| {
         let mut probe = Probe::new(config);
         let external = probe.external();
         ask(&mut probe, 7).is_some_and(|id| {
             probe.wait(seconds);
             probe.back(echo(O1, external, id, true)).is_some()
         })
-    });
+    })
+}
+
+fn timer(config: &Config) -> Finding {
+    let seconds = life(config) + 1;
     Finding::new(seconds >= 60, format!("{seconds} s"))
 }
 
@@ -176,14 +164,7 @@ fn from_inside(config: &Config) -> Finding {
 }
 
 fn neither(config: &Config) -> Finding {
-    let life = longest_silence(|seconds| {
-        let mut probe = Probe::new(config);
-        let external = probe.external();
-        ask(&mut probe, 7).is_some_and(|id| {
-            probe.wait(seconds);
-            probe.back(echo(O1, external, id, true)).is_some()
-        })
-    });
+    let life = life(config);
     let mut probe = Probe::new(config);
     let Some(sent) = probe.out(echo(C1, O1, 7, false)) else {
         return Finding::new(false, "not translated");

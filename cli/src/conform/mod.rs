@@ -62,9 +62,8 @@ impl Finding {
     }
 }
 
-/// A requirement and how it is tried.
+/// A requirement of an RFC and how it is tried.
 struct Check {
-    rfc: u16,
     name: &'static str,
     level: Level,
     what: &'static str,
@@ -72,17 +71,42 @@ struct Check {
     run: fn(&nat::Config) -> Finding,
 }
 
+const fn check(
+    name: &'static str,
+    level: Level,
+    what: &'static str,
+    fix: &'static str,
+    run: fn(&nat::Config) -> Finding,
+) -> Check {
+    Check {
+        name,
+        level,
+        what,
+        fix,
+        run,
+    }
+}
+
+/// The RFCs, and what of each is tried.
+const RFCS: [(u16, &[Check]); 3] = [
+    (4787, udp::CHECKS),
+    (5382, tcp::CHECKS),
+    (5508, icmp::CHECKS),
+];
+
 /// Tries all requirements on engines with this configuration, in the order of the RFCs.
 #[must_use]
 pub fn report(config: &nat::Config) -> Vec<Requirement> {
-    let checks = udp::CHECKS.iter().chain(tcp::CHECKS).chain(icmp::CHECKS);
-    checks.map(|check| try_out(check, config)).collect()
+    let of = |(rfc, checks): (u16, &'static [Check])| {
+        checks.iter().map(move |check| try_out(rfc, check, config))
+    };
+    RFCS.into_iter().flat_map(of).collect()
 }
 
-fn try_out(check: &Check, config: &nat::Config) -> Requirement {
+fn try_out(rfc: u16, check: &Check, config: &nat::Config) -> Requirement {
     let Finding { met, seen } = (check.run)(config);
     Requirement {
-        rfc: check.rfc,
+        rfc,
         name: check.name.into(),
         level: check.level,
         what: check.what.into(),

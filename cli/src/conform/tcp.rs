@@ -3,25 +3,8 @@
 use nat::Config;
 
 use super::probe::{C1, C2, FilterClass, O1, O2, Probe, at, ends, error, longest_silence, segment};
-use super::{Check, Finding, Level};
+use super::{Check, Finding, Level, check};
 use crate::lab::traffic::craft::tcp_flags::{ACK, SYN};
-
-const fn check(
-    name: &'static str,
-    level: Level,
-    what: &'static str,
-    fix: &'static str,
-    run: fn(&Config) -> Finding,
-) -> Check {
-    Check {
-        rfc: 5382,
-        name,
-        level,
-        what,
-        fix,
-        run,
-    }
-}
 
 pub(super) const CHECKS: &[Check] = &[
     check(

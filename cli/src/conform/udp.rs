@@ -5,25 +5,8 @@ use nat::Config;
 use super::probe::{
     C1, C2, FilterClass, O1, O2, Probe, at, datagram, ends, error, longest_silence,
 };
-use super::{Check, Finding, Level};
+use super::{Check, Finding, Level, check};
 use crate::lab::traffic::craft::{Checksum, Ipv4, Seen, udp};
-
-const fn check(
-    name: &'static str,
-    level: Level,
-    what: &'static str,
-    fix: &'static str,
-    run: fn(&Config) -> Finding,
-) -> Check {
-    Check {
-        rfc: 4787,
-        name,
-        level,
-        what,
-        fix,
-        run,
-    }
-}
 
 pub(super) const CHECKS: &[Check] = &[
     check(
