@@ -108,6 +108,7 @@ fn session(proto: &str, state: &str, ends: [&str; 3], left: f64) -> api::NatSess
     let [inside, external, outside] = ends.map(|end| end.parse().unwrap());
     api::NatSession {
         proto: proto.into(),
+        proto_number: if proto == "tcp" { 6 } else { 17 },
         state: state.into(),
         inside,
         external,
@@ -323,7 +324,7 @@ impl World {
                 inside: session.inside,
                 external: session.external,
                 outside: session.outside,
-                origin: api::Origin::Inside,
+                origin: api::Side::Inside,
                 replied: session.state == "ESTABLISHED",
                 left: session.left,
                 outbound: session.outbound,

@@ -15,6 +15,7 @@ mod body;
 mod event;
 mod nat;
 mod published;
+mod side;
 mod worker;
 
 use std::fmt;
@@ -29,8 +30,9 @@ use super::text;
 
 pub use self::nat::NatCounters;
 pub use body::{FdbAdd, NatPublish, PortAdd, PortSet};
-pub use event::{Happening, Lost, NatEvent, NatRecord, Origin};
+pub use event::{Happening, Lost, NatEvent, NatRecord};
 pub use published::{Published, PublishedState, PublishedTarget};
+pub use side::Side;
 pub use worker::Worker;
 
 macro_rules! schemas {
@@ -289,16 +291,6 @@ pub struct NeighDetail {
     pub age: Option<f64>,
 }
 
-/// A side of the NAT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Side {
-    /// Behind the gateway.
-    Inside,
-    /// Beyond the uplink.
-    Outside,
-}
-
 /// What becomes of the RFCs' requirements: `GET /nat/report`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NatReport {
@@ -351,6 +343,8 @@ pub struct NatExternal {
 pub struct NatSession {
     /// `tcp`, `udp`, `icmp`.
     pub proto: String,
+    /// The protocol's number.
+    pub proto_number: u8,
     /// Its state, in conntrack's words: `ESTABLISHED`, `ASSURED`.
     pub state: String,
     /// The endpoint inside. For ICMP the port is the echo identifier, here and below.
@@ -574,15 +568,6 @@ impl fmt::Display for NeighState {
             Self::Probe => "PROBE",
             Self::Failed => "FAILED",
             Self::Permanent => "PERMANENT",
-        })
-    }
-}
-
-impl fmt::Display for Side {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Inside => "inside",
-            Self::Outside => "outside",
         })
     }
 }

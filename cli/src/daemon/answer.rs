@@ -320,15 +320,12 @@ impl Daemon {
         };
         api::NatSession {
             proto: session.protocol.name().into(),
+            proto_number: session.protocol.number(),
             state: session.state.into(),
             inside: endpoint(session.inside),
             external: endpoint(session.external),
             outside: endpoint(session.remote),
-            origin: if session.from_inside {
-                api::Side::Inside
-            } else {
-                api::Side::Outside
-            },
+            origin: api::Side::of_origin(session),
             replied: session.replied,
             port: port.map(|port| self.name_of(port)),
             age: seconds(now.saturating_sub(session.created)),

@@ -22,7 +22,7 @@ use nat::{Event, Nanos, SessionView, What};
 use switch::switch::NatHandle;
 use switch::worker::NatEvents;
 
-use crate::control::api::{Happening, NatEvent, NatEventSchema, Origin, Traffic};
+use crate::control::api::{Happening, NatEvent, NatEventSchema, Side, Traffic};
 use crate::control::{Feed, Refusal};
 use crate::error::CliError;
 use crate::show::moment;
@@ -285,11 +285,7 @@ fn shown(happening: Happening, session: &SessionView, at: Nanos, time: String) -
         inside: session.inside.into(),
         external: session.external.into(),
         outside: session.remote.into(),
-        origin: if session.from_inside {
-            Origin::Inside
-        } else {
-            Origin::Outside
-        },
+        origin: Side::of_origin(session),
         replied: session.replied,
         left: seconds(session.expires_at.saturating_sub(at)),
         outbound: traffic(session.outbound),

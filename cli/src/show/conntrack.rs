@@ -8,6 +8,9 @@ use std::net::SocketAddr;
 
 use crate::control::api::{NatSession, Side, Traffic};
 
+/// Protocol number of ICMP (IANA).
+const ICMP: u8 = 1;
+
 /// One line for each session, in the order given.
 #[must_use]
 pub fn lines(sessions: &[NatSession]) -> String {
@@ -20,24 +23,23 @@ pub fn lines(sessions: &[NatSession]) -> String {
 /// The session as one line, without its end.
 #[must_use]
 pub fn line(session: &NatSession) -> String {
-    let proto = session.proto.as_str();
-    let mut line = format!("{proto:<8} {} {:.0} ", number(proto), session.left);
+    let (proto, number) = (session.proto.as_str(), session.proto_number);
+    let mut line = format!("{proto:<8} {number} {:.0} ", session.left);
     if matches!(proto, "tcp" | "sctp") {
         line.push_str(&format!("{} ", session.state));
     }
-    // The tuples as packets bear them: the first packet's, and that of the answers.
-    let out = (session.inside, session.outside, session.outbound);
-    let back = (session.outside, session.external, session.inbound);
-    let (first, answers) = match session.origin {
-        Side::Inside => (out, back),
-        Side::Outside => (back, out),
+    let ends = [session.inside, session.external, session.outside];
+    let traffic = [session.outbound, session.inbound];
+    let counted = |way: &Way| {
+        let Traffic { packets, bytes } = way.traffic;
+        format!("{} packets={packets} bytes={bytes} ", way.tuple)
     };
-    let query = proto == "icmp";
-    line.push_str(&tuple(first, query.then_some(request_type(session))));
+    let [there, back] = ways(number, session.origin, ends, traffic);
+    line.push_str(&counted(&there));
     if !session.replied {
         line.push_str("[UNREPLIED] ");
     }
-    line.push_str(&tuple(answers, query.then_some(reply_type(session))));
+    line.push_str(&counted(&back));
     if session.replied && is_assured(session) {
         line.push_str("[ASSURED] ");
     }
@@ -50,44 +52,60 @@ fn is_assured(session: &NatSession) -> bool {
     session.proto != "tcp" || !session.state.starts_with("SYN_")
 }
 
-fn tuple((from, to, traffic): (SocketAddr, SocketAddr, Traffic), kind: Option<u16>) -> String {
-    let ports = match kind {
-        // An echo's identifier stands for the port of whoever it belongs to.
-        Some(kind) => {
-            let id = if matches!(kind, 8 | 13) { from } else { to };
-            format!("type={kind} code=0 id={}", id.port())
-        }
-        None => format!("sport={} dport={}", from.port(), to.port()),
+/// One direction of a session, as packets on the wire of its side bear it.
+pub(super) struct Way {
+    /// `src=… dst=… sport=… dport=…`, or type, code and id of a query.
+    pub(super) tuple: String,
+    /// What went that way.
+    pub(super) traffic: Traffic,
+}
+
+/// The way of the first packet, and that of the answers. `ends` are inside, external and outside,
+/// `traffic` is outbound and inbound.
+pub(super) fn ways(
+    proto_number: u8,
+    origin: Side,
+    [inside, external, outside]: [SocketAddr; 3],
+    [outbound, inbound]: [Traffic; 2],
+) -> [Way; 2] {
+    let [(from, to, there), (back_from, back_to, back)] = match origin {
+        Side::Inside => [(inside, outside, outbound), (outside, external, inbound)],
+        Side::Outside => [(outside, external, inbound), (inside, outside, outbound)],
     };
-    format!(
-        "src={} dst={} {ports} packets={} bytes={} ",
-        from.ip(),
-        to.ip(),
-        traffic.packets,
-        traffic.bytes
-    )
+    [
+        Way {
+            tuple: tuple(proto_number, from, to, false),
+            traffic: there,
+        },
+        Way {
+            tuple: tuple(proto_number, back_from, back_to, true),
+            traffic: back,
+        },
+    ]
 }
 
-/// A query's type is filed as its remote port.
-fn request_type(session: &NatSession) -> u16 {
-    session.outside.port()
-}
-
-fn reply_type(session: &NatSession) -> u16 {
-    match request_type(session) {
-        13 => 14,
-        _ => 0,
+fn tuple(proto_number: u8, from: SocketAddr, to: SocketAddr, is_reply: bool) -> String {
+    let addresses = format!("src={} dst={}", from.ip(), to.ip());
+    if proto_number != ICMP {
+        return format!("{addresses} sport={} dport={}", from.port(), to.port());
     }
+    // A query's identifier is its sender's port, and its type is filed as the remote one.
+    let (id, kind) = if is_reply {
+        (to.port(), reply_type(from.port()))
+    } else {
+        (from.port(), to.port())
+    };
+    format!("{addresses} type={kind} code=0 id={id}")
 }
 
-fn number(proto: &str) -> u8 {
-    match proto {
-        "icmp" => 1,
-        "tcp" => 6,
-        "udp" => 17,
-        "sctp" => 132,
-        // `ip50` and the like are named by their number.
-        other => other.trim_start_matches("ip").parse().unwrap_or(0),
+/// The type of the answer to an ICMP query (RFC 792).
+const fn reply_type(request: u16) -> u16 {
+    match request {
+        // Echo.
+        8 => 0,
+        // Timestamp.
+        13 => 14,
+        other => other,
     }
 }
 
@@ -98,8 +116,14 @@ mod tests {
     fn session(proto: &str, state: &str, origin: Side, ends: [&str; 3]) -> NatSession {
         let [inside, external, outside] = ends.map(|end| end.parse().unwrap());
         let traffic = |packets, bytes| Traffic { bytes, packets };
+        let proto_number = match proto {
+            "tcp" => 6,
+            "icmp" => 1,
+            _ => 47,
+        };
         NatSession {
             proto: proto.into(),
+            proto_number,
             state: state.into(),
             inside,
             external,
@@ -142,6 +166,10 @@ mod tests {
             "icmp     1 7195 src=10.77.0.11 dst=1.1.1.1 type=8 code=0 id=7 packets=3 bytes=180 \
              src=1.1.1.1 dst=192.0.2.10 type=0 code=0 id=61009 packets=2 bytes=120 [ASSURED] \
              mark=0 use=1"
+        );
+        let tunnel = ["10.77.0.11:0", "192.0.2.10:0", "1.1.1.1:0"];
+        assert!(
+            line(&session("gre", "REPLIED", Side::Inside, tunnel)).starts_with("gre      47 7195 ")
         );
     }
 }

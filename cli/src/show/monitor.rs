@@ -1,9 +1,7 @@
 //! `vswitch monitor nat`: events as `conntrack -E` prints them.
 
-use crate::control::api::{Happening, NatEvent, Origin, Traffic};
-
-/// Protocol number of ICMP (IANA).
-const ICMP: u8 = 1;
+use super::conntrack::{Way, ways};
+use crate::control::api::{Happening, NatEvent, Traffic};
 
 /// One event on one line, in the form of `conntrack -E` (conntrack-tools, `src/conntrack.c`):
 /// what happened, protocol, its number, seconds left, state, then the tuple of the first packet
@@ -24,64 +22,33 @@ pub fn line(event: &NatEvent) -> String {
     if !matches!(event.state.as_str(), "UNREPLIED" | "REPLIED") {
         out.push_str(&format!(" {}", event.state));
     }
-    let (inside, external, outside) = (event.inside, event.external, event.outside);
-    let [(from, to), (back_from, back_to)] = match event.origin {
-        Origin::Inside => [(inside, outside), (outside, external)],
-        Origin::Outside => [(outside, external), (inside, outside)],
+    let ends = [event.inside, event.external, event.outside];
+    let traffic = [event.outbound, event.inbound];
+    let counted = |way: &Way| {
+        let Traffic { packets, bytes } = way.traffic;
+        let counts = format!(" packets={packets} bytes={bytes}");
+        format!(
+            " {}{}",
+            way.tuple,
+            if is_over { counts } else { String::new() }
+        )
     };
-    let (there, back) = match event.origin {
-        Origin::Inside => (event.outbound, event.inbound),
-        Origin::Outside => (event.inbound, event.outbound),
-    };
-    let is_icmp = event.proto_number == ICMP;
-    let ends = |from: std::net::SocketAddr, to: std::net::SocketAddr, is_reply: bool| {
-        let addresses = format!(" src={} dst={}", from.ip(), to.ip());
-        if is_icmp {
-            let (id, kind) = if is_reply {
-                (to.port(), reply_type(from.port()))
-            } else {
-                (from.port(), to.port())
-            };
-            format!("{addresses} type={kind} code=0 id={id}")
-        } else {
-            format!("{addresses} sport={} dport={}", from.port(), to.port())
-        }
-    };
-    let counted = |traffic: Traffic| {
-        if is_over {
-            format!(" packets={} bytes={}", traffic.packets, traffic.bytes)
-        } else {
-            String::new()
-        }
-    };
-    out.push_str(&ends(from, to, false));
-    out.push_str(&counted(there));
+    let [there, back] = ways(event.proto_number, event.origin, ends, traffic);
+    out.push_str(&counted(&there));
     if !event.replied {
         out.push_str(" [UNREPLIED]");
     }
-    out.push_str(&ends(back_from, back_to, true));
-    out.push_str(&counted(back));
+    out.push_str(&counted(&back));
     if event.state == "ESTABLISHED" {
         out.push_str(" [ASSURED]");
     }
     out
 }
 
-/// The type of the answer to an ICMP query (RFC 792).
-const fn reply_type(request: u16) -> u16 {
-    match request {
-        // Echo.
-        8 => 0,
-        // Timestamp.
-        13 => 14,
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::api::NatEventSchema;
+    use crate::control::api::{NatEventSchema, Side};
 
     fn event(proto: (&str, u8), state: &str, ends: [&str; 3]) -> NatEvent {
         let [inside, external, outside] = ends.map(|end| end.parse().unwrap());
@@ -95,7 +62,7 @@ mod tests {
             inside,
             external,
             outside,
-            origin: Origin::Inside,
+            origin: Side::Inside,
             replied: false,
             left: 240.0,
             outbound: Traffic {
@@ -135,7 +102,7 @@ mod tests {
     fn tuples_are_those_of_each_sides_wire() {
         let ends = ["10.77.0.11:80", "192.0.2.10:8080", "1.1.1.1:5555"];
         let mut published = event(("tcp", 6), "SYN_SENT", ends);
-        published.origin = Origin::Outside;
+        published.origin = Side::Outside;
         assert_eq!(
             line(&published),
             "[NEW] tcp 6 240 SYN_SENT src=1.1.1.1 dst=192.0.2.10 sport=5555 dport=8080 \

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NatEventSchema, Traffic};
+use super::{NatEventSchema, Side, Traffic};
 
 /// What happened to a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,16 +16,6 @@ pub enum Happening {
     Update,
     /// It ended.
     Destroy,
-}
-
-/// Which side of the translation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Origin {
-    /// Inside.
-    Inside,
-    /// Outside.
-    Outside,
 }
 
 /// Something that happened to a session of the address translation.
@@ -50,7 +40,7 @@ pub struct NatEvent {
     /// The endpoint outside; for ICMP the port is the request's type.
     pub outside: SocketAddr,
     /// The side that sent the first packet.
-    pub origin: Origin,
+    pub origin: Side,
     /// Whether the other side has answered.
     pub replied: bool,
     /// Seconds until it ends if nothing more comes.
