@@ -83,20 +83,6 @@ pub enum Share {
     },
 }
 
-/// The [`filter`] of an uplink with one address, of which TCP and UDP to `ports` is taken.
-#[must_use]
-pub fn uplink_filter(external: Ipv4Addr, ports: &[RangeInclusive<u16>]) -> Program {
-    filter(&[Taken {
-        network: external,
-        prefix: 32,
-        share: Share::Ports {
-            tcp: ports.to_vec(),
-            udp: ports.to_vec(),
-            others: false,
-        },
-    }])
-}
-
 /// The filter of an uplink's sockets, which takes
 /// - ARP,
 /// - IPv4 to what is `taken`,
@@ -231,14 +217,10 @@ fn split(taken: &[Taken]) -> (Vec<Part<'_>>, Vec<(Ipv4Addr, u8)>) {
 ///
 /// 0 for everything else: fragments, which have no port, other protocols, ports below `first_port`.
 /// `ports_per_slice` and `workers` of 0 count as 1.
-#[must_use]
-pub fn worker_steering(first_port: u16, ports_per_slice: u16, workers: u16) -> Program {
-    steering(first_port, ports_per_slice, workers, &[])
-}
-
-/// As [`worker_steering`], but a port of `published` goes to the worker that owns it (at most
-/// `workers - 1`), whatever slice it lies in. Only the first 128 ranges are looked at, and the
-/// first of those that hold a port counts: a frame of another is handed over.
+///
+/// A port of `published` goes to the worker that owns it (at most `workers - 1`), whatever slice it
+/// lies in. Only the first 128 ranges are looked at, and the first of those that hold a port
+/// counts: a frame of another is handed over.
 #[must_use]
 pub fn steering(
     first_port: u16,
@@ -508,4 +490,4 @@ impl Assembler {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

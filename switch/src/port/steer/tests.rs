@@ -21,6 +21,19 @@ impl Packet {
     }
 }
 
+/// The filter of an uplink with one address, of which TCP and UDP to `ports` is taken.
+pub(crate) fn uplink_filter(external: Ipv4Addr, ports: &[RangeInclusive<u16>]) -> Program {
+    filter(&[Taken {
+        network: external,
+        prefix: 32,
+        share: Share::Ports {
+            tcp: ports.to_vec(),
+            udp: ports.to_vec(),
+            others: false,
+        },
+    }])
+}
+
 /// The machine of net/core/filter.c, with the instructions used here. `base` is where the program's
 /// packet begins within the frame: 0 for a socket filter, 14 for a fan-out program.
 fn run(program: &Program, packet: &Packet, base: usize) -> u32 {
@@ -130,7 +143,7 @@ fn accepts(packet: &Packet, taken: &[Taken]) -> Option<bool> {
     Some(ports.iter().any(|range| range.contains(&port)))
 }
 
-/// What `worker_steering` is for.
+/// What `steering` is for.
 fn external_port(packet: &Packet) -> Option<u16> {
     if packet.ethertype() != 0x0800 {
         return None;
@@ -290,7 +303,7 @@ proptest! {
         published in prop::collection::vec((ranges(), 0u16..90), 0..150),
     ) {
         let slices = (first, per_slice, workers);
-        let chosen = run(&worker_steering(first, per_slice, workers), &packet, 14);
+        let chosen = run(&steering(first, per_slice, workers, &[]), &packet, 14);
         prop_assert_eq!(chosen, worker(&packet, slices, &[]));
         let program = steering(first, per_slice, workers, &published);
         prop_assert_eq!(run(&program, &packet, 14), worker(&packet, slices, &published));
@@ -311,7 +324,7 @@ proptest! {
 
 #[test]
 fn slices_follow_one_another_and_the_last_takes_the_rest() {
-    let steering = worker_steering(61_000, 1512, 3);
+    let steering = steering(61_000, 1512, 3, &[]);
     let to = |port: u16| {
         let mut frame = vec![0; 12];
         frame.extend([8, 0]);

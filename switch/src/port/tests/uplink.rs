@@ -2,7 +2,8 @@
 
 use super::link::{Links, in_namespace};
 use super::*;
-use crate::port::steer::{Program, filter, steering, uplink_filter, worker_steering};
+use crate::port::steer::tests::uplink_filter;
+use crate::port::steer::{Program, filter, steering};
 use crate::port::{Fanout, FanoutGroup, Programs};
 use std::net::Ipv4Addr;
 
@@ -147,7 +148,7 @@ fn each_worker_gets_the_frames_of_its_slice_once() {
     in_namespace(|links| {
         let wire = links.wire();
         let uplink = uplink_filter(EXTERNAL, &[0..=65_535]);
-        let by_slice = worker_steering(FIRST, PER_SLICE, 3);
+        let by_slice = steering(FIRST, PER_SLICE, 3, &[]);
         let join = |fanout| {
             let filter = Some(&uplink);
             let options = PacketOptions {
@@ -213,7 +214,7 @@ fn the_programs_are_replaced_while_workers_have_the_rings() {
     in_namespace(|links| {
         let wire = links.wire();
         let uplink = uplink_filter(EXTERNAL, &[0..=65_535]);
-        let by_slice = worker_steering(FIRST, PER_SLICE, 2);
+        let by_slice = steering(FIRST, PER_SLICE, 2, &[]);
         let join = |fanout| {
             let options = PacketOptions {
                 filter: Some(&uplink),
