@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use nat::{Config, L4Sum, Nanos, Nat, Outcome, Packet};
 
+use super::Finding;
 use crate::lab::traffic::craft::{Checksum, Ipv4, Seen, Segment, icmp, udp};
 
 /// Inside hosts.
@@ -175,6 +176,31 @@ impl Probe {
         ))?;
         ends(&sent).map(|ends| ends.0)
     }
+}
+
+/// How a probe asks for the external endpoint: [`Probe::map_udp`] or [`Probe::map_tcp`].
+pub(super) type Map = fn(&mut Probe, SocketAddrV4, SocketAddrV4) -> Option<SocketAddrV4>;
+
+/// Maps C1's port 5555 towards three remotes: is it the same each time?
+pub(super) fn same_for_all(probe: &mut Probe, map: Map) -> Finding {
+    let remotes = [at(O1, 9000), at(O1, 9001), at(O2, 9000)];
+    let seen = remotes.map(|remote| map(probe, at(C1, 5555), remote));
+    let same = seen[0].is_some() && seen.iter().all(|one| *one == seen[0]);
+    let words = if same {
+        "one port for three remotes"
+    } else {
+        "a port for each remote"
+    };
+    Finding::new(same, words)
+}
+
+/// Maps the same port of two hosts towards two remotes: are they apart?
+pub(super) fn no_port_twice(config: &Config, map: Map) -> Finding {
+    let mut probe = Probe::new(config);
+    let first = map(&mut probe, at(C1, 5555), at(O1, 9000));
+    let second = map(&mut probe, at(C2, 5555), at(O2, 9000));
+    let met = first.is_some() && second.is_some() && first != second;
+    Finding::new(met, "two hosts, the same port inside")
 }
 
 fn lend(packet: &mut [u8]) -> Packet<'_> {

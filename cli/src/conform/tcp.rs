@@ -2,7 +2,10 @@
 
 use nat::Config;
 
-use super::probe::{C1, C2, FilterClass, O1, O2, Probe, at, ends, error, longest_silence, segment};
+use super::probe::{
+    C1, C2, FilterClass, O1, O2, Probe, at, ends, error, longest_silence, no_port_twice,
+    same_for_all, segment,
+};
 use super::{Check, Finding, Level, check};
 use crate::lab::traffic::craft::tcp_flags::{ACK, SYN};
 
@@ -80,16 +83,11 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 fn mapping(config: &Config) -> Finding {
-    let mut probe = Probe::new(config);
-    let remotes = [at(O1, 80), at(O1, 81), at(O2, 80)];
-    let seen = remotes.map(|remote| probe.map_tcp(at(C1, 5555), remote));
-    let same = seen[0].is_some() && seen.iter().all(|one| *one == seen[0]);
-    let words = if same {
-        "one port for three remotes"
-    } else {
-        "a port for each remote"
-    };
-    Finding::new(same, words)
+    same_for_all(&mut Probe::new(config), Probe::map_tcp)
+}
+
+fn overloading(config: &Config) -> Finding {
+    no_port_twice(config, Probe::map_tcp)
 }
 
 fn simultaneous_open(config: &Config) -> Finding {
@@ -166,14 +164,6 @@ fn established(config: &Config) -> Finding {
 fn transitory(config: &Config) -> Finding {
     let seconds = life(config, false) + 1;
     Finding::new(seconds >= 240, format!("{seconds} s"))
-}
-
-fn overloading(config: &Config) -> Finding {
-    let mut probe = Probe::new(config);
-    let first = probe.map_tcp(at(C1, 5555), at(O1, 80));
-    let second = probe.map_tcp(at(C2, 5555), at(O2, 80));
-    let met = first.is_some() && second.is_some() && first != second;
-    Finding::new(met, "two hosts, the same port inside")
 }
 
 fn hairpin(config: &Config) -> Finding {

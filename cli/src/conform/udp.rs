@@ -3,7 +3,8 @@
 use nat::Config;
 
 use super::probe::{
-    C1, C2, FilterClass, O1, O2, Probe, at, datagram, ends, error, longest_silence,
+    C1, C2, FilterClass, O1, O2, Probe, at, datagram, ends, error, longest_silence, no_port_twice,
+    same_for_all,
 };
 use super::{Check, Finding, Level, check};
 use crate::lab::traffic::craft::{Checksum, Ipv4, Seen, udp};
@@ -111,21 +112,11 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 fn mapping(config: &Config) -> Finding {
-    let mut probe = Probe::new(config);
-    same_for_all(&mut probe, 5555)
+    same_for_all(&mut Probe::new(config), Probe::map_udp)
 }
 
-/// Maps C1's `port` towards three remotes: is it the same each time?
-fn same_for_all(probe: &mut Probe, port: u16) -> Finding {
-    let remotes = [at(O1, 9000), at(O1, 9001), at(O2, 9000)];
-    let seen = remotes.map(|remote| probe.map_udp(at(C1, port), remote));
-    let same = seen[0].is_some() && seen.iter().all(|one| *one == seen[0]);
-    let words = if same {
-        "one port for three remotes"
-    } else {
-        "a port for each remote"
-    };
-    Finding::new(same, words)
+fn overloading(config: &Config) -> Finding {
+    no_port_twice(config, Probe::map_udp)
 }
 
 fn pairing(config: &Config) -> Finding {
@@ -140,14 +131,6 @@ fn pairing(config: &Config) -> Finding {
         one && !addresses.is_empty(),
         format!("16 flows, {of} external addresses"),
     )
-}
-
-fn overloading(config: &Config) -> Finding {
-    let mut probe = Probe::new(config);
-    let first = probe.map_udp(at(C1, 5555), at(O1, 9000));
-    let second = probe.map_udp(at(C2, 5555), at(O2, 9000));
-    let met = first.is_some() && second.is_some() && first != second;
-    Finding::new(met, "two hosts, the same port inside")
 }
 
 fn classes(config: &Config) -> Finding {
@@ -281,7 +264,7 @@ fn payload(config: &Config) -> Finding {
 fn determinism(config: &Config) -> Finding {
     let mut probe = Probe::new(config);
     let _ = probe.map_udp(at(C2, 5555), at(O1, 9000));
-    same_for_all(&mut probe, 5555)
+    same_for_all(&mut probe, Probe::map_udp)
 }
 
 fn icmp_ends_nothing(config: &Config) -> Finding {
