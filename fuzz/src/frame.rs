@@ -138,7 +138,6 @@ impl Scene {
                     ftp: true,
                     tftp: true,
                 },
-                events: false,
                 preserve_ids: false,
             }),
             seed: 1,

@@ -266,8 +266,6 @@ pub struct Config {
     pub quota: Quota,
     /// Protocols that are helped through.
     pub helpers: Helpers,
-    /// Whether what happens to mappings and sessions is recorded as events.
-    pub events: bool,
     /// Whether inside hosts may begin flows of SCTP, by ports outside the range, and of protocols
     /// without ports. Off on an address shared with the host, whose kernel would answer the
     /// replies with ABORT or "protocol unreachable"; published SCTP ports work all the same.
@@ -326,7 +324,6 @@ impl Config {
             tcp_overlap: true,
             quota: Quota::NONE,
             helpers: Helpers::default(),
-            events: false,
             other_protocols: true,
         }
     }

@@ -106,7 +106,7 @@ impl Nat {
             ids: Ids::new(config.slice, config.slices, HashKey::new(seed, 16)),
             alg: Alg::new(config.helpers, seed),
             counters: Counters::default(),
-            events: Events::new(&config),
+            events: Events::new(),
             own_ports: (*own.start(), own.end() - own.start()),
             publishes: Arc::default(),
             choice_key: HashKey::new(seed, 8),

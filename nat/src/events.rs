@@ -13,11 +13,11 @@
 
 use std::net::Ipv4Addr;
 
+use crate::Nanos;
 use crate::engine::Nat;
 use crate::mapping::Mapping;
 use crate::rewrite::Protocol;
 use crate::session::{Session, SessionView};
-use crate::{Config, Nanos};
 
 /// Records one engine keeps until they are taken: at the 100,000 new flows a second that one
 /// worker sets up at most, and two records each, those of 80 ms; 2 MiB.
@@ -86,9 +86,9 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
-            records: config.events.then(buffer),
+            records: None,
             lost: 0,
             now: Nanos::ZERO,
         }
@@ -128,7 +128,6 @@ impl Nat {
             self.events.records = on.then(buffer);
             self.events.lost = 0;
         }
-        self.config.events = on;
     }
 
     /// Appends the records made since the last call to `into`, oldest first, and returns how many

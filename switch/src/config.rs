@@ -142,8 +142,6 @@ pub struct NatSettings {
     pub port_hold: Nanos,
     /// Protocols that are helped through.
     pub helpers: Helpers,
-    /// Whether the NAT's events are recorded.
-    pub events: bool,
     /// Echo ids are kept where they are free: only on an address of the switch's own.
     pub preserve_ids: bool,
 }

@@ -550,7 +550,6 @@ fn make_nat(nat: &NatSettings, settings: &Settings, slice: u16) -> Result<Nat, S
     config.quota = nat.quota;
     config.port_hold = nat.port_hold;
     config.helpers = nat.helpers;
-    config.events = nat.events;
     config.preserve_ids = nat.preserve_ids;
     // The same question: on a shared address the host's kernel sees the replies as well, and
     // knows no session of ours.

@@ -185,7 +185,6 @@ fn settings(setup: &Setup) -> Settings {
             quota: nat::Quota::NONE,
             port_hold: nat::Nanos::ZERO,
             helpers: nat::Helpers::default(),
-            events: false,
             preserve_ids: setup.uplink == Uplink::Own,
         }),
         seed: setup.seed,

@@ -90,7 +90,6 @@ impl Probe {
         (config.slice, config.slices) = (0, 1);
         config.sessions_max = live.sessions_max.min(SESSIONS);
         config.half_open_max = live.half_open_max.min(SESSIONS);
-        config.events = false;
         if config.external.is_unspecified() {
             // The uplink has no address yet: any will do (TEST-NET-3).
             config.external = Ipv4Addr::new(203, 0, 113, 1);

@@ -168,7 +168,6 @@ fn switch_settings(settings: &Settings) -> SwitchSettings {
             quota: settings.nat_quota,
             port_hold: port_hold(settings.nat_profile),
             helpers: settings.nat_helpers,
-            events: settings.nat_log.is_some(),
             preserve_ids: settings.uplink_address.is_some(),
         }),
         // The standard library seeds each hasher from the system's randomness.

@@ -5,9 +5,9 @@ use crate::wire::TcpFlags;
 const SYN_ACK: TcpFlags = TcpFlags(0x12);
 
 fn recording() -> Bench {
-    let mut config = config();
-    config.events = true;
-    Bench::new(config)
+    let mut bench = Bench::new(config());
+    bench.nat.record_events(true);
+    bench
 }
 
 /// What was recorded, in words: kind, state, age.
@@ -126,5 +126,5 @@ fn a4_6_recording_is_switched_on_and_off_live() {
     assert_eq!(taken(&mut bench), ["new UNREPLIED 9"]);
     bench.map(&udp((C1, 5_556), (O1, 9)));
     bench.nat.record_events(false);
-    assert!(taken(&mut bench).is_empty() && !bench.nat.config().events);
+    assert!(taken(&mut bench).is_empty() && !bench.nat.events.is_on());
 }
