@@ -74,8 +74,16 @@ impl Selection {
 pub struct Part {
     /// The first place to look at: 0, or what the part before left to be done.
     pub from: u32,
-    /// How many places to look at.
+    /// How many places to look at; 0 counts as 1.
     pub places: u32,
+}
+
+impl Part {
+    /// The whole table.
+    pub const ALL: Self = Self {
+        from: 0,
+        places: u32::MAX,
+    };
 }
 
 impl Nat {
@@ -115,7 +123,7 @@ impl Nat {
         (ended, next)
     }
 
-    fn places(&self, part: Part) -> (std::ops::Range<u32>, Option<u32>) {
+    pub(crate) fn places(&self, part: Part) -> (std::ops::Range<u32>, Option<u32>) {
         let end = self.sessions.end();
         let until = part.from.saturating_add(part.places.max(1)).min(end);
         (part.from..until, (until < end).then_some(until))

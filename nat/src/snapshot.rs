@@ -12,6 +12,7 @@ use crate::engine::Nat;
 use crate::mapping::Wanted;
 use crate::outcome::Reason;
 use crate::rewrite::Protocol;
+use crate::selection::Part;
 use crate::session::{NO_MAPPING, Session, Side, Traffic};
 use crate::{sctp, tcp};
 
@@ -84,23 +85,19 @@ impl std::fmt::Display for RestoreError {
 impl std::error::Error for RestoreError {}
 
 impl Nat {
-    /// Records live sessions, looking at `max` slots of the table from slot `from` on; returns
-    /// the slot to go on from, or `None` after the last.
+    /// Records the live sessions of one part of the table; returns where the next part begins, or
+    /// `None` after the last.
     ///
-    /// Begin at 0. Sessions that come and go between two calls may be missed; none is recorded
-    /// twice.
+    /// Sessions that come and go between two calls may be missed; none is recorded twice.
     #[must_use]
-    pub fn snapshot(&self, from: u32, max: usize, now: Nanos) -> (Vec<SessionRecord>, Option<u32>) {
-        let end = self.sessions.end();
-        let to = from
-            .saturating_add(u32::try_from(max).unwrap_or(u32::MAX))
-            .min(end);
-        let records = (from..to)
+    pub fn snapshot(&self, part: Part, now: Nanos) -> (Vec<SessionRecord>, Option<u32>) {
+        let (places, next) = self.places(part);
+        let records = places
             .filter_map(|id| self.sessions.get(id))
             .filter(|session| session.deadline > now)
             .map(|session| record(session, now))
             .collect();
-        (records, (to < end).then_some(to))
+        (records, next)
     }
 
     /// Puts a session back with its external endpoint, and its mapping if it had one.

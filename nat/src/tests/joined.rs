@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::publish::{ACK, CLIENT, SYN, SYN_ACK, Slices, WEB, WEB_EXT, both, publish};
 use super::sctp::INIT;
 use super::*;
-use crate::{Adopted, Helpers, Protocol, Publish, Quota, RestoreError, SessionRecord};
+use crate::{Adopted, Helpers, Part, Protocol, Publish, Quota, RestoreError, SessionRecord};
 
 /// SCTP keeps its port, so it is published as itself.
 const SIGNAL: Endpoint = (C1, 38_412);
@@ -19,7 +19,7 @@ fn signalling(owner: u16) -> Publish {
 }
 
 fn records(bench: &Bench) -> Vec<SessionRecord> {
-    bench.nat.snapshot(0, usize::MAX, bench.now).0
+    bench.nat.snapshot(Part::ALL, bench.now).0
 }
 
 #[test]

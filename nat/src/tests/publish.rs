@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::wire::icmp;
-use crate::{Adopted, Filtering, Protocol, Publish, Publishes, Target};
+use crate::{Adopted, Filtering, Part, Protocol, Publish, Publishes, Target};
 
 pub(super) const SYN: TcpFlags = TcpFlags::SYN;
 pub(super) const ACK: TcpFlags = TcpFlags::ACK;
@@ -540,7 +540,7 @@ proptest! {
                     let owner = bench.nat.owner(view.protocol, view.external);
                     prop_assert_eq!(owner, Some(slice), "{:?}", view);
                 }
-                for view in bench.nat.snapshot(0, usize::MAX, bench.now).0 {
+                for view in bench.nat.snapshot(Part::ALL, bench.now).0 {
                     prop_assert!(
                         !view.published
                             || publishes.admits(view.protocol, view.external, view.inside),

@@ -6,10 +6,10 @@ use proptest::prelude::*;
 
 use super::publish::{ACK, CLIENT, SYN, SYN_ACK, Slices, WEB, WEB_EXT, both, publish};
 use super::*;
-use crate::{Filtering, Protocol, RestoreError, SessionRecord};
+use crate::{Filtering, Part, Protocol, RestoreError, SessionRecord};
 
 fn records(bench: &Bench) -> Vec<SessionRecord> {
-    bench.nat.snapshot(0, usize::MAX, bench.now).0
+    bench.nat.snapshot(Part::ALL, bench.now).0
 }
 
 /// Another process: the same configuration, another seed and later on the clock.
@@ -60,7 +60,11 @@ fn a4_10_records_are_read_in_portions() {
     }
     let (mut from, mut all) = (Some(0), Vec::new());
     while let Some(slot) = from {
-        let (records, next) = bench.nat.snapshot(slot, 7, bench.now);
+        let part = Part {
+            from: slot,
+            places: 7,
+        };
+        let (records, next) = bench.nat.snapshot(part, bench.now);
         assert!(records.len() <= 7);
         all.extend(records);
         from = next;

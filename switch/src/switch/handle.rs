@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
-use nat::SessionRecord;
+use nat::{Part, SessionRecord};
 
 use crate::fdb::Fdb;
 use crate::neigh::Neighbours;
 use crate::worker::{Command, NatEvents, NatPortion, NatRestore, Shared};
 
-use super::{ANSWER_TIMEOUT, Switch};
+use super::Switch;
+use super::sessions::ask_part;
 
 /// Portions of events that may wait for their reader, for each worker: with 16,384 events of 112
 /// bytes in each, 29 MB at most.
@@ -59,18 +60,12 @@ impl NatHandle {
         }
     }
 
-    /// The sessions of a worker in up to `max` slots from slot `from` on, 0 at first.
+    /// The sessions in one part of a worker's table.
     ///
     /// # Errors
     /// [`NoAnswer`].
-    pub fn portion(&self, worker: u16, from: u32, max: usize) -> Result<NatPortion, NoAnswer> {
-        let link = self.shared.links.get(usize::from(worker));
-        let link = link.ok_or(NoAnswer(worker))?;
-        let (answer, portion) = bounded(1);
-        link.command(Command::NatSnapshot { from, max, answer });
-        portion
-            .recv_timeout(ANSWER_TIMEOUT)
-            .map_err(|_| NoAnswer(worker))
+    pub fn portion(&self, worker: u16, part: Part) -> Result<NatPortion, NoAnswer> {
+        ask_part(&self.shared, worker, part, Command::NatSnapshot).ok_or(NoAnswer(worker))
     }
 
     /// The forwarding table.

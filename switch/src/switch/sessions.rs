@@ -7,7 +7,7 @@ use crossbeam_channel::{Sender, bounded};
 use nat::{Part, Selection};
 
 use super::{ANSWER_TIMEOUT, Switch};
-use crate::worker::{Command, NatReport};
+use crate::worker::{Command, NatReport, Shared};
 
 /// Sessions a worker looks at between two batches: 2 MiB of memory, less than a millisecond.
 const PART_PLACES: u32 = 16_384;
@@ -62,19 +62,29 @@ impl Switch {
         (0..self.workers()).map(flush).sum()
     }
 
-    /// A worker's answer about one part of its table; `None` if it gives none in time.
     fn nat_part<T>(
         &self,
         worker: u16,
         from: u32,
-        ask: impl Fn(Part, Sender<T>) -> Command,
+        ask: impl FnOnce(Part, Sender<T>) -> Command,
     ) -> Option<T> {
-        let (answer, answers) = bounded(1);
         let part = Part {
             from,
             places: PART_PLACES,
         };
-        self.command(worker, ask(part, answer)).then_some(())?;
-        answers.recv_timeout(ANSWER_TIMEOUT).ok()
+        ask_part(&self.shared, worker, part, ask)
     }
+}
+
+/// A worker's answer about one part of its table; `None` if it gives none in time.
+pub(super) fn ask_part<T>(
+    shared: &Shared,
+    worker: u16,
+    part: Part,
+    ask: impl FnOnce(Part, Sender<T>) -> Command,
+) -> Option<T> {
+    let link = shared.links.get(usize::from(worker))?;
+    let (answer, answers) = bounded(1);
+    link.command(ask(part, answer)).then_some(())?;
+    answers.recv_timeout(ANSWER_TIMEOUT).ok()
 }

@@ -38,15 +38,8 @@ pub enum Command {
     NatFlush(Arc<Selection>, Part, Sender<(usize, Option<u32>)>),
     /// Record the NAT's events and send them there, or record none.
     NatEvents(Option<Sender<NatEvents>>),
-    /// Report sessions as records, a portion of them.
-    NatSnapshot {
-        /// The slot of the table to begin with.
-        from: u32,
-        /// The most slots to look at.
-        max: usize,
-        /// The way back.
-        answer: Sender<NatPortion>,
-    },
+    /// Report the sessions of one part of the table as records.
+    NatSnapshot(Part, Sender<NatPortion>),
     /// Bring sessions back.
     NatRestore(Box<NatRestore>),
     /// Trace by this recorder from now on, or no more.
@@ -121,8 +114,8 @@ impl Worker {
                     let _ = answer.send(ended);
                 }
                 Command::NatEvents(to) => self.tap_events(to),
-                Command::NatSnapshot { from, max, answer } => {
-                    let _ = answer.send(self.nat_portion(from, max, now));
+                Command::NatSnapshot(part, answer) => {
+                    let _ = answer.send(self.nat_portion(part, now));
                 }
                 Command::NatRestore(restore) => self.nat_restore(*restore, now),
                 Command::Trace(recorder) => self.trace(recorder),

@@ -7,7 +7,7 @@
 use std::net::Ipv4Addr;
 
 use crossbeam_channel::Sender;
-use nat::{Nanos, Nat, RestoreError, SessionRecord};
+use nat::{Nanos, Nat, Part, RestoreError, SessionRecord};
 
 use super::Worker;
 
@@ -44,8 +44,8 @@ pub struct NatRestored {
 }
 
 impl Worker {
-    /// Up to `max` slots of the session table, from slot `from` on.
-    pub(super) fn nat_portion(&self, from: u32, max: usize, now: Nanos) -> NatPortion {
+    /// The sessions of one part of the table.
+    pub(super) fn nat_portion(&self, part: Part, now: Nanos) -> NatPortion {
         let Some(nat) = &self.engine.nat else {
             return NatPortion {
                 records: Vec::new(),
@@ -53,7 +53,7 @@ impl Worker {
                 activity: 0,
             };
         };
-        let (records, next) = nat.snapshot(from, max, now);
+        let (records, next) = nat.snapshot(part, now);
         NatPortion {
             records,
             next,

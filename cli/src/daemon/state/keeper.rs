@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use nat::{Nanos, SessionRecord};
+use nat::{Nanos, Part, SessionRecord};
 use switch::neigh::{Link, Neighbour};
 use switch::port::PortIndex;
 use switch::switch::{NatHandle, NoAnswer};
@@ -30,7 +30,10 @@ const INTERVAL: Duration = Duration::from_secs(2);
 const REST: u32 = 20;
 
 /// Slots of a session table that a worker looks at for one portion: some 50 µs of its time.
-const PORTION_SLOTS: usize = 1024;
+const PORTION_SLOTS: u32 = 1024;
+
+/// The least that can be asked for, where only a worker's activity is wanted.
+const LEAST: Part = Part { from: 0, places: 1 };
 
 /// What a keeper is made with.
 pub(super) struct Plan {
@@ -175,7 +178,7 @@ impl Thread {
     fn activity(&self) -> Result<Vec<u64>, NoAnswer> {
         let nat = &self.plan.nat;
         (0..nat.workers())
-            .map(|worker| nat.portion(worker, 0, 0).map(|portion| portion.activity))
+            .map(|worker| nat.portion(worker, LEAST).map(|portion| portion.activity))
             .collect()
     }
 
@@ -200,7 +203,13 @@ impl Thread {
         for worker in 0..plan.nat.workers() {
             let mut next = Some(0);
             while let Some(from) = next {
-                let portion = plan.nat.portion(worker, from, PORTION_SLOTS)?;
+                let portion = plan.nat.portion(
+                    worker,
+                    Part {
+                        from,
+                        places: PORTION_SLOTS,
+                    },
+                )?;
                 let kept: Vec<Kept> = portion
                     .records
                     .into_iter()
