@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod low;
 pub mod run;
+pub mod tables;
 
 mod iproute;
 mod nat;
