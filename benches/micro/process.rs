@@ -72,7 +72,7 @@ pub(super) fn benches(c: &mut Criterion) {
             World::new(2, 1),
             vec![frame],
         );
-        let none = Selector::filter(|_, _| false);
+        let none = Selector::filter(|_| false);
         for (what, selector) in [("on (all)", Selector::ALL), ("on (none match)", none)] {
             let name = format!("{name}, trace {what}");
             measure_traced(&mut group, &name, frame, selector);

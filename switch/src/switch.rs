@@ -9,6 +9,7 @@ mod sessions;
 mod tracing;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::worker::{Command, GiveBack, Idle, Link, Shared, Worker, run};
 
 pub use handle::{NatHandle, NoAnswer};
 pub use moves::MoveError;
+pub use tracing::Trace;
 
 /// How long the owner waits for a worker's answer before it takes it for stuck.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -111,6 +113,8 @@ pub struct Switch {
     view: View,
     /// The views that workers may have, so that none of them has the last copy.
     views: Vec<Arc<View>>,
+    /// Traces begun so far.
+    taps: AtomicU64,
 }
 
 impl Switch {
@@ -171,6 +175,7 @@ impl Switch {
             slots: Vec::new(),
             view: View::default(),
             views: Vec::new(),
+            taps: AtomicU64::new(0),
         };
         Ok((switch, workers))
     }

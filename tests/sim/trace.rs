@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crossbeam_channel::Receiver;
 use nat::{Nanos, Protocol};
 use switch::config::Role;
 use switch::counters::Totals;
 use switch::frame::Offload;
 use switch::mac::Mac;
 use switch::port::PortIndex;
-use switch::trace::{Limits, PacketId, Record, Selector, Step, TracePortion, Words, text};
+use switch::switch::Trace;
+use switch::trace::{Limits, PacketId, Record, Seen, Selector, Step, Story, TracePortion, Words};
 use switch::verdict::Verdict;
 
 use super::host::{ECHO, Order};
@@ -35,15 +35,11 @@ impl Words for Names {
             Role::Host => "host".into(),
         }
     }
-
-    fn time(&self, _: Nanos) -> String {
-        "now".into()
-    }
 }
 
 impl World {
     /// Traces from now on.
-    fn trace(&mut self, selector: Selector, limits: Limits) -> Receiver<TracePortion> {
+    fn trace(&mut self, selector: Selector, limits: Limits) -> Trace {
         let time = AtomicU64::new(0);
         let clock = move || Nanos(time.fetch_add(LOOK, Ordering::Relaxed));
         let reader = self.switch.trace(selector, limits, Arc::new(clock));
@@ -53,12 +49,12 @@ impl World {
 
     /// Traces what comes of an action, over all workers, in order.
     fn traced(&mut self, selector: Selector, action: impl FnOnce(&mut Self)) -> Vec<Record> {
-        let reader = self.trace(selector, Limits::default());
+        let trace = self.trace(selector, Limits::default());
         action(self);
         self.run();
-        self.switch.stop_trace();
+        self.switch.stop_trace(trace.id);
         self.obey();
-        let portions: Vec<TracePortion> = reader.try_iter().collect();
+        let portions: Vec<TracePortion> = trace.portions.try_iter().collect();
         assert!(portions.iter().all(|portion| portion.lost == 0));
         let mut records: Vec<Record> = portions.iter().flat_map(TracePortion::records).collect();
         records.sort_by_key(|record| record.began);
@@ -72,7 +68,7 @@ impl World {
         let records = self.traced(selector, action);
         let lines = (1..)
             .zip(&records)
-            .map(|(n, record)| text(record, n, &names));
+            .map(|(n, record)| Story::of(record, &names).text(n, "now"));
         lines.collect()
     }
 }
@@ -85,7 +81,7 @@ fn greeted(setup: Setup) -> World {
 
 /// IPv4 only: no ARP of the hosts' own.
 fn ipv4() -> Selector {
-    Selector::filter(|bytes, _| bytes.get(12..14) == Some(&[8, 0]))
+    Selector::filter(|seen| seen.bytes.get(12..14) == Some(&[8, 0]))
 }
 
 /// Compares a story with the committed one; with `VSWITCH_BLESS=1` in the environment, writes it.
@@ -174,7 +170,10 @@ fn a_packet_handed_over_leaves_two_pieces_of_one_name() {
     );
     assert_eq!(first.worker(), 1);
     assert_eq!(records[1].verdict, Some(Verdict::HandOver(0)));
-    let story: String = records[1..].iter().map(|r| text(r, 2, &names)).collect();
+    let story: String = records[1..]
+        .iter()
+        .map(|r| Story::of(r, &names).text(2, "now"))
+        .collect();
     told("handover", &story);
 }
 
@@ -204,7 +203,8 @@ fn a_filter_matches_before_the_translation_or_after_it() {
     let mut world = greeted(Setup::default());
     for address in [member_ip(0), EXTERNAL] {
         let octets = address.octets();
-        let names = move |bytes: &[u8], _: PortIndex| {
+        let names = move |seen: &Seen<'_>| {
+            let bytes = seen.bytes;
             let ends = bytes.get(26..34).unwrap_or_default();
             bytes.get(12..14) == Some(&[8, 0]) && ends.chunks(4).any(|end| end == octets)
         };
@@ -246,7 +246,7 @@ fn a_wide_flood_keeps_its_count_where_it_has_no_room_for_every_port() {
 #[test]
 fn a_session_is_followed_once_one_of_its_packets_was_wanted() {
     let mut world = greeted(Setup::default());
-    let begins = Selector::filter(|bytes, _| bytes.ends_with(b"first"));
+    let begins = Selector::filter(|seen| seen.bytes.ends_with(b"first"));
     let selector = Selector {
         follow: true,
         ..begins.clone()
@@ -295,6 +295,7 @@ fn a_reader_that_never_reads_loses_records_and_no_frame() {
     let limits = Limits {
         snap_bytes: 64,
         records: 16,
+        bytes: 16 * 128,
     };
     let reader = world.trace(Selector::ALL, limits);
     let frame = ethernet(member_mac(1), member_mac(0), 0x9999, &[0; 46]);
@@ -307,13 +308,17 @@ fn a_reader_that_never_reads_loses_records_and_no_frame() {
         delivered += world.frames(1).len();
     }
     assert_eq!(delivered, 200);
-    let before: usize = reader.try_iter().map(|portion| portion.len()).sum();
+    let before: usize = reader
+        .portions
+        .try_iter()
+        .map(|portion| portion.len())
+        .sum();
     assert_eq!(before, 16, "what there is room for");
     // Its memory is back.
     world.send(0, &frame, Offload::PLAIN);
     world.run();
     world.obey();
-    let last: Vec<TracePortion> = reader.try_iter().collect();
+    let last: Vec<TracePortion> = reader.portions.try_iter().collect();
     assert_eq!(last.iter().map(TracePortion::len).sum::<usize>(), 1);
     assert_eq!(last.last().unwrap().lost, 200 - 16);
     drop((last, reader));
@@ -334,6 +339,7 @@ fn tracing_changes_no_frame_and_accounts_for_all_of_them() {
         let limits = Limits {
             snap_bytes: 64,
             records: 1 << 14,
+            bytes: 1 << 21,
         };
         let reader = run.world.trace(Selector::ALL, limits);
         run.go_with(40, |_| {});
@@ -343,10 +349,10 @@ fn tracing_changes_no_frame_and_accounts_for_all_of_them() {
             plain.world.switch.totals(),
             "seed {seed}"
         );
-        run.world.switch.stop_trace();
+        run.world.switch.stop_trace(reader.id);
         run.world.obey();
         let mut records = Vec::new();
-        for portion in reader.try_iter() {
+        for portion in reader.portions.try_iter() {
             assert_eq!(portion.lost, 0, "seed {seed}");
             records.extend(portion.records());
         }

@@ -7,11 +7,12 @@
 //! [`Recorder`]. The worker picks one of the two for each batch, so tracing costs nothing when off.
 //!
 //! ```text
-//! Switch::trace      makes a Recorder for each worker, with all the memory it will ever use
+//! Switch::trace      makes a Tap for each worker, with all the memory it will ever use; they
+//!                    join the Recorder, where others trace already
 //! Recorder::begin    a frame's turn: id, bytes as they came, first step        (a draft)
 //! Context::trace     one Step for each decision, with the time since the first
 //! Recorder::sent     what became of each copy
-//! Recorder::commit   after the batch: drafts that are chosen become records of a portion
+//! Recorder::commit   after the batch: what a Tap chooses becomes a record of its portion
 //! TracePortion       by a bounded channel to the reader, and its memory back when dropped
 //! ```
 //!
@@ -33,6 +34,7 @@ mod recorder;
 mod selector;
 mod steps;
 mod summary;
+mod tap;
 mod text;
 
 use nat::Direction;
@@ -41,14 +43,15 @@ use crate::frame::{Frame, OwnedFrame};
 use crate::gateway::Context;
 use crate::verdict::Verdict;
 
-pub use portion::{Limits, TracePortion};
+pub use portion::{Head, Limits, RecordView, SnapRef, TracePortion};
 pub use record::{PacketId, Record, Snap, Tag};
 pub(crate) use recorder::recorders;
 pub use recorder::{Clock, Recorder};
-pub use selector::{Filter, Selector};
+pub use selector::{Fate, Filter, Seen, Selector};
 pub use steps::{Found, Gateway, HeldFor, Nat, Step, TimedStep, Tuple, Tx};
 pub use summary::summary;
-pub use text::{Words, text};
+pub use tap::{TAPS_MAX, TapId};
+pub use text::{Line, Story, Words};
 
 /// Whether a path is traced: a parameter of the types, so that one of the two costs nothing.
 pub trait Tracer {

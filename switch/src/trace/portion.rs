@@ -11,7 +11,7 @@ use crate::port::PortIndex;
 use crate::verdict::Verdict;
 
 use super::record::{PacketId, Record, Snap};
-use super::recorder::STEPS_MAX;
+use super::recorder::{HEAD_BYTES_MAX, STEPS_MAX};
 use super::steps::TimedStep;
 
 /// Portions of one worker: some with the reader, some on the way, one that fills.
@@ -27,6 +27,9 @@ pub struct Limits {
     pub snap_bytes: usize,
     /// Records of one worker that may wait for the reader, 8 and more.
     pub records: usize,
+    /// Bytes of frames of one worker that may wait for the reader: at least a frame for each of
+    /// the 8 portions is taken.
+    pub bytes: usize,
 }
 
 impl Default for Limits {
@@ -35,6 +38,7 @@ impl Default for Limits {
         Self {
             snap_bytes: 128,
             records: 2048,
+            bytes: 2048 * 2 * 128,
         }
     }
 }
@@ -43,9 +47,16 @@ impl Limits {
     /// The memory of one worker's records, in bytes.
     #[must_use]
     pub const fn memory_bytes(self) -> usize {
-        let record =
-            size_of::<Kept>() + STEPS_PER_RECORD * size_of::<TimedStep>() + 2 * self.snap_bytes;
-        PORTIONS * (self.per_portion() * record + STEPS_MAX * size_of::<TimedStep>())
+        let record = size_of::<Kept>() + STEPS_PER_RECORD * size_of::<TimedStep>();
+        let steps = STEPS_MAX * size_of::<TimedStep>();
+        PORTIONS * (self.per_portion() * record + steps + self.bytes_per_portion())
+    }
+
+    /// Room for one frame before and after, at least.
+    const fn bytes_per_portion(self) -> usize {
+        let least = self.snap_bytes + smaller(self.snap_bytes, HEAD_BYTES_MAX);
+        let share = self.bytes / PORTIONS;
+        if share < least { least } else { share }
     }
 
     const fn per_portion(self) -> usize {
@@ -54,26 +65,67 @@ impl Limits {
     }
 }
 
-/// A record without its steps and bytes, which lie beside.
+/// A record without its steps and bytes, which lie beside; see [`Record`].
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Head {
-    pub(super) id: PacketId,
-    pub(super) cause: Option<PacketId>,
-    pub(super) batch: Nanos,
-    pub(super) began: Nanos,
-    pub(super) ingress: Option<PortIndex>,
-    pub(super) stage: Stage,
-    pub(super) verdict: Option<Verdict>,
-    pub(super) copies: (u32, u32),
-    pub(super) steps_lost: u32,
+pub struct Head {
+    /// Which packet it is.
+    pub id: PacketId,
+    /// The packet it came of, if the gateway made it.
+    pub cause: Option<PacketId>,
+    /// When the batch was taken from the ring, by the worker's clock.
+    pub batch: Nanos,
+    /// The first step, by the tracer's clock.
+    pub began: Nanos,
+    /// Where it came in.
+    pub ingress: Option<PortIndex>,
+    /// How far it had got before.
+    pub stage: Stage,
+    /// Its fate.
+    pub verdict: Option<Verdict>,
+    /// Frames that left, and frames that should have.
+    pub copies: (u32, u32),
+    /// Steps there was no room for.
+    pub steps_lost: u32,
 }
 
-/// A frame's first bytes, its length and its offload state.
+const fn smaller(a: usize, b: usize) -> usize {
+    if a < b { a } else { b }
+}
+
+/// A frame's bytes, its length and its offload state.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct SnapRef<'s> {
-    pub(super) bytes: &'s [u8],
-    pub(super) len: u32,
-    pub(super) offload: Offload,
+pub struct SnapRef<'s> {
+    /// Its first bytes.
+    pub head: &'s [u8],
+    /// What follows them, in another place.
+    pub tail: &'s [u8],
+    /// How many it had.
+    pub len: u32,
+    /// What its sender left undone.
+    pub offload: Offload,
+}
+
+impl SnapRef<'_> {
+    /// A copy that stands by itself.
+    #[must_use]
+    pub fn to_snap(self) -> Snap {
+        Snap {
+            bytes: [self.head, self.tail].concat(),
+            len: self.len,
+            offload: self.offload,
+        }
+    }
+
+    /// No more than so many bytes of it.
+    fn cut(self, bytes: usize) -> Self {
+        let head = self.head.get(..bytes).unwrap_or(self.head);
+        let rest = bytes - head.len();
+        Self {
+            head,
+            tail: self.tail.get(..rest).unwrap_or(self.tail),
+            ..self
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +150,7 @@ impl Buffers {
             heads: Vec::with_capacity(records),
             // The last record may have all the steps there can be.
             steps: Vec::with_capacity(records * STEPS_PER_RECORD + STEPS_MAX),
-            bytes: Vec::with_capacity(records * 2 * limits.snap_bytes),
+            bytes: Vec::with_capacity(limits.bytes_per_portion()),
         }
     }
 
@@ -106,12 +158,12 @@ impl Buffers {
         self.heads.is_empty()
     }
 
-    /// True if one more record might not find room.
-    fn is_full(&self, limits: Limits) -> bool {
+    /// True if a record with so many bytes of frames might not find room.
+    fn is_full(&self, bytes: usize) -> bool {
         let room = |used: usize, all: usize| all - used;
         room(self.heads.len(), self.heads.capacity()) == 0
             || room(self.steps.len(), self.steps.capacity()) < STEPS_MAX
-            || room(self.bytes.len(), self.bytes.capacity()) < 2 * limits.snap_bytes
+            || room(self.bytes.len(), self.bytes.capacity()) < bytes
     }
 
     fn push(
@@ -122,8 +174,9 @@ impl Buffers {
         after: Option<SnapRef<'_>>,
     ) {
         let mut keep = |snap: SnapRef<'_>| {
-            self.bytes.extend_from_slice(snap.bytes);
-            (snap.bytes.len(), snap.len, snap.offload)
+            self.bytes.extend_from_slice(snap.head);
+            self.bytes.extend_from_slice(snap.tail);
+            (snap.head.len() + snap.tail.len(), snap.len, snap.offload)
         };
         let (before, after) = (keep(before), after.map(keep));
         self.steps.extend_from_slice(steps);
@@ -168,13 +221,19 @@ impl TracePortion {
 
     /// The records, oldest first.
     pub fn records(&self) -> impl Iterator<Item = Record> {
+        self.views().map(|view| view.to_record())
+    }
+
+    /// The records where they lie, oldest first.
+    pub fn views(&self) -> impl Iterator<Item = RecordView<'_>> {
         let mut steps = self.buffers.steps.as_slice();
         let mut bytes = self.buffers.bytes.as_slice();
         let mut snap = move |(kept, len, offload): (usize, u32, Offload)| {
-            let (first, rest) = bytes.split_at_checked(kept).unwrap_or_default();
+            let (head, rest) = bytes.split_at_checked(kept).unwrap_or_default();
             bytes = rest;
-            Snap {
-                bytes: first.to_vec(),
+            SnapRef {
+                head,
+                tail: &[],
                 len,
                 offload,
             }
@@ -182,23 +241,60 @@ impl TracePortion {
         self.buffers.heads.iter().map(move |kept| {
             let (first, rest) = steps.split_at_checked(kept.steps).unwrap_or_default();
             steps = rest;
-            let head = kept.head;
-            Record {
-                id: head.id,
-                cause: head.cause,
+            let before = snap(kept.before);
+            let mut after = kept.after.map(&mut snap);
+            if let Some(after) = &mut after
+                && (after.head.len(), after.len) == (HEAD_BYTES_MAX, before.len)
+            {
+                // Only what a translation can change was kept a second time.
+                after.tail = before.head.get(HEAD_BYTES_MAX..).unwrap_or_default();
+            }
+            RecordView {
                 worker: self.worker,
-                batch: head.batch,
-                began: head.began,
-                ingress: head.ingress,
-                stage: head.stage,
-                before: snap(kept.before),
-                after: kept.after.map(&mut snap),
-                steps: first.to_vec(),
-                steps_lost: head.steps_lost,
-                verdict: head.verdict,
-                copies: head.copies,
+                head: kept.head,
+                steps: first,
+                before,
+                after,
             }
         })
+    }
+}
+
+/// A [`Record`] where it lies.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordView<'p> {
+    /// The worker.
+    pub worker: u16,
+    /// What there is to say of the packet.
+    pub head: Head,
+    /// What was decided, in order.
+    pub steps: &'p [TimedStep],
+    /// As it came.
+    pub before: SnapRef<'p>,
+    /// As it left, if that is something else.
+    pub after: Option<SnapRef<'p>>,
+}
+
+impl RecordView<'_> {
+    /// A copy that stands by itself.
+    #[must_use]
+    pub fn to_record(&self) -> Record {
+        let head = self.head;
+        Record {
+            id: head.id,
+            cause: head.cause,
+            worker: self.worker,
+            batch: head.batch,
+            began: head.began,
+            ingress: head.ingress,
+            stage: head.stage,
+            before: self.before.to_snap(),
+            after: self.after.map(SnapRef::to_snap),
+            steps: self.steps.to_vec(),
+            steps_lost: head.steps_lost,
+            verdict: head.verdict,
+            copies: head.copies,
+        }
     }
 }
 
@@ -263,7 +359,11 @@ impl Outbox {
         before: SnapRef<'_>,
         after: Option<SnapRef<'_>>,
     ) {
-        if (self.filling.as_ref()).is_some_and(|filling| filling.is_full(self.limits)) {
+        let before = before.cut(self.limits.snap_bytes);
+        let after = after.map(|after| after.cut(self.limits.snap_bytes));
+        let bytes = |snap: SnapRef<'_>| snap.head.len() + snap.tail.len();
+        let needs = bytes(before) + after.map_or(0, bytes);
+        if (self.filling.as_ref()).is_some_and(|filling| filling.is_full(needs)) {
             self.send();
         }
         if self.filling.is_none() {

@@ -9,6 +9,7 @@ use crate::port::{NOWHERE, PortIndex};
 use crate::verdict::Verdict;
 
 use super::steps::TimedStep;
+use super::tap::Taps;
 
 /// Names a packet from the moment it came in, whatever worker has it: unique within a switch.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -58,8 +59,8 @@ impl fmt::Debug for PacketId {
 pub struct Tag {
     /// Which packet it is; of a frame that the gateway made, the one it came of.
     pub id: PacketId,
-    /// A piece of its way was recorded, so the others are to be, too.
-    pub chosen: bool,
+    /// For whom a piece of its way was recorded: for them the others are to be, too.
+    pub(super) chosen: Taps,
     /// Where it came in: a fragment that waited in the NAT does not say.
     pub ingress: PortIndex,
 }
@@ -68,7 +69,7 @@ impl Tag {
     /// Of a frame that nobody traces.
     pub const NONE: Self = Self {
         id: PacketId::NONE,
-        chosen: false,
+        chosen: 0,
         ingress: NOWHERE,
     };
 }

@@ -1,4 +1,4 @@
-//! One worker's recorder: drafts of a batch's frames, and the choice among them.
+//! One worker's recorder: drafts of a batch's frames, and what each reader chooses among them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,10 +15,11 @@ use crate::mac::Mac;
 use crate::port::{NOWHERE, PortIndex};
 use crate::verdict::{DropReason, Verdict};
 
-use super::portion::{Head, Limits, Outbox, SnapRef, TracePortion, outboxes};
+use super::portion::{Head, Limits, SnapRef, TracePortion};
 use super::record::{PacketId, Tag};
-use super::selector::{Followed, Selector};
+use super::selector::{Fate, Seen, Selector};
 use super::steps::{HeldFor, Nat, Step, TimedStep, Tuple, Tx};
+use super::tap::{Ends, TAPS_MAX, Tap, TapId, Taps, taps};
 
 /// Steps of one record; a flood to more ports tells of the first.
 pub(super) const STEPS_MAX: usize = 40;
@@ -26,16 +27,19 @@ pub(super) const STEPS_MAX: usize = 40;
 /// Fragments that wait in the NAT and are known by their content; the oldest makes room.
 const FRAGMENTS_MAX: usize = 64;
 
+/// Bytes of a draft, which no translation reaches beyond: the rest of a frame leaves as it came.
+pub(super) const HEAD_BYTES_MAX: usize = 2048;
+
 /// The time within a batch, for the times of steps. It may differ from the workers' clock.
 pub type Clock = Arc<dyn Fn() -> Nanos + Send + Sync>;
 
 /// A record being written.
 struct Draft {
     tag: Tag,
-    /// It may be chosen; what is ruled out from the start is not written.
-    is_candidate: bool,
-    /// The filter has wanted it.
-    is_wanted: bool,
+    /// Who may choose it; what all rule out from the start is not written.
+    candidates: Taps,
+    /// Whose filter has wanted it.
+    wanted: Taps,
     began: Nanos,
     ingress: PortIndex,
     stage: Stage,
@@ -53,14 +57,17 @@ struct Draft {
 /// See the module's theory of operation.
 pub struct Recorder {
     worker: u16,
-    selector: Arc<Selector>,
     clock: Clock,
-    outbox: Outbox,
-    followed: Followed,
+    taps: ArrayVec<Tap, TAPS_MAX>,
+    /// The bit that was given out last: they take turns, so that a tag which still travels names
+    /// nobody else.
+    last_bit: Taps,
+    /// The most any tap keeps of a frame.
+    snap_bytes: usize,
+    /// Some tap wants each step's time.
+    timed: bool,
     /// Packets named so far.
     named: u64,
-    /// Frames that came in on ports that are wanted: of those one in so many is taken.
-    sampled: u32,
     batch: Nanos,
     /// Of frames that come a second time, before they are lent to the pipeline.
     tags: ArrayVec<Tag, BATCH_FRAMES_MAX>,
@@ -75,24 +82,21 @@ impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recorder")
             .field("worker", &self.worker)
-            .field("selector", &self.selector)
+            .field("taps", &self.taps)
             .finish_non_exhaustive()
     }
 }
 
-/// Recorders for `workers` workers, and what they record.
+/// Recorders for `workers` workers with one tap each, and what they record.
 pub(crate) fn recorders(
     workers: u16,
-    selector: Selector,
+    (id, selector): (TapId, Selector),
     limits: Limits,
     clock: Clock,
 ) -> (impl Iterator<Item = Recorder>, Receiver<TracePortion>) {
-    let (outboxes, reader) = outboxes(workers, limits);
-    let selector = Arc::new(selector);
-    let make = move |(worker, outbox)| {
-        Recorder::new(worker, Arc::clone(&selector), outbox, Arc::clone(&clock))
-    };
-    ((0..workers).zip(outboxes).map(make), reader)
+    let (taps, reader) = taps(workers, id, selector, limits);
+    let make = move |(worker, tap)| Recorder::new(worker, tap, Arc::clone(&clock));
+    ((0..workers).zip(taps).map(make), reader)
 }
 
 impl Recorder {
@@ -103,29 +107,78 @@ impl Recorder {
         limits: Limits,
         clock: Clock,
     ) -> Option<(Self, Receiver<TracePortion>)> {
-        let (mut recorders, reader) = recorders(1, selector, limits, clock);
+        let (mut recorders, reader) = recorders(1, (TapId(0), selector), limits, clock);
         Some((recorders.next()?, reader))
     }
 
-    fn new(worker: u16, selector: Arc<Selector>, outbox: Outbox, clock: Clock) -> Self {
-        let snap_bytes = outbox.limits().snap_bytes;
-        Self {
+    fn new(worker: u16, tap: Tap, clock: Clock) -> Self {
+        let head_bytes = tap.outbox.limits().snap_bytes.min(HEAD_BYTES_MAX);
+        let mut recorder = Self {
             worker,
-            selector,
             clock,
-            outbox,
-            followed: Followed::new(),
+            taps: ArrayVec::new(),
+            last_bit: 0,
+            snap_bytes: 0,
+            timed: false,
             named: 0,
-            sampled: 0,
             batch: Nanos::ZERO,
             tags: ArrayVec::new(),
             drafts: (0..BATCH_FRAMES_MAX)
-                .map(|_| Draft::new(snap_bytes))
+                .map(|_| Draft::new(head_bytes))
                 .collect(),
             used: 0,
             before_nat: (0, None),
             fragments: ArrayVec::new(),
+        };
+        recorder.add(tap);
+        recorder
+    }
+
+    /// Takes over the taps of another one, between two batches. The reader of one for which there
+    /// is no room finds its channel at its end.
+    pub(crate) fn join(&mut self, mut other: Box<Self>) {
+        // The longer drafts serve both.
+        if other.snap_bytes > self.snap_bytes {
+            std::mem::swap(&mut self.drafts, &mut other.drafts);
         }
+        let room = self.taps.remaining_capacity();
+        for tap in std::mem::take(&mut other.taps).into_iter().take(room) {
+            self.add(tap);
+        }
+    }
+
+    fn add(&mut self, mut tap: Tap) {
+        let taken = self.taps.iter().fold(0, |taken, tap| taken | tap.bit);
+        let mut bit = self.last_bit.rotate_left(1).max(1);
+        // There are as many bits as taps, and one is free.
+        while bit & taken != 0 {
+            bit = bit.rotate_left(1);
+        }
+        (tap.bit, self.last_bit) = (bit, bit);
+        self.taps.push(tap);
+        self.measure();
+    }
+
+    fn measure(&mut self) {
+        let snap_bytes = |tap: &Tap| tap.outbox.limits().snap_bytes;
+        self.snap_bytes = self.taps.iter().map(snap_bytes).max().unwrap_or(0);
+        self.timed = self.taps.iter().any(|tap| tap.selector.timed);
+    }
+
+    /// Ends the tap of that name. What it has recorded still goes to its reader.
+    pub(crate) fn end_tap(&mut self, id: TapId) {
+        self.taps.retain(|tap| {
+            if tap.id == id {
+                tap.outbox.finish();
+            }
+            tap.id != id
+        });
+        self.measure();
+    }
+
+    /// True where nobody reads any more.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.taps.is_empty()
     }
 
     /// Packets named so far: the number to go on from ([`go_on_from`](Self::go_on_from)).
@@ -136,11 +189,6 @@ impl Recorder {
     /// Goes on naming packets where an earlier recorder has ended.
     pub(crate) const fn go_on_from(&mut self, named: u64) {
         self.named = named;
-    }
-
-    /// True once nobody reads any more.
-    pub(crate) const fn is_abandoned(&self) -> bool {
-        self.outbox.reader_is_gone()
     }
 
     /// A batch comes that was taken from its ring at `now`.
@@ -163,18 +211,16 @@ impl Recorder {
         } else {
             Tag {
                 id: self.name(),
-                chosen: false,
                 ingress: frame.ingress,
+                ..Tag::NONE
             }
         };
-        let is_candidate = tag.chosen || self.may_want(tag.ingress, came_before);
-        let is_wanted = is_candidate && self.selector.wants(frame.bytes(), tag.ingress);
         let step = if came_before || frame.stage != Stage::Arrived {
             Step::Resumed(frame.stage)
         } else {
             Step::Rx(frame.ingress)
         };
-        self.open(frame, (is_candidate, is_wanted), tag);
+        self.open(frame, came_before, tag);
         self.step(step);
     }
 
@@ -183,40 +229,40 @@ impl Recorder {
         PacketId::new(self.worker, self.named)
     }
 
-    /// False for what is ruled out whatever becomes of it.
-    fn may_want(&mut self, ingress: PortIndex, came_before: bool) -> bool {
-        if !self.selector.wants_port(ingress) {
-            return false;
+    /// Who may want the frame, and who does as it came.
+    fn candidates(&mut self, frame: &Frame<'_>, came_before: bool, tag: Tag) -> (Taps, Taps) {
+        let seen = Seen {
+            ingress: tag.ingress,
+            ..seen(frame, self.worker)
+        };
+        let (mut candidates, mut wanted) = (0, 0);
+        for tap in &mut self.taps {
+            if tap.of(tag.chosen) || tap.may_want(tag.ingress, came_before) {
+                candidates |= tap.bit;
+                if tap.selector.wants(&seen) {
+                    wanted |= tap.bit;
+                }
+            }
         }
-        if self.selector.one_in <= 1 {
-            return true;
-        }
-        // Drawn once, where it came in.
-        if came_before {
-            return false;
-        }
-        self.sampled += 1;
-        let is_drawn = self.sampled >= self.selector.one_in;
-        if is_drawn {
-            self.sampled = 0;
-        }
-        is_drawn
+        (candidates, wanted)
     }
 
-    fn open(&mut self, frame: &Frame<'_>, (is_candidate, is_wanted): (bool, bool), tag: Tag) {
-        let snap_bytes = self.outbox.limits().snap_bytes;
+    fn open(&mut self, frame: &Frame<'_>, came_before: bool, tag: Tag) {
+        let (candidates, wanted) = self.candidates(frame, came_before, tag);
+        let is_candidate = candidates != 0;
         let began = if is_candidate {
             (self.clock)()
         } else {
             Nanos::ZERO
         };
+        let head_bytes = self.snap_bytes.min(HEAD_BYTES_MAX);
         let Some(draft) = self.drafts.get_mut(self.used) else {
             return;
         };
         self.used += 1;
         draft.tag = tag;
-        draft.is_candidate = is_candidate;
-        draft.is_wanted = is_wanted;
+        draft.candidates = candidates;
+        draft.wanted = wanted;
         draft.cause = None;
         draft.began = began;
         draft.ingress = tag.ingress;
@@ -231,7 +277,7 @@ impl Recorder {
         if is_candidate {
             draft
                 .bytes
-                .extend_from_slice(head(frame.bytes(), snap_bytes));
+                .extend_from_slice(head(frame.bytes(), head_bytes));
         }
     }
 
@@ -247,14 +293,14 @@ impl Recorder {
     }
 
     fn step_of(&mut self, place: usize, step: Step) {
-        let Some(draft) = self
-            .drafts
-            .get_mut(place)
-            .filter(|draft| draft.is_candidate)
-        else {
+        let Some(draft) = candidate(&mut self.drafts, place) else {
             return;
         };
-        let after = (self.clock)().saturating_sub(draft.began).0;
+        let after = if self.timed {
+            (self.clock)().saturating_sub(draft.began).0
+        } else {
+            0
+        };
         let after = u32::try_from(after).unwrap_or(u32::MAX);
         if draft.steps.try_push(TimedStep { after, step }).is_err() {
             draft.steps_lost += 1;
@@ -287,21 +333,19 @@ impl Recorder {
 
     /// As [`tag`](Self::tag), of the batch's frame in this place.
     pub(crate) fn tag_of(&mut self, place: usize, frame: &Frame<'_>) -> Tag {
-        let is_chosen = self.is_chosen(place, frame.bytes());
+        let chosen = self.chosen(place, frame);
         let tag = self.drafts.get(place).map_or(Tag::NONE, |draft| draft.tag);
-        Tag {
-            chosen: is_chosen,
-            ..tag
-        }
+        Tag { chosen, ..tag }
     }
 
     /// What a frame takes along that was made because of the one whose turn it is.
     pub(super) fn cause(&mut self) -> Tag {
-        let all = !self.selector.drops_only;
+        let all = self.taps.iter().filter(|tap| !tap.selector.drops_only);
+        let all = all.fold(0, |all, tap| all | tap.bit);
         self.current().map_or(Tag::NONE, |draft| Tag {
             ingress: draft.ingress,
             id: draft.tag.id,
-            chosen: draft.tag.chosen || (all && draft.is_wanted),
+            chosen: draft.tag.chosen | (all & draft.wanted),
         })
     }
 
@@ -358,11 +402,7 @@ impl Recorder {
         bytes: usize,
     ) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let Some(draft) = self
-            .drafts
-            .get_mut(place)
-            .filter(|draft| draft.is_candidate)
-        else {
+        let Some(draft) = candidate(&mut self.drafts, place) else {
             return;
         };
         match outcome {
@@ -391,63 +431,85 @@ impl Recorder {
         );
     }
 
-    fn is_chosen(&mut self, place: usize, bytes: &[u8]) -> bool {
-        let Some(draft) = self
-            .drafts
-            .get_mut(place)
-            .filter(|draft| draft.is_candidate)
-        else {
-            return false;
+    /// Who chooses the frame by what is known of it so far.
+    fn chosen(&mut self, place: usize, frame: &Frame<'_>) -> Taps {
+        let worker = self.worker;
+        let Some(draft) = candidate(&mut self.drafts, place) else {
+            return 0;
         };
-        if draft.tag.chosen {
-            return true;
-        }
+        let fate = Fate {
+            steps: &draft.steps,
+            verdict: draft.verdict,
+        };
+        let after = Seen {
+            ingress: draft.ingress,
+            ..seen(frame, worker)
+        };
+        let before = Seen {
+            bytes: &draft.bytes,
+            length: draft.len,
+            ..after
+        };
         let is_drop = draft.copies.1 > 0 || matches!(draft.verdict, Some(Verdict::Drop(_)));
-        if self.selector.drops_only && !is_drop {
-            return false;
+        let mut chosen = 0;
+        for tap in &mut self.taps {
+            if !tap.of(draft.candidates) {
+                continue;
+            }
+            let ends = Ends {
+                before: before.with(fate),
+                after: after.with(fate),
+                wanted: tap.of(draft.wanted),
+                is_drop,
+            };
+            let (is_chosen, is_wanted) = if tap.of(draft.tag.chosen) {
+                (true, ends.wanted)
+            } else {
+                tap.chooses(&ends)
+            };
+            if is_chosen {
+                chosen |= tap.bit;
+            }
+            if is_wanted {
+                draft.wanted |= tap.bit;
+            }
         }
-        draft.is_wanted = draft.is_wanted || self.selector.wants(bytes, draft.ingress);
-        if !self.selector.follow || self.selector.filter.is_none() {
-            return draft.is_wanted;
-        }
-        let mut ends = [Tuple::of_frame(&draft.bytes), Tuple::of_frame(bytes)]
-            .into_iter()
-            .flatten();
-        if draft.is_wanted {
-            ends.for_each(|tuple| self.followed.add(tuple));
-            return true;
-        }
-        ends.any(|tuple| self.followed.has(tuple))
+        chosen
     }
 
     /// Chooses among the drafts of a batch, and makes records of them.
     pub fn commit(&mut self, batch: &[Frame<'_>]) {
         for (place, frame) in (0..self.used).zip(batch) {
-            if self.is_chosen(place, frame.bytes()) {
-                self.keep(place, frame);
+            let chosen = self.chosen(place, frame);
+            if chosen != 0 {
+                self.keep(place, frame, chosen);
             }
         }
         self.used = 0;
         self.tags.clear();
-        self.outbox.offer();
+        self.tick();
     }
 
-    fn keep(&mut self, place: usize, frame: &Frame<'_>) {
+    fn keep(&mut self, place: usize, frame: &Frame<'_>, chosen: Taps) {
         let Some(draft) = self.drafts.get(place) else {
             return;
         };
-        let as_it_is = SnapRef {
-            bytes: head(frame.bytes(), self.outbox.limits().snap_bytes),
+        let after = SnapRef {
+            head: head(frame.bytes(), HEAD_BYTES_MAX.min(self.snap_bytes)),
+            tail: &[],
             len: u32::try_from(frame.len()).unwrap_or(u32::MAX),
             offload: frame.offload,
         };
+        let tail = frame.bytes().get(HEAD_BYTES_MAX..).unwrap_or_default();
         let before = SnapRef {
-            bytes: &draft.bytes,
+            head: &draft.bytes,
+            // One that has another length now has another content, too, wherever it begins.
+            tail: if after.len == draft.len { tail } else { &[] },
             len: draft.len,
             offload: draft.offload,
         };
-        let is_changed = (as_it_is.bytes, as_it_is.len, as_it_is.offload)
-            != (before.bytes, before.len, before.offload);
+        let is_changed =
+            (after.head, after.len, after.offload) != (before.head, before.len, before.offload);
         let head = Head {
             id: draft.tag.id,
             cause: draft.cause,
@@ -459,19 +521,19 @@ impl Recorder {
             copies: draft.copies,
             steps_lost: draft.steps_lost,
         };
-        self.outbox
-            .push(head, &draft.steps, before, is_changed.then_some(as_it_is));
+        for tap in self.taps.iter_mut().filter(|tap| tap.of(chosen)) {
+            tap.outbox
+                .push(head, &draft.steps, before, is_changed.then_some(after));
+        }
     }
 
     /// The gateway has made `frame`, because of the packet of `cause`; it is place 0 of a batch.
     pub(crate) fn begin_made(&mut self, frame: &Frame<'_>, cause: Tag) {
         self.begin_batch(self.batch);
-        let is_candidate = cause.chosen || self.may_want(frame.ingress, true);
-        let is_wanted = is_candidate && self.selector.wants(frame.bytes(), frame.ingress);
         let (id, ingress) = (self.name(), frame.ingress);
         self.open(
             frame,
-            (is_candidate, is_wanted),
+            true,
             Tag {
                 id,
                 ingress,
@@ -507,27 +569,35 @@ impl Recorder {
         self.commit(&[frame]);
     }
 
-    /// Sends what is recorded, if the reader has read what came before.
+    /// Sends what is recorded, where the reader has read what came before, and forgets readers who
+    /// have gone.
     pub fn tick(&mut self) {
-        self.outbox.offer();
+        let before = self.taps.len();
+        self.taps.retain(|tap| {
+            tap.outbox.offer();
+            !tap.outbox.reader_is_gone()
+        });
+        if self.taps.len() != before {
+            self.measure();
+        }
     }
 
     /// Sends what is recorded: there will be no more.
     pub fn finish(&mut self) {
-        self.outbox.finish();
+        self.taps.iter_mut().for_each(|tap| tap.outbox.finish());
     }
 }
 
 impl Draft {
-    fn new(snap_bytes: usize) -> Self {
+    fn new(head_bytes: usize) -> Self {
         Self {
             tag: Tag::NONE,
-            is_candidate: false,
-            is_wanted: false,
+            candidates: 0,
+            wanted: 0,
             began: Nanos::ZERO,
             ingress: NOWHERE,
             stage: Stage::Arrived,
-            bytes: Vec::with_capacity(snap_bytes),
+            bytes: Vec::with_capacity(head_bytes),
             len: 0,
             offload: Offload::PLAIN,
             steps: ArrayVec::new(),
@@ -536,6 +606,22 @@ impl Draft {
             copies: (0, 0),
             cause: None,
         }
+    }
+}
+
+/// The draft in this place, if anybody may want it.
+fn candidate(drafts: &mut [Draft], place: usize) -> Option<&mut Draft> {
+    drafts.get_mut(place).filter(|draft| draft.candidates != 0)
+}
+
+/// A frame as it is now.
+fn seen<'f>(frame: &'f Frame<'_>, worker: u16) -> Seen<'f> {
+    Seen {
+        bytes: frame.bytes(),
+        length: u32::try_from(frame.len()).unwrap_or(u32::MAX),
+        ingress: frame.ingress,
+        worker,
+        fate: None,
     }
 }
 

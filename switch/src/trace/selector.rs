@@ -3,13 +3,70 @@
 use std::fmt;
 use std::sync::Arc;
 
+use nat::Outcome;
+
 use crate::port::PortIndex;
+use crate::verdict::{DropReason, Verdict};
 
-use super::steps::Tuple;
+use super::steps::{Nat, Step, TimedStep, Tuple, Tx};
 
-/// Whether a frame is wanted, by its bytes and the port it came in on. It is asked about the frame
-/// as it came, and again as it left.
-pub type Filter = Arc<dyn Fn(&[u8], PortIndex) -> bool + Send + Sync>;
+/// A frame that a filter is asked about.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// As it came or as it left: its first bytes at least.
+    pub bytes: &'a [u8],
+    /// How many it has.
+    pub length: u32,
+    /// Where it came in.
+    pub ingress: PortIndex,
+    /// The worker that has it.
+    pub worker: u16,
+    /// What became of it, where that is known by now.
+    pub fate: Option<Fate<'a>>,
+}
+
+/// What became of a frame.
+#[derive(Debug, Clone, Copy)]
+pub struct Fate<'a> {
+    /// All that was decided.
+    pub steps: &'a [TimedStep],
+    /// Its verdict.
+    pub verdict: Option<Verdict>,
+}
+
+impl Fate<'_> {
+    /// The reason it was dropped for, or a copy of it.
+    #[must_use]
+    pub fn drop(&self) -> Option<DropReason> {
+        if let Some(Verdict::Drop(reason)) = self.verdict {
+            return Some(reason);
+        }
+        self.sent().find_map(|tx| tx.outcome.err())
+    }
+
+    /// True where the NAT rewrote it.
+    #[must_use]
+    pub fn is_translated(&self) -> bool {
+        self.steps.iter().any(|timed| {
+            let translated =
+                |nat: Nat| matches!(nat.outcome, Outcome::Translated | Outcome::Hairpin { .. });
+            matches!(timed.step, Step::Nat(nat) if translated(nat))
+        })
+    }
+
+    /// What became of its copies.
+    pub fn sent(&self) -> impl Iterator<Item = Tx> {
+        self.steps.iter().filter_map(|timed| {
+            let Step::Tx(tx) = timed.step else {
+                return None;
+            };
+            Some(tx)
+        })
+    }
+}
+
+/// Whether a frame is wanted. It is asked about the frame as it came, and again as it left.
+pub type Filter = Arc<dyn Fn(&Seen<'_>) -> bool + Send + Sync>;
 
 /// Endpoint pairs that are followed at once; the oldest makes room.
 const FOLLOWED_MAX: usize = 128;
@@ -23,10 +80,14 @@ pub struct Selector {
     pub ports: Option<Vec<PortIndex>>,
     /// Only what this wants.
     pub filter: Option<Filter>,
+    /// The filter asks for the frame's fate: it is only asked when that is known.
+    pub needs_fate: bool,
     /// Only what is dropped, or a copy of it. Of a packet that changed hands, the last piece.
     pub drops_only: bool,
     /// What belongs to the session of a packet that the filter wanted is wanted too.
     pub follow: bool,
+    /// Each step gets its time, which costs a look at the clock; else all have the first one's.
+    pub timed: bool,
 }
 
 impl Selector {
@@ -35,13 +96,15 @@ impl Selector {
         one_in: 1,
         ports: None,
         filter: None,
+        needs_fate: false,
         drops_only: false,
         follow: false,
+        timed: true,
     };
 
     /// What `filter` wants.
     #[must_use]
-    pub fn filter(filter: impl Fn(&[u8], PortIndex) -> bool + Send + Sync + 'static) -> Self {
+    pub fn filter(filter: impl Fn(&Seen<'_>) -> bool + Send + Sync + 'static) -> Self {
         Self {
             filter: Some(Arc::new(filter)),
             ..Self::ALL
@@ -49,10 +112,9 @@ impl Selector {
     }
 
     /// True if it wants the frame as it is now.
-    pub(super) fn wants(&self, bytes: &[u8], ingress: PortIndex) -> bool {
-        self.filter
-            .as_ref()
-            .is_none_or(|filter| filter(bytes, ingress))
+    pub(super) fn wants(&self, seen: &Seen<'_>) -> bool {
+        (self.filter.as_ref())
+            .is_none_or(|filter| (seen.fate.is_some() || !self.needs_fate) && filter(seen))
     }
 
     pub(super) fn wants_port(&self, ingress: PortIndex) -> bool {
@@ -66,8 +128,10 @@ impl fmt::Debug for Selector {
             .field("one_in", &self.one_in)
             .field("ports", &self.ports)
             .field("filter", &self.filter.is_some())
+            .field("needs_fate", &self.needs_fate)
             .field("drops_only", &self.drops_only)
             .field("follow", &self.follow)
+            .field("timed", &self.timed)
             .finish()
     }
 }

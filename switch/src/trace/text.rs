@@ -2,59 +2,114 @@
 
 use std::fmt::Write;
 
-use nat::{Direction, Nanos, Outcome};
+use nat::{Direction, Outcome};
 
 use crate::fdb::Learned;
 use crate::frame::Stage;
 use crate::gateway::icmp;
 use crate::neigh::Link;
 use crate::port::PortIndex;
-use crate::verdict::{DropReason, Verdict};
+use crate::verdict::Verdict;
 
 use super::record::Record;
 use super::steps::{Endpoint, Found, Gateway, HeldFor, Nat, Step, Tuple, Tx};
 use super::summary::summary;
 
-/// What only the reader knows: how ports are called, and what time it was.
+/// What only the reader knows.
 pub trait Words {
     /// The name of a port.
     fn port(&self, port: PortIndex) -> String;
-    /// A moment of the tracer's clock.
-    fn time(&self, at: Nanos) -> String;
 }
 
-/// The `number`-th record: a line for the packet, one for each step, one for its fate.
-#[must_use]
-pub fn text(record: &Record, number: u64, words: &impl Words) -> String {
-    let mut text = String::new();
-    let from = record
-        .ingress
-        .map_or_else(|| "-".into(), |port| words.port(port));
-    let time = words.time(record.began);
-    let (packet, len) = (summary(&record.before.bytes), record.before.len);
-    // Writing to memory does not fail.
-    let _ = writeln!(
-        text,
-        "#{number}  {time}  {from}  {packet}, {len} bytes  worker {}",
-        record.worker
-    );
-    for timed in &record.steps {
-        if let Some((word, what)) = step(record, timed.step, words) {
-            let after = format!("+{}", micros(timed.after));
-            let _ = writeln!(text, "{after:>9} {word:<8} {what}");
+/// A record in words, which whoever has it may show as text or as fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Story {
+    /// Which packet it is.
+    pub id: String,
+    /// The worker.
+    pub worker: u16,
+    /// Where it came in; `-` for what the gateway made.
+    pub from: String,
+    /// Who sends what to whom ([`summary`]).
+    pub summary: String,
+    /// Its bytes, as it came.
+    pub len: u32,
+    /// A line for each decision.
+    pub lines: Vec<Line>,
+    /// Steps there was no room for.
+    pub steps_lost: u32,
+    /// Nanoseconds from the first decision to the last.
+    pub took: u32,
+    /// What became of it in all.
+    pub fate: String,
+    /// What to do about it, where it was dropped and something can be done.
+    pub fix: String,
+}
+
+/// A decision in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Nanoseconds since the first.
+    pub after: u32,
+    /// Who decided.
+    pub word: String,
+    /// What.
+    pub what: String,
+}
+
+impl Story {
+    /// What `record` tells.
+    #[must_use]
+    pub fn of(record: &Record, words: &impl Words) -> Self {
+        let (fate, fix) = fate(record, words);
+        let lines = record.steps.iter().filter_map(|timed| {
+            let (word, what) = step(record, timed.step, words)?;
+            Some(Line {
+                after: timed.after,
+                word: word.into(),
+                what,
+            })
+        });
+        Self {
+            id: record.id.to_string(),
+            worker: record.worker,
+            from: (record.ingress).map_or_else(|| "-".into(), |port| words.port(port)),
+            summary: summary(&record.before.bytes),
+            len: record.before.len,
+            lines: lines.collect(),
+            steps_lost: record.steps_lost,
+            took: u32::try_from(record.took().0).unwrap_or(u32::MAX),
+            fate,
+            fix: fix.into(),
         }
     }
-    if record.steps_lost > 0 {
+
+    /// The `number`-th of a list: a line for the packet, one for each decision, one for its fate.
+    #[must_use]
+    pub fn text(&self, number: u64, time: &str) -> String {
+        let mut text = String::new();
+        let (from, packet, len) = (&self.from, &self.summary, self.len);
+        // Writing to memory does not fail.
         let _ = writeln!(
             text,
-            "{:>9} {:<8} {} more steps",
-            "", "…", record.steps_lost
+            "#{number}  {time}  {from}  {packet}, {len} bytes  worker {}",
+            self.worker
         );
+        for line in &self.lines {
+            let after = format!("+{}", micros(line.after));
+            let _ = writeln!(text, "{after:>9} {:<8} {}", line.word, line.what);
+        }
+        if self.steps_lost > 0 {
+            let _ = writeln!(text, "{:>9} {:<8} {} more steps", "", "…", self.steps_lost);
+        }
+        let fix = match self.fix.as_str() {
+            "" => String::new(),
+            fix => format!("  fix: {fix}"),
+        };
+        let (fate, took) = (&self.fate, micros(self.took));
+        let _ = writeln!(text, "   {fate} in {took}  (packet {}){fix}", self.id);
+        text
     }
-    let took = micros(u32::try_from(record.took().0).unwrap_or(u32::MAX));
-    let (fate, fix) = fate(record, words);
-    let _ = writeln!(text, "   {fate} in {took}  (packet {}){fix}", record.id);
-    text
 }
 
 /// Tenths of microseconds.
@@ -208,7 +263,7 @@ fn sent(tx: Tx, words: &impl Words) -> String {
 }
 
 /// What became of it in all, and what to do about it.
-fn fate(record: &Record, words: &impl Words) -> (String, String) {
+fn fate(record: &Record, words: &impl Words) -> (String, &'static str) {
     let from = record
         .ingress
         .map_or_else(|| "gateway".into(), |port| words.port(port));
@@ -220,11 +275,11 @@ fn fate(record: &Record, words: &impl Words) -> (String, String) {
     });
     let fate = match (record.verdict, egress_drop) {
         (Some(Verdict::Drop(reason)), _) => {
-            return (format!("DROPPED {}", reason.word()), fix(reason));
+            return (format!("DROPPED {}", reason.word()), reason.fix());
         }
         (_, Some((port, reason))) => {
             let port = words.port(port);
-            return (format!("DROPPED {} at {port}", reason.word()), fix(reason));
+            return (format!("DROPPED {} at {port}", reason.word()), reason.fix());
         }
         (Some(Verdict::Forward(to) | Verdict::Route(to)), None) => {
             format!("FORWARDED {from} → {}", words.port(to))
@@ -240,12 +295,5 @@ fn fate(record: &Record, words: &impl Words) -> (String, String) {
         (Some(Verdict::HandOver(worker)), None) => format!("HANDED OVER to worker {worker}"),
         (None, None) => "SENT".into(),
     };
-    (fate, String::new())
-}
-
-fn fix(reason: DropReason) -> String {
-    match reason.fix() {
-        "" => String::new(),
-        fix => format!("  fix: {fix}"),
-    }
+    (fate, "")
 }

@@ -11,7 +11,7 @@ use crate::frame::OwnedFrame;
 use crate::gateway;
 use crate::limits::{BATCH_FRAMES_MAX, HANDOVER_FRAMES_MAX};
 use crate::port::{PortIndex, Rx};
-use crate::trace::Recorder;
+use crate::trace::{Recorder, TapId};
 
 use super::{NatEvents, NatPortion, NatRestore, Worker, count_losses};
 
@@ -42,8 +42,10 @@ pub enum Command {
     NatSnapshot(Part, Sender<NatPortion>),
     /// Bring sessions back.
     NatRestore(Box<NatRestore>),
-    /// Trace by this recorder from now on, or no more.
-    Trace(Option<Box<Recorder>>),
+    /// Trace what this recorder's tap chooses, too.
+    Trace(Box<Recorder>),
+    /// Trace it no more.
+    EndTrace(TapId),
     /// Finish.
     Stop,
 }
@@ -119,8 +121,9 @@ impl Worker {
                 }
                 Command::NatRestore(restore) => self.nat_restore(*restore, now),
                 Command::Trace(recorder) => self.trace(recorder),
+                Command::EndTrace(id) => self.end_trace(id),
                 Command::Stop => {
-                    self.trace(None);
+                    self.end_traces();
                     self.count_losses();
                     self.stopping = true;
                 }
@@ -128,14 +131,34 @@ impl Worker {
         }
     }
 
-    /// Traces by another recorder, which goes on naming packets where this one ends.
-    pub(super) fn trace(&mut self, recorder: Option<Box<Recorder>>) {
-        if let Some(mut last) = std::mem::replace(&mut self.engine.recorder, recorder) {
-            last.finish();
-            self.packets_named = last.named();
+    fn trace(&mut self, mut recorder: Box<Recorder>) {
+        match &mut self.engine.recorder {
+            Some(present) => present.join(recorder),
+            none => {
+                recorder.go_on_from(self.packets_named);
+                *none = Some(recorder);
+            }
         }
+    }
+
+    fn end_trace(&mut self, id: TapId) {
         if let Some(recorder) = &mut self.engine.recorder {
-            recorder.go_on_from(self.packets_named);
+            recorder.end_tap(id);
+        }
+        self.rest_recorder();
+    }
+
+    fn end_traces(&mut self) {
+        if let Some(recorder) = &mut self.engine.recorder {
+            recorder.finish();
+        }
+        self.engine.recorder = None;
+    }
+
+    /// Without a reader nothing is traced; the next recorder goes on naming packets.
+    pub(super) fn rest_recorder(&mut self) {
+        if let Some(last) = self.engine.recorder.take_if(|recorder| recorder.is_idle()) {
+            self.packets_named = last.named();
         }
     }
 

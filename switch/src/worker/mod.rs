@@ -295,10 +295,8 @@ impl Worker {
     fn send_records(&mut self) {
         if let Some(recorder) = &mut self.engine.recorder {
             recorder.tick();
-            if recorder.is_abandoned() {
-                self.trace(None);
-            }
         }
+        self.rest_recorder();
     }
 
     fn count_losses(&mut self) {
