@@ -15,6 +15,7 @@ mod body;
 mod event;
 mod nat;
 mod published;
+mod schema;
 mod side;
 mod worker;
 
@@ -22,7 +23,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::conform::Requirement;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 use switch::mac::Mac;
 use switch::verdict::DropReason;
 
@@ -32,63 +33,9 @@ pub use self::nat::NatCounters;
 pub use body::{FdbAdd, NatPublish, PortAdd, PortSet};
 pub use event::{Happening, Lost, NatEvent, NatRecord};
 pub use published::{Published, PublishedState, PublishedTarget};
+pub use schema::*;
 pub use side::Side;
 pub use worker::Worker;
-
-macro_rules! schemas {
-    ($($(#[$doc:meta])* $name:ident $word:literal;)+) => { $(
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-        pub struct $name;
-
-        impl $name {
-            /// The name and version, as JSON has it.
-            pub const WORD: &'static str = $word;
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                to.serialize_str(Self::WORD)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                let word = String::deserialize(from)?;
-                if word == Self::WORD {
-                    Ok(Self)
-                } else {
-                    Err(de::Error::custom(format!("schema {word} instead of {}", Self::WORD)))
-                }
-            }
-        }
-    )+ };
-}
-
-schemas! {
-    /// The schema of a [`Port`].
-    PortSchema "vswitch.port/1";
-    /// The schema of an [`FdbEntry`].
-    FdbSchema "vswitch.fdb/1";
-    /// The schema of a [`Neighbour`].
-    NeighSchema "vswitch.neigh/1";
-    /// The schema of [`Nat`].
-    NatSchema "vswitch.nat/1";
-    /// The schema of [`Published`].
-    PublishedSchema "vswitch.published/1";
-    /// The schema of [`NatReport`].
-    NatReportSchema "vswitch.nat-report/1";
-    /// The schema of a [`NatEvent`].
-    NatEventSchema "vswitch.nat-event/1";
-    /// The schema of a [`Drop`].
-    DropSchema "vswitch.drop/1";
-    /// The schema of [`Status`].
-    StatusSchema "vswitch.status/1";
-    /// The schema of [`Done`].
-    DoneSchema "vswitch.done/1";
-    /// The schema of an [`Error`].
-    ErrorSchema "vswitch.error/1";
-}
 
 /// Frames and bytes one way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
