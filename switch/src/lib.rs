@@ -36,6 +36,7 @@ pub mod hold;
 pub mod limits;
 pub mod mac;
 pub mod neigh;
+pub mod pcapng;
 pub mod pipeline;
 pub mod port;
 pub mod switch;

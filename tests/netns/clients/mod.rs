@@ -4,6 +4,7 @@
 //! Each test needs programs that are not part of this project. Where one is not installed the test
 //! is skipped and says which package has it; `.ci/run` installs them all.
 
+mod captures;
 mod files;
 mod floods;
 mod injection;
@@ -35,7 +36,7 @@ const SYSTEM_DIRS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 /// Longer than any program here runs, even on a machine that does something else as well.
 const LIMIT: Duration = Duration::from_secs(40);
 /// The programs that tests may need, and the packages of Debian and its kin that have them.
-const PACKAGES: [(&str, &str); 18] = [
+const PACKAGES: [(&str, &str); 22] = [
     ("turnserver", "coturn"),
     ("turnutils_natdiscovery", "coturn"),
     ("traceroute", "traceroute"),
@@ -54,6 +55,10 @@ const PACKAGES: [(&str, &str); 18] = [
     ("nft", "nftables"),
     ("timeout", "coreutils"),
     ("sh", "dash"),
+    ("tshark", "tshark"),
+    ("capinfos", "wireshark-common"),
+    ("editcap", "wireshark-common"),
+    ("tcpdump", "tcpdump"),
 ];
 
 /// Whether all `programs` are installed; if not, a word on standard output says that the calling
