@@ -56,6 +56,14 @@ impl<'a> Client<'a> {
         self.request("GET", &path, None)
     }
 
+    /// What is counted, in the text that Prometheus reads.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub fn metrics(&self) -> Result<Vec<u8>, CliError> {
+        self.request("GET", "/metrics", None)
+    }
+
     /// What becomes of the RFCs' requirements, as the server's JSON.
     ///
     /// # Errors

@@ -11,8 +11,8 @@ use anstream::{AutoStream, ColorChoice};
 use serde::de::DeserializeOwned;
 
 use crate::args::{
-    self, Action, BenchPlan, CleanPlan, Colour, Common, DemoPlan, DoctorPlan, Invocation, Mutation,
-    Stop, Table, View,
+    self, Action, BenchPlan, CleanPlan, Colour, Common, DemoPlan, DoctorPlan, Invocation,
+    MetricsPlan, Mutation, Stop, Table, View,
 };
 use crate::bench::report;
 use crate::client::Client;
@@ -21,6 +21,7 @@ use crate::conform::Level;
 use crate::control::api;
 use crate::control::select::Pair;
 use crate::error::{CliError, Exit, printable};
+use crate::metrics::dashboard;
 use crate::{man, show};
 
 /// What a command comes to.
@@ -69,6 +70,7 @@ fn dispatch(common: &Common, action: Action, hooks: &Hooks) -> Outcome {
         Action::Show(table, view) => show_table(common, &table, view),
         Action::NatReport(view) => nat_report(common, view),
         Action::Conntrack(pairs) => conntrack(common, pairs),
+        Action::Metrics(plan) => metrics(common, plan),
         Action::Monitor(plan) => crate::monitor::command(common, &plan),
         Action::Change(mutation) => change(common, &mutation),
         Action::Explain(reasons) => {
@@ -127,6 +129,21 @@ fn nat_report(common: &Common, view: View) -> Outcome {
     };
     print(common.colour, &text)?;
     Ok(if met { Exit::Done } else { Exit::No })
+}
+
+/// What a Prometheus would be given, or a dashboard for what it makes of it.
+fn metrics(common: &Common, plan: MetricsPlan) -> Outcome {
+    if plan == MetricsPlan::Dashboard {
+        return json(
+            common,
+            serde_json::to_string_pretty(&dashboard::dashboard()),
+        );
+    }
+    if common.json {
+        let why = "metrics have a format of their own";
+        return Err(CliError::usage("--json", why, "vswitch -j -s port"));
+    }
+    write(common.colour, &Client::new(common).metrics()?)
 }
 
 /// The sessions as `conntrack -L` prints them: lines to stdout, their number to stderr.

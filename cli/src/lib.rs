@@ -3,7 +3,7 @@
 //! [`dispatch`] is the way in. [`args`] says what was asked; [`config`] what a switch is to be;
 //! [`daemon`] is what runs one, on a host that [`host`] reads and changes;
 //! [`control`] is how a running one is asked and changed, [`client`] its other end; [`show`] makes
-//! screens of the answers. [`lab`] makes networks and traffic to try it on.
+//! screens of the answers, [`metrics`] makes text for Prometheus. [`lab`] makes networks and traffic to try it on.
 #![forbid(unsafe_code)]
 
 pub mod args;
@@ -19,6 +19,7 @@ pub mod error;
 pub mod host;
 pub mod lab;
 pub mod man;
+pub mod metrics;
 pub mod monitor;
 pub mod notify;
 pub mod show;

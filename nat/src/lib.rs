@@ -96,6 +96,7 @@ mod admission;
 mod adopted;
 mod alg;
 mod carry;
+mod census;
 pub mod checksum;
 mod config;
 mod connection;
@@ -134,6 +135,7 @@ mod wheel;
 pub mod wire;
 
 pub use adopted::Adopted;
+pub use census::{Census, Kind};
 pub use config::{
     Config, ConfigError, EXTERNALS_MAX, Filtering, FragmentLimits, Helpers, Quota, SESSIONS_MAX,
     Timeouts,

@@ -134,7 +134,7 @@ impl Nat {
 mod tests {
     use super::*;
     use crate::wire::{Ipv4Header, protocol};
-    use crate::{Config, L4Sum, Nanos, Outcome, Packet};
+    use crate::{Census, Config, Kind, L4Sum, Nanos, Outcome, Packet};
 
     fn engine() -> Nat {
         let mut nat = Nat::new(Config::new([203, 0, 113, 254].into(), 40_000..=40_999), 7);
@@ -245,6 +245,23 @@ mod tests {
             for places in [0, 1, 7, 30, u32::MAX] {
                 assert_eq!(count(&nat, &selection, places), expected, "{selection:?}");
             }
+        }
+    }
+
+    #[test]
+    fn parts_of_any_size_count_the_same_kinds() {
+        let nat = engine();
+        for places in [0, 1, 7, 30, u32::MAX] {
+            let (mut census, mut next) = (Census::default(), Some(0));
+            while let Some(from) = next {
+                next = nat.count_sessions(Part { from, places }, &mut census);
+            }
+            let unreplied = Kind {
+                protocol: "udp",
+                state: "UNREPLIED",
+                sessions: 30,
+            };
+            assert_eq!(census.kinds().collect::<Vec<_>>(), [unreplied]);
         }
     }
 

@@ -35,6 +35,7 @@ fdb-max = 100
 workers = 2
 cpus = "0-1,3"
 busy-poll = 0
+metrics = "127.0.0.1:9777"
 
 [port.veth1]
 worker = 1
@@ -182,6 +183,7 @@ fn a_flag_and_the_key_of_its_name_mean_the_same() {
         ("workers", "2"),
         ("cpus", "0-1,3"),
         ("busy-poll", "0"),
+        ("metrics", "[::1]:9777"),
         ("no-nat", "true"),
         ("no-host-port", "true"),
     ] {
@@ -199,7 +201,7 @@ fn a_flag_and_the_key_of_its_name_mean_the_same() {
         assert_eq!(typed, written, "{key}");
         assert!(Layer::KEYS.contains(&key));
     }
-    assert_eq!(Layer::KEYS.len(), 26, "a new key belongs into this table");
+    assert_eq!(Layer::KEYS.len(), 27, "a new key belongs into this table");
     let typed = flags("-p 80:a -p 53:b/udp").publishes;
     let written = file::parse("t", "publish = [\"80:a\", \"53:b/udp\"]").unwrap();
     assert_eq!(typed, written.publishes);

@@ -25,7 +25,7 @@ impl Running {
         let scratch = Scratch::new();
         let mut instance = Instance::claim(scratch.path(), "lab").unwrap();
         let (sender, owner) = owner();
-        let server = Server::start(instance.listen().unwrap(), sender).unwrap();
+        let server = Server::start(instance.listen().unwrap(), None, sender).unwrap();
         Self {
             server: Some(server),
             owner: Some(owner),
@@ -401,7 +401,7 @@ fn a_switch_that_shuts_down_says_so() {
     let mut instance = Instance::claim(scratch.path(), "lab").unwrap();
     let (sender, receiver) = bounded::<Request>(1);
     drop(receiver);
-    let server = Server::start(instance.listen().unwrap(), sender).unwrap();
+    let server = Server::start(instance.listen().unwrap(), None, sender).unwrap();
     let (status, body) = raw(instance.socket_path(), "GET /fdb");
     assert_eq!(status, 503);
     assert!(body.contains("is shutting down"), "{body}");
@@ -413,7 +413,7 @@ fn more_requests_than_the_queue_holds_are_refused_at_once() {
     let scratch = Scratch::new();
     let mut instance = Instance::claim(scratch.path(), "lab").unwrap();
     let (sender, receiver) = bounded::<Request>(0);
-    let server = Server::start(instance.listen().unwrap(), sender).unwrap();
+    let server = Server::start(instance.listen().unwrap(), None, sender).unwrap();
     let (status, body) = raw(instance.socket_path(), "GET /fdb");
     assert_eq!(status, 503);
     assert!(body.contains("too many requests waiting"), "{body}");

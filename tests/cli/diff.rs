@@ -144,6 +144,11 @@ const CASES: &[(&str, &str, &[&str])] = &[
         &["busy-poll: 0 -> 50 (needs a restart)"],
     ),
     (
+        "metrics = \"127.0.0.1:9777\"",
+        "",
+        &["metrics: 127.0.0.1:9777 -> none (needs a restart)"],
+    ),
+    (
         "\"veth1\", \"tap:web0\"]",
         "\"veth1\", \"tap:web0\", \"veth3\"]",
         &["port veth3: add"],

@@ -9,6 +9,7 @@ mod config;
 mod control;
 mod demo;
 mod diff;
+mod metrics;
 mod notify;
 mod report;
 mod screens;

@@ -88,6 +88,15 @@ const BAD: &[(&str, &str)] = &[
         "--cpus 1,1: not a rising list of processors such as 0-1,3; fix: --cpus 0-1,3",
     ),
     (
+        "--metrics 9777",
+        "--metrics 9777: not an address with a port such as 127.0.0.1:9777; \
+             fix: --metrics 127.0.0.1:9777",
+    ),
+    (
+        "-j metrics",
+        "--json: metrics have a format of their own; fix: vswitch -j -s port",
+    ),
+    (
         "--busy-poll -1",
         "-1: no such flag or word here; fix: vswitch --help",
     ),

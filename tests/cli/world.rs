@@ -9,6 +9,7 @@ use switch::verdict::DropReason;
 use vswitch_cli::control::api::{self, Counters, FdbState, OperState, Role};
 use vswitch_cli::control::server::QUEUE_REQUESTS_MAX;
 use vswitch_cli::control::{Feed, Refusal, Request};
+use vswitch_cli::metrics::{NatReading, Reading};
 
 /// The tables.
 #[derive(Debug, Clone)]
@@ -293,6 +294,7 @@ impl World {
                 self.monitored(feed);
             }
             Request::Drops(reply) => reply.send(Ok(self.drops.clone())),
+            Request::Metrics(reply) => reply.send(Ok(self.reading())),
             Request::Status(reply) => reply.send(Ok(self.status.clone())),
             Request::Published(reply) => reply.send(Ok(self.nat.published.clone())),
             Request::PortDel(name, reply) if name == "hang0" => {
@@ -308,6 +310,42 @@ impl World {
             | Request::NatPublish(..)
             | Request::NatUnpublish(..)
             | Request::NeighFlush(_)) => self.change(change),
+        }
+    }
+
+    /// The tables as a scrape takes them.
+    pub(super) fn reading(&self) -> Reading {
+        let stations = |state| {
+            let entries = self.fdb.iter().filter(|entry| entry.state == state);
+            entries.count() as u64
+        };
+        let mut census = nat::Census::default();
+        for (protocol, state) in [("tcp", "ESTABLISHED"), ("udp", "UNREPLIED")] {
+            let selected = self.nat.sessions.iter();
+            let selected = selected.filter(|one| one.proto == protocol && one.state == state);
+            census.add(nat::Kind {
+                protocol,
+                state,
+                sessions: selected.count() as u64,
+            });
+        }
+        let summary = &self.nat.summary;
+        Reading {
+            status: self.status.clone(),
+            ports: self.ports.clone(),
+            stations_learned: stations(FdbState::Learned),
+            stations_static: stations(FdbState::Static),
+            neighbours: vec![
+                (api::NeighState::Reachable, 2),
+                (api::NeighState::Failed, 1),
+            ],
+            nat: Some(NatReading {
+                sessions: census,
+                sessions_max: summary.sessions_max,
+                ports_used: vec![("tcp", 1), ("udp", 1), ("icmp", 0)],
+                ports: 4536,
+                counters: summary.counters,
+            }),
         }
     }
 
@@ -397,6 +435,7 @@ impl World {
             | Request::NatReport(_)
             | Request::MonitorNat(..)
             | Request::Drops(_)
+            | Request::Metrics(_)
             | Request::Status(_)) => self.change_table(other),
         }
     }
@@ -467,6 +506,7 @@ impl World {
             | Request::NatReport(_)
             | Request::MonitorNat(..)
             | Request::Drops(_)
+            | Request::Metrics(_)
             | Request::Status(_) => unreachable!("answered above"),
         }
     }

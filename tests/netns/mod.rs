@@ -32,6 +32,7 @@ mod frames;
 mod gateway;
 mod host;
 mod life;
+mod metrics;
 mod monitor;
 mod moves;
 mod nat;

@@ -161,6 +161,11 @@ pub enum Noun {
         after_help = "Example: vswitch monitor nat\n         vswitch -j monitor nat -c 10"
     )]
     Monitor(MonitorNoun),
+    /// What is counted, for Prometheus; a dashboard of it for Grafana
+    #[command(
+        after_help = "Example: vswitch metrics | grep drops\n         vswitch metrics dashboard > vswitch-dashboard.json"
+    )]
+    Metrics(super::metrics::MetricsNoun),
     /// Why frames were dropped, and what fixes it
     #[command(after_help = "Example: vswitch drops\n         vswitch drops --why NO_ROUTE")]
     Drops(DropsNoun),
@@ -220,6 +225,7 @@ impl Noun {
             Self::Neigh(_) => "neigh",
             Self::Nat(_) => "nat",
             Self::Monitor(_) => "monitor",
+            Self::Metrics(_) => "metrics",
             Self::Drops(_) => "drops",
             Self::Status(_) => "status",
             Self::Doctor(_) => "doctor",

@@ -10,6 +10,7 @@ pub mod run;
 pub mod tables;
 
 mod iproute;
+mod metrics;
 mod nat;
 mod usage;
 
@@ -84,6 +85,8 @@ pub enum Action {
     NatReport(View),
     /// Print events of a running switch as they happen.
     Monitor(MonitorPlan),
+    /// Print what a running switch counts for Prometheus, or a dashboard for it.
+    Metrics(MetricsPlan),
     /// Change something in a running switch.
     Change(Mutation),
     /// Explain one reason for drops, or all.
@@ -146,6 +149,15 @@ pub enum Mutation {
     NatUnpublish(PublishedAt),
     /// Forget all neighbours.
     NeighFlush,
+}
+
+/// What `metrics` is to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsPlan {
+    /// The metrics as they are now.
+    Scrape,
+    /// A Grafana dashboard of them.
+    Dashboard,
 }
 
 /// What `monitor` is to print: the NAT's events.
@@ -255,6 +267,7 @@ impl low::Low {
             }
             Some(low::Noun::Nat(noun)) => noun.action(view)?,
             Some(low::Noun::Monitor(noun)) => noun.action(),
+            Some(low::Noun::Metrics(noun)) => noun.action(),
             Some(low::Noun::Drops(noun)) => noun.action(view),
             Some(low::Noun::Status(noun)) => Action::Show(Table::Status, noun.view.or(view)),
             Some(low::Noun::Doctor(doctor)) => Action::Doctor(DoctorPlan {

@@ -1,5 +1,6 @@
 //! The flags of `run`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
@@ -101,6 +102,9 @@ pub struct RunArgs {
     /// Microseconds an idle worker polls on before it sleeps [default: 50]
     #[arg(long, value_name = "USEC", value_parser = busy_poll)]
     pub busy_poll: Option<u32>,
+    /// Serve the metrics on TCP too, for a Prometheus; 127.0.0.1:9777, say
+    #[arg(long, value_name = "ADDR:PORT", value_parser = words::address_and_port)]
+    pub metrics: Option<SocketAddr>,
     /// Configuration file; flags override it
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
@@ -176,6 +180,7 @@ impl RunArgs {
             workers: self.workers,
             cpus: self.cpus.map(|Cpus(list)| list),
             busy_poll_usec: self.busy_poll,
+            metrics: self.metrics,
             ..named
         };
         // A port named twice under --ports is a slip; `Layer::settle` reports it.

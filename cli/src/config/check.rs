@@ -33,6 +33,8 @@ struct Effective {
     #[serde(skip_serializing_if = "Option::is_none")]
     cpus: Option<String>,
     busy_poll: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metrics: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     port: BTreeMap<String, Port>,
 }
@@ -153,6 +155,7 @@ fn effective(settings: &Settings, schema: Option<&'static str>) -> Effective {
         workers: settings.workers,
         cpus: (!settings.cpus.is_empty()).then(|| cpu_list(&settings.cpus)),
         busy_poll: settings.busy_poll_usec,
+        metrics: text(settings.metrics),
         port: settings
             .ports
             .iter()

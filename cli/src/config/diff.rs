@@ -153,6 +153,7 @@ keys! {
     Workers "workers" Restart |s| or(s.workers, "auto");
     Cpus "cpus" Restart |s| if s.cpus.is_empty() { "any".into() } else { cpu_list(&s.cpus) };
     BusyPoll "busy-poll" Restart |s| s.busy_poll_usec.to_string();
+    Metrics "metrics" Restart |s| or(s.metrics, "none");
 }
 
 fn some(value: &impl fmt::Display, empty: bool) -> String {

@@ -1,6 +1,7 @@
 //! What one source of configuration says, and how two become [`Settings`].
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use switch::limits::{FDB_ENTRIES_DEFAULT, PORTS_MAX, WORKERS_MAX};
@@ -79,6 +80,8 @@ pub struct Layer {
     pub cpus: Option<Vec<u16>>,
     /// `--busy-poll`.
     pub busy_poll_usec: Option<u32>,
+    /// `--metrics`.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl Layer {
@@ -110,6 +113,7 @@ impl Layer {
         "workers",
         "cpus",
         "busy-poll",
+        "metrics",
     ];
 
     /// Sets the value of one key from its text, as the flag of that name would.
@@ -156,6 +160,7 @@ impl Layer {
                 &mut self.busy_poll_usec,
                 words::number(text, words::BUSY_POLL_USEC),
             ),
+            "metrics" => keep(&mut self.metrics, words::address_and_port(text)),
             _ => return None,
         })
     }
@@ -212,6 +217,7 @@ impl Layer {
             workers: self.workers.or(under.workers),
             cpus: self.cpus.or(under.cpus),
             busy_poll_usec: self.busy_poll_usec.or(under.busy_poll_usec),
+            metrics: self.metrics.or(under.metrics),
             ..self
         }
     }
@@ -262,6 +268,7 @@ impl Layer {
             workers: self.workers,
             cpus: self.cpus.unwrap_or_default(),
             busy_poll_usec: self.busy_poll_usec.unwrap_or(BUSY_POLL_USEC_DEFAULT),
+            metrics: self.metrics,
         })
     }
 

@@ -1,7 +1,7 @@
 //! The settings of one vswitch: what the flags and the file come to, validated.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -93,6 +93,8 @@ pub struct Settings {
     pub cpus: Vec<u16>,
     /// How long an idle worker polls on before it sleeps, in microseconds.
     pub busy_poll_usec: u32,
+    /// Where the metrics are served besides the control socket, if anywhere.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// One port of the switch.

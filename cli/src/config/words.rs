@@ -5,7 +5,7 @@
 //! subject; the caller puts the flag or the file's line in front.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use switch::mac::Mac;
@@ -62,6 +62,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("workers", "2"),
     ("cpus", "0-1,3"),
     ("busy-poll", "50"),
+    ("metrics", "127.0.0.1:9777"),
     ("config", "/etc/vswitch/lab.toml"),
     ("name", "vswitch0"),
     ("run-dir", "/run/vswitch"),
@@ -315,6 +316,17 @@ pub fn cidr(text: &str) -> Result<Cidr, Why> {
     } else {
         Ok(cidr)
     }
+}
+
+/// An IP address of this host with a TCP port other than 0.
+///
+/// # Errors
+/// Not both.
+pub fn address_and_port(text: &str) -> Result<SocketAddr, Why> {
+    let parsed = text.parse().ok();
+    parsed
+        .filter(|at: &SocketAddr| at.port() != 0)
+        .ok_or_else(|| "not an address with a port such as 127.0.0.1:9777".into())
 }
 
 /// A range of transport ports `LO-HI`, both included.

@@ -24,6 +24,7 @@ pub mod request;
 pub mod select;
 pub mod server;
 
+mod metrics;
 mod text;
 
 pub use feed::Feed;

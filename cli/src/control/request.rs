@@ -7,6 +7,7 @@ use super::api;
 use super::feed::Feed;
 use crate::config::settings::PortSpec;
 use crate::config::{PublishSpec, PublishedAt};
+use crate::metrics::Reading;
 
 /// A question or a change, with the way back for its answer. The owner answers each; one dropped
 /// unanswered is reported to the client as a switch that is shutting down.
@@ -24,6 +25,8 @@ pub enum Request {
     MonitorNat(Feed, ReplyTo<()>),
     /// The reasons that applied at least once.
     Drops(ReplyTo<Vec<api::Drop>>),
+    /// Everything counted, for Prometheus.
+    Metrics(ReplyTo<Reading>),
     /// The switch as a whole.
     Status(ReplyTo<api::Status>),
     /// Open a port.

@@ -1,6 +1,7 @@
 //! The HTTP server: routes, limits, and who may change what.
 
 use std::io;
+use std::net::TcpListener;
 use std::os::unix::net::UnixListener as StdListener;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use tokio::sync::oneshot;
 
 use super::api::{self, ErrorSchema};
 use super::feed::monitor_nat;
+use super::metrics;
 use super::request::{Refusal, ReplyTo, Request};
 use super::select;
 use crate::config::settings::PortSpec;
@@ -47,26 +49,35 @@ pub struct Server {
 impl Server {
     /// Serves `listener` (which is non-blocking, as [`Instance::listen`](super::Instance::listen)
     /// gives it) in a thread of its own, passing every request on to `owner`. The thread inherits
-    /// the caller's signal mask, so block what the owner waits for before.
+    /// the caller's signal mask, so block what the owner waits for before. Whoever reaches `tcp`
+    /// (non-blocking too), if there is one, may read the metrics there.
     ///
     /// # Errors
     /// The kernel refuses the thread or its epoll instance.
-    pub fn start(listener: StdListener, owner: Sender<Request>) -> io::Result<Self> {
+    pub fn start(
+        listener: StdListener,
+        tcp: Option<TcpListener>,
+        owner: Sender<Request>,
+    ) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
             .build()?;
-        let listener = {
+        let (listener, tcp) = {
             let _inside = runtime.enter();
-            UnixListener::from_std(listener)?
+            let tcp = tcp.map(metrics::bound).transpose()?;
+            (UnixListener::from_std(listener)?, tcp)
         };
         let (stop, stopped) = oneshot::channel::<()>();
-        let service = routes(Gate {
+        let gate = Gate {
             owner,
             uid: nix::unistd::geteuid().as_raw(),
-        })
-        .into_make_service_with_connect_info::<Peer>();
+        };
+        let tcp = tcp.map(|listener| metrics::serve(listener, gate.clone()));
+        let service = routes(gate).into_make_service_with_connect_info::<Peer>();
         let serve = async move {
+            // It ends with the runtime.
+            let _answers = tcp.map(tokio::spawn);
             let (grace, graceful) = oneshot::channel::<()>();
             let server = axum::serve(listener, service).with_graceful_shutdown(async move {
                 drop(graceful.await);
@@ -141,6 +152,7 @@ fn routes(gate: Gate) -> Router {
         .route("/nat/publish", get(published).post(nat_publish))
         .route("/nat/publish/{at}", delete(nat_unpublish))
         .route("/nat/report", get(nat_report))
+        .route("/metrics", get(metrics::metrics))
         .route("/monitor/nat", get(monitor_nat))
         .route("/drops", get(drops))
         .route("/status", get(status))
@@ -206,6 +218,14 @@ impl Gate {
         &self,
         make: impl FnOnce(ReplyTo<T>) -> Request,
     ) -> Answer<T> {
+        self.ask_for(make).await.map(Json)
+    }
+
+    /// As [`ask`](Self::ask), for an answer that is not JSON.
+    pub(super) async fn ask_for<T>(
+        &self,
+        make: impl FnOnce(ReplyTo<T>) -> Request,
+    ) -> Result<T, Failure> {
         let trouble = |status, why: &str| {
             Failure::new(status, "the switch", why, "look at its log, or restart it")
         };
@@ -222,7 +242,7 @@ impl Gate {
                 }
             })?;
         match tokio::time::timeout(Duration::from_secs(ANSWER_SECS_MAX), answer).await {
-            Ok(Ok(answer)) => answer.map(Json).map_err(Failure::from),
+            Ok(Ok(answer)) => answer.map_err(Failure::from),
             Ok(Err(_)) => Err(trouble(StatusCode::SERVICE_UNAVAILABLE, "is shutting down")),
             Err(_) => {
                 let why = format!("did not answer within {ANSWER_SECS_MAX} s: its loop hangs");
@@ -419,7 +439,8 @@ const PUBLISH_HELP: &str = "vswitch nat publish --help";
 const UNPUBLISH_HELP: &str = "vswitch nat unpublish --help";
 
 async fn unknown(uri: axum::http::Uri) -> Failure {
-    let why = "no such path; there are /ports /fdb /neigh /nat /drops /status /monitor/nat";
+    let why = "no such path; there are /ports /fdb /neigh /nat /drops /status /metrics \
+               /monitor/nat";
     Failure::new(StatusCode::NOT_FOUND, uri.path(), why, "")
 }
 

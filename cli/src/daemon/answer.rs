@@ -33,6 +33,7 @@ impl Daemon {
             Request::Nat(selection, reply) => reply.send(Ok(self.nat_answer(&selection))),
             Request::MonitorNat(feed, reply) => self.monitor_nat(feed, reply),
             Request::Drops(reply) => reply.send(Ok(self.drops_answer())),
+            Request::Metrics(reply) => reply.send(Ok(self.reading())),
             Request::Status(reply) => reply.send(Ok(self.status_answer())),
             Request::PortAdd(spec, reply) => reply.send(self.port_add(&spec)),
             Request::PortSet {
@@ -63,7 +64,7 @@ impl Daemon {
         }
     }
 
-    fn ports_answer(&self) -> Vec<api::Port> {
+    pub(super) fn ports_answer(&self) -> Vec<api::Port> {
         let mut ports: Vec<api::Port> = self.ports.iter().map(|port| self.port_of(port)).collect();
         ports.extend(self.uplink_of());
         ports.extend(self.host_port_of());
@@ -222,12 +223,7 @@ impl Daemon {
                 dst: IpAddr::V4(entry.address),
                 dev,
                 lladdr: entry.mac,
-                state: [match entry.state {
-                    NeighbourState::Incomplete => api::NeighState::Incomplete,
-                    NeighbourState::Reachable => api::NeighState::Reachable,
-                    NeighbourState::Stale => api::NeighState::Stale,
-                    NeighbourState::Failed => api::NeighState::Failed,
-                }],
+                state: [neigh_state(entry.state)],
                 vswitch: api::NeighDetail {
                     side,
                     age: entry.mac.map(|_| f64::from(entry.age_secs)),
@@ -351,7 +347,7 @@ impl Daemon {
         drops
     }
 
-    fn status_answer(&self) -> api::Status {
+    pub(super) fn status_answer(&self) -> api::Status {
         let totals = self.switch.totals();
         let (workers, imbalance) = self.workers_answer();
         api::Status {
@@ -451,6 +447,15 @@ impl Daemon {
         };
         let count = self.switch.fdb().flush(flush);
         Ok(done(format!("{count} learned stations forgotten"), count))
+    }
+}
+
+pub(super) const fn neigh_state(state: NeighbourState) -> api::NeighState {
+    match state {
+        NeighbourState::Incomplete => api::NeighState::Incomplete,
+        NeighbourState::Reachable => api::NeighState::Reachable,
+        NeighbourState::Stale => api::NeighState::Stale,
+        NeighbourState::Failed => api::NeighState::Failed,
     }
 }
 

@@ -47,6 +47,14 @@ impl Daemon {
         for line in self.publish_lines() {
             self.say(&format!("  {line}"));
         }
+        if let Some(at) = self.settings.metrics {
+            let note = if at.ip().is_loopback() {
+                ""
+            } else {
+                "  (for everybody who reaches it)"
+            };
+            self.say(&format!("  {:<8}http://{at}/metrics{note}", "metrics"));
+        }
         let millis = Duration::from_nanos(self.ready_at.0).as_millis();
         let option = if *name == crate::config::settings::NAME_DEFAULT {
             String::new()

@@ -22,6 +22,7 @@ mod check;
 mod cover;
 mod gateway;
 mod lines;
+mod metrics;
 mod monitor;
 mod natlog;
 mod open;
@@ -36,6 +37,7 @@ mod uplink;
 mod workers;
 
 use std::collections::HashMap;
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -151,8 +153,9 @@ pub fn run(common: &Common, settings: Settings, source: &Source) -> Outcome {
     let signals = take_signals()?;
     let mut instance = Instance::claim(&settings.run_dir, &settings.name)?;
     let monitor = Monitor::open().map_err(|error| no_netlink(&error))?;
+    let metrics = settings.metrics.map(metrics::listen).transpose()?;
     let mut daemon = Daemon::start(common, settings, source)?;
-    let served = daemon.serve(&mut instance, monitor, &signals);
+    let served = daemon.serve((&mut instance, metrics), monitor, &signals);
     let restored = daemon.stop();
     served?;
     Ok(if restored { Exit::Done } else { Exit::Failed })
@@ -163,13 +166,13 @@ impl Daemon {
     /// it.
     fn serve(
         &mut self,
-        instance: &mut Instance,
+        (instance, metrics): (&mut Instance, Option<TcpListener>),
         monitor: Monitor,
         signals: &Receiver<Signal>,
     ) -> Result<(), CliError> {
         let (to_owner, requests) = bounded(REQUESTS_MAX);
         let listener = instance.listen()?;
-        let _server = Server::start(listener, to_owner).map_err(|error| {
+        let _server = Server::start(listener, metrics, to_owner).map_err(|error| {
             let path = instance.socket_path().display().to_string();
             CliError::failed(path, error.to_string(), "vswitch doctor")
         })?;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crossbeam_channel::{Sender, bounded};
-use nat::{Part, Selection};
+use nat::{Census, Part, Selection};
 
 use super::{ANSWER_TIMEOUT, Switch};
 use crate::worker::{Command, NatReport, Shared};
@@ -44,6 +44,22 @@ impl Switch {
         // Beyond the end of every table there is no session to report.
         let size = |worker| self.nat_part(worker, u32::MAX, ask);
         workers.filter_map(size).collect()
+    }
+
+    /// How many sessions of each kind all workers have that answer in time.
+    #[must_use]
+    pub fn nat_census(&self) -> Census {
+        let mut census = Census::default();
+        for worker in 0..self.workers() {
+            let mut next = Some(0);
+            while let Some((part, rest)) =
+                next.and_then(|from| self.nat_part(worker, from, Command::NatCensus))
+            {
+                part.kinds().for_each(|kind| census.add(kind));
+                next = rest;
+            }
+        }
+        census
     }
 
     /// Ends the selected sessions and returns how many there were.

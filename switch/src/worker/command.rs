@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
-use nat::{Nanos, Part, Protocol, Selection, SessionView};
+use nat::{Census, Nanos, Part, Protocol, Selection, SessionView};
 
 use crate::config::{UplinkView, View};
 use crate::frame::OwnedFrame;
@@ -33,6 +33,9 @@ pub enum Command {
     Announce,
     /// Report the selected sessions of one part of the table.
     NatReport(Arc<Selection>, Part, Sender<NatReport>),
+    /// Count the sessions of one part of the table; the answer is how many there are of each kind,
+    /// and where the next part begins.
+    NatCensus(Part, Sender<(Census, Option<u32>)>),
     /// End the selected sessions of one part of the table; the answer is how many there were, and
     /// where the next part begins.
     NatFlush(Arc<Selection>, Part, Sender<(usize, Option<u32>)>),
@@ -109,6 +112,12 @@ impl Worker {
                 }
                 Command::NatReport(selection, part, answer) => {
                     let _ = answer.send(self.nat_part(&selection, part, now));
+                }
+                Command::NatCensus(part, answer) => {
+                    let mut census = Census::default();
+                    let nat = self.engine.nat.as_ref();
+                    let next = nat.and_then(|nat| nat.count_sessions(part, &mut census));
+                    let _ = answer.send((census, next));
                 }
                 Command::NatFlush(selection, part, answer) => {
                     let nat = self.engine.nat.as_mut();

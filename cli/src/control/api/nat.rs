@@ -18,6 +18,14 @@ macro_rules! counters {
                 $(self.$name += counted.$name;)+
             }
 
+            /// The name of each, what it counts in words, and its count where there are `counters`.
+            #[must_use]
+            pub fn named(
+                counters: Option<&Self>,
+            ) -> Vec<(&'static str, &'static str, Option<u64>)> {
+                vec![$((stringify!($name), $words, counters.map(|all| all.$name))),+]
+            }
+
             /// Each with what it counts, in words.
             #[must_use]
             pub fn in_words(&self) -> Vec<(&'static str, u64)> {
