@@ -3,7 +3,8 @@
 //! [`dispatch`] is the way in. [`args`] says what was asked; [`config`] what a switch is to be;
 //! [`daemon`] is what runs one, on a host that [`host`] reads and changes;
 //! [`control`] is how a running one is asked and changed, [`client`] its other end; [`show`] makes
-//! screens of the answers, [`metrics`] makes text for Prometheus. [`lab`] makes networks and traffic to try it on.
+//! screens of the answers, [`metrics`] text for Prometheus. [`lab`] makes networks and traffic to
+//! try it on.
 #![forbid(unsafe_code)]
 
 pub mod args;

@@ -118,8 +118,8 @@ fn no_address_is_a_label() {
     }
 }
 
-/// Goal: the dashboard shows what there is. Method: every metric in its expressions and variables is
-/// one of the text's.
+/// Goal: the dashboard shows what there is. Method: every metric in its expressions and variables
+/// is one of the text's.
 #[test]
 fn the_dashboard_names_only_metrics_that_there_are() {
     let ended = vswitch("metrics dashboard", &[]);

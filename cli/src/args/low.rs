@@ -162,9 +162,8 @@ pub enum Noun {
     )]
     Monitor(MonitorNoun),
     /// What is counted, for Prometheus; a dashboard of it for Grafana
-    #[command(
-        after_help = "Example: vswitch metrics | grep drops\n         vswitch metrics dashboard > vswitch-dashboard.json"
-    )]
+    #[command(after_help = "Example: vswitch metrics | grep drops\n         \
+                            vswitch metrics dashboard > vswitch-dashboard.json")]
     Metrics(super::metrics::MetricsNoun),
     /// Why frames were dropped, and what fixes it
     #[command(after_help = "Example: vswitch drops\n         vswitch drops --why NO_ROUTE")]

@@ -6,7 +6,7 @@
 //! Nothing is counted for the sake of metrics and nothing is kept from one scrape to the next, so
 //! `/metrics` and `vswitch -j port` cannot differ.
 //!
-//! Names are `vswitch_THING_UNIT`, of counters with `_total` behind it; units are bytes and seconds.
+//! Names are `vswitch_THING_UNIT`, of counters with `_total` behind; units are bytes and seconds.
 //! Labels are ports, drop reasons, states, workers: as many as there are, and no more tomorrow.
 //! Never an address: each would make a time series of its own, and they come from anybody.
 
