@@ -12,7 +12,7 @@ use std::cell::Cell;
 use arrayvec::ArrayVec;
 
 use crate::config::{NetworkIndex, PortView, View};
-use crate::counters::WorkerCounters;
+use crate::drops::Account;
 use crate::ethernet::{HEADER_BYTES, VLAN};
 use crate::frame::{Batch, Csum, Frame, Gso, OwnedFrame, Stage};
 use crate::gateway::To;
@@ -49,8 +49,26 @@ struct Slow {
     refused: bool,
 }
 
-/// A copy: the frame's place in its batch, and the port it goes to.
-type Place = (usize, PortIndex);
+/// A copy: the frame's place in its batch, the port it goes to, and what else is told of it should
+/// it not get there.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    index: usize,
+    egress: PortIndex,
+    ingress: PortIndex,
+    stage: Stage,
+}
+
+impl Place {
+    const fn of(frame: &Frame<'_>, index: usize, egress: PortIndex) -> Self {
+        Self {
+            index,
+            egress,
+            ingress: frame.ingress,
+            stage: frame.stage,
+        }
+    }
+}
 
 /// How a copy has to go out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,12 +116,12 @@ impl Dispatcher {
     pub fn batch(
         &mut self,
         view: &View,
-        (counters, tracer): (&WorkerCounters, impl Tracer),
+        (account, tracer): (Account<'_>, impl Tracer),
         batch: &Batch<'_>,
         verdicts: &Verdicts,
     ) {
         self.slow.clear();
-        let mut books = Books::new(counters, tracer);
+        let mut books = Books::new(account, tracer);
         let mut copies = Copies::new(view, &mut books, self);
         for (index, (frame, verdict)) in batch.iter().zip(verdicts).enumerate() {
             match *verdict {
@@ -122,10 +140,10 @@ impl Dispatcher {
     pub fn originated(
         &mut self,
         view: &View,
-        (counters, tracer): (&WorkerCounters, impl Tracer),
+        (account, tracer): (Account<'_>, impl Tracer),
         frames: &mut Vec<(To, OwnedFrame)>,
     ) {
-        let mut books = Books::new(counters, tracer);
+        let mut books = Books::new(account, tracer);
         for (to, mut owned) in frames.drain(..) {
             let tag = owned.tag;
             let mut frame = owned.borrow();
@@ -161,22 +179,23 @@ impl Dispatcher {
         port: &PortView,
     ) {
         let egress = copy.egress;
+        let place = Place::of(frame, copy.index, egress);
         let mut refused = copy.refused;
         if copy.way == Way::Plain && !refused {
             let outcome = self.send_one(frame.sealed(), port);
             if outcome != SendOutcome::Offload {
-                books.settle((copy.index, egress), frame.sealed().len(), outcome);
+                books.settle(place, frame.sealed(), outcome);
                 return;
             }
             refused = true;
         }
-        let place = (copy.index, egress);
         let Ok(pieces) = self.send_cut(books, frame, (place, port)) else {
-            books.refuse(place, frame.len(), DropReason::EgressOffload);
+            books.refuse(place, frame, DropReason::EgressOffload);
             return;
         };
         // The copy is counted already; each piece after the first counts as one more.
-        books.counters.totals.copies.add(pieces.saturating_sub(1));
+        let totals = &books.account.counters.totals;
+        totals.copies.add(pieces.saturating_sub(1));
         // Only what can be done here is held against the port: a frame whose offload nobody can
         // carry out says nothing about it.
         if refused && let Some(refuses) = self.refuses_offload.get(egress.index()) {
@@ -205,7 +224,7 @@ impl Dispatcher {
         }
         whole.seal(0);
         let outcome = self.send_one(whole.sealed(), to.1);
-        books.settle(to.0, whole.sealed().len(), outcome);
+        books.settle(to.0, whole.sealed(), outcome);
         Ok(1)
     }
 
@@ -270,7 +289,7 @@ impl Dispatcher {
             self.outcomes.clear();
             self.tx.send(&outgoing, &mut self.outcomes);
             for (piece, outcome) in outgoing.iter().zip(&self.outcomes) {
-                books.settle(place, piece.sealed.len(), *outcome);
+                books.settle(place, piece.sealed, *outcome);
             }
         }
     }
@@ -338,7 +357,8 @@ impl<'b, 'd, 'a, T: Tracer> Copies<'b, 'd, 'a, T> {
             None => {
                 self.count_copy();
                 let reason = DropReason::EgressDown;
-                self.books.refuse((index, egress), frame.len(), reason);
+                self.books
+                    .refuse(Place::of(frame, index, egress), frame, reason);
             }
         }
     }
@@ -351,12 +371,13 @@ impl<'b, 'd, 'a, T: Tracer> Copies<'b, 'd, 'a, T> {
         shape: Shape,
     ) {
         self.count_copy();
+        let place = Place::of(frame, index, egress);
         let refuses = self.dispatcher.refuses_offload.get(egress.index());
         // A tunnel's inner segmentation is nothing the kernel could do after us.
         let refuses = shape.tunnel || (refuses.is_some_and(Cell::get) && frame_has_offload(frame));
         let slow = &mut self.dispatcher.slow;
         match shape.way(port, refuses) {
-            Way::Refused(reason) => self.books.refuse((index, egress), frame.len(), reason),
+            Way::Refused(reason) => self.books.refuse(place, frame, reason),
             way if way == Way::Cut || slow.iter().any(|copy| copy.egress == egress) => {
                 slow.push(Slow {
                     index,
@@ -370,7 +391,7 @@ impl<'b, 'd, 'a, T: Tracer> Copies<'b, 'd, 'a, T> {
                     sealed: frame.sealed(),
                     egress: &port.egress,
                 });
-                self.places.push((index, egress));
+                self.places.push(place);
                 if self.outgoing.is_full() {
                     self.flush();
                 }
@@ -379,7 +400,7 @@ impl<'b, 'd, 'a, T: Tracer> Copies<'b, 'd, 'a, T> {
     }
 
     fn count_copy(&self) {
-        let totals = &self.books.counters.totals;
+        let totals = &self.books.account.counters.totals;
         if self.originated {
             totals.originated.add(1);
         } else {
@@ -397,19 +418,18 @@ impl<'b, 'd, 'a, T: Tracer> Copies<'b, 'd, 'a, T> {
         outcomes.clear();
         tx.send(&self.outgoing, outcomes);
         let sent = self.outgoing.iter().zip(&self.places).zip(outcomes.iter());
-        for ((outgoing, (index, egress)), outcome) in sent {
+        for ((outgoing, place), outcome) in sent {
             // Stricter kernels refuse a header that an older one took: cut it here, now and for
             // this port's later frames.
             if *outcome == SendOutcome::Offload && !self.originated {
                 slow.push(Slow {
-                    index: *index,
-                    egress: *egress,
+                    index: place.index,
+                    egress: place.egress,
                     way: Way::Plain,
                     refused: true,
                 });
             } else {
-                let place = (*index, *egress);
-                self.books.settle(place, outgoing.sealed.len(), *outcome);
+                self.books.settle(*place, outgoing.sealed, *outcome);
             }
         }
         self.outgoing.clear();

@@ -17,6 +17,7 @@
 //!   dispatch                     one plain loop per verdict; one sendmmsg per batch
 //!   port::Rx::release            slots back to the kernel
 //! worker::Worker::tick         mailbox, ageing, expiry: bounded work
+//! drops                        what was dropped last, always kept
 //! trace                        every decision written down, where somebody traces
 //! ```
 //!
@@ -26,6 +27,7 @@
 pub mod config;
 pub mod counters;
 pub mod dispatch;
+pub mod drops;
 pub mod ethernet;
 pub mod fdb;
 pub mod filter;

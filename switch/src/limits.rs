@@ -47,3 +47,13 @@ pub const ICMP_ERRORS_PER_SECOND: u32 = 1000;
 pub const ICMP_ERRORS_PER_PEER_BURST: u32 = 6;
 /// See [`ICMP_ERRORS_PER_PEER_BURST`].
 pub const ICMP_ERRORS_PER_PEER_SECOND: u32 = 1;
+
+/// Bytes kept of a dropped frame: all headers up to TCP's with a VLAN tag (14 + 4 + 60 + 20), and
+/// of an ICMP error the ports it quotes.
+pub const DROP_BYTES: usize = 128;
+
+/// Frames a worker keeps for each reason, the first it dropped for it and the last. For each of 49
+/// reasons 40 of 176 bytes: 337 KiB a worker, taken at its start.
+pub const DROPS_FIRST: usize = 8;
+/// See [`DROPS_FIRST`].
+pub const DROPS_LAST: usize = 32;

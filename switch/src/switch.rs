@@ -3,6 +3,7 @@
 //! A [`Switch`] belongs to one control thread. It never touches a frame: it opens nothing, it hands
 //! receiving halves and views to the workers and reads counters and tables.
 
+mod drops;
 mod handle;
 mod moves;
 mod sessions;

@@ -39,7 +39,7 @@ impl Words for Names {
 
 impl World {
     /// Traces from now on.
-    fn trace(&mut self, selector: Selector, limits: Limits) -> Trace {
+    pub(super) fn trace(&mut self, selector: Selector, limits: Limits) -> Trace {
         let time = AtomicU64::new(0);
         let clock = move || Nanos(time.fetch_add(LOOK, Ordering::Relaxed));
         let reader = self.switch.trace(selector, limits, Arc::new(clock));

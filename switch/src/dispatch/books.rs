@@ -1,55 +1,72 @@
-//! The books of the dispatch: every copy's fate is counted, and traced where tracing is on.
+//! The books of the dispatch: every copy's fate is counted, kept where it is a drop, and traced
+//! where tracing is on.
 
-use crate::counters::WorkerCounters;
-use crate::frame::{Frame, VNET_HEADER_BYTES};
-use crate::port::{PortIndex, SendOutcome};
+use crate::drops::{Account, Dropped};
+use crate::frame::{Frame, Offload, VNET_HEADER_BYTES};
+use crate::port::SendOutcome;
 use crate::trace::{Tag, Tracer};
 use crate::verdict::DropReason;
 
+use super::Place;
+
 /// Where the fate of every copy is written down.
 pub(super) struct Books<'b, T> {
-    pub(super) counters: &'b WorkerCounters,
+    pub(super) account: Account<'b>,
     tracer: T,
 }
 
 impl<'b, T: Tracer> Books<'b, T> {
-    pub(super) const fn new(counters: &'b WorkerCounters, tracer: T) -> Self {
-        Self { counters, tracer }
+    pub(super) const fn new(account: Account<'b>, tracer: T) -> Self {
+        Self { account, tracer }
     }
 
-    /// The copy of the batch's frame in this place, of `sealed_bytes` with the virtio-net header.
+    /// The copy of the batch's frame in this place, `sealed` with the virtio-net header in front.
     #[inline]
-    pub(super) fn settle(
-        &mut self,
-        (place, egress): (usize, PortIndex),
-        sealed_bytes: usize,
-        outcome: SendOutcome,
-    ) {
-        let bytes = sealed_bytes.saturating_sub(VNET_HEADER_BYTES);
+    pub(super) fn settle(&mut self, place: Place, sealed: &[u8], outcome: SendOutcome) {
+        let bytes = sealed.len().saturating_sub(VNET_HEADER_BYTES);
         if let Some(reason) = outcome.drop_reason() {
-            self.refuse((place, egress), bytes, reason);
+            self.refuse_sealed(place, sealed, reason);
             return;
         }
-        let port = self.counters.port(egress);
-        self.counters.totals.sent.add(1);
+        let counters = self.account.counters;
+        let port = counters.port(place.egress);
+        counters.totals.sent.add(1);
         port.sent_frames.add(1);
         port.sent_bytes.add(bytes as u64);
         if let Some(recorder) = self.tracer.recorder() {
-            recorder.sent(place, egress, Ok(()), bytes);
+            recorder.sent(place.index, place.egress, Ok(()), bytes);
         }
     }
 
-    /// The copy of the batch's frame in this place, of `bytes`, goes no further.
+    #[cold]
+    fn refuse_sealed(&mut self, place: Place, sealed: &[u8], reason: DropReason) {
+        let (header, bytes) = sealed.split_first_chunk().unwrap_or((&[0; _], &[]));
+        // We wrote the header ourselves, so it is one we know.
+        let offload = Offload::from_vnet(*header).unwrap_or(Offload::PLAIN);
+        self.refuse_bytes(place, bytes, offload, reason);
+    }
+
+    /// The copy of the batch's frame in this place goes no further.
     #[inline]
-    pub(super) fn refuse(
-        &mut self,
-        (place, egress): (usize, PortIndex),
-        bytes: usize,
-        reason: DropReason,
-    ) {
-        self.counters.port(egress).drop_frames(reason, 1);
+    pub(super) fn refuse(&mut self, place: Place, frame: &Frame<'_>, reason: DropReason) {
+        self.refuse_bytes(place, frame.bytes(), frame.offload, reason);
+    }
+
+    fn refuse_bytes(&mut self, place: Place, bytes: &[u8], offload: Offload, reason: DropReason) {
+        self.account.copy_dropped(
+            place.egress,
+            Dropped {
+                reason,
+                ingress: place.ingress,
+                egress: None,
+                stage: place.stage,
+                offload,
+                header: &[],
+                bytes,
+            },
+        );
         if let Some(recorder) = self.tracer.recorder() {
-            recorder.sent(place, egress, Err(reason), bytes);
+            recorder.sent(place.index, place.egress, Err(reason), bytes.len());
         }
     }
 

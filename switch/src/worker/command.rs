@@ -7,11 +7,13 @@ use crossbeam_channel::Sender;
 use nat::{Census, Nanos, Part, Protocol, Selection, SessionView};
 
 use crate::config::{UplinkView, View};
+use crate::drops::DropRecord;
 use crate::frame::OwnedFrame;
 use crate::gateway;
 use crate::limits::{BATCH_FRAMES_MAX, HANDOVER_FRAMES_MAX};
 use crate::port::{PortIndex, Rx};
 use crate::trace::{Recorder, TapId};
+use crate::verdict::DropReason;
 
 use super::{NatEvents, NatPortion, NatRestore, Worker, count_losses};
 
@@ -45,6 +47,10 @@ pub enum Command {
     NatSnapshot(Part, Sender<NatPortion>),
     /// Bring sessions back.
     NatRestore(Box<NatRestore>),
+    /// Report what is kept of the frames dropped for this reason, or for any.
+    Drops(Option<DropReason>, Sender<Vec<DropRecord>>),
+    /// Forget what is kept of dropped frames.
+    ForgetDrops,
     /// Trace what this recorder's tap chooses, too.
     Trace(Box<Recorder>),
     /// Trace it no more.
@@ -129,6 +135,10 @@ impl Worker {
                     let _ = answer.send(self.nat_portion(part, now));
                 }
                 Command::NatRestore(restore) => self.nat_restore(*restore, now),
+                Command::Drops(reason, answer) => {
+                    let _ = answer.send(self.drops(reason));
+                }
+                Command::ForgetDrops => self.engine.drops.forget(),
                 Command::Trace(recorder) => self.trace(recorder),
                 Command::EndTrace(id) => self.end_trace(id),
                 Command::Stop => {
@@ -190,6 +200,7 @@ impl Worker {
                 self.engine.dispatcher.forget(PortIndex(index));
             }
         }
+        self.forget_replaced_ports(&view);
         self.engine.member_mtu_min = view.member_mtu_min();
         self.view = view;
     }

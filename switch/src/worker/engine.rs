@@ -3,8 +3,8 @@
 use nat::{Nanos, Nat};
 
 use crate::config::View;
-use crate::counters::WorkerCounters;
 use crate::dispatch::{self, Dispatcher};
+use crate::drops::{Account, Drops};
 use crate::frame::{Batch, OwnedFrame};
 use crate::gateway::{self, Context, Origin, Released};
 use crate::hold::Hold;
@@ -22,6 +22,8 @@ pub(super) struct Engine {
     pub(super) nat: Option<Nat>,
     pub(super) hold: Hold,
     pub(super) origin: Origin,
+    /// What was dropped.
+    pub(super) drops: Drops,
     /// Of the view in force; kept here because finding it looks at every port.
     pub(super) member_mtu_min: u32,
     /// While frames are traced.
@@ -40,7 +42,7 @@ impl Engine {
         } else {
             self.run_traced(shared, view, (batch, now), Off);
         }
-        self.send_originated(shared, view);
+        self.send_originated(shared, view, now);
     }
 
     fn run_traced(
@@ -50,11 +52,15 @@ impl Engine {
         (batch, now): (&mut Batch<'_>, Nanos),
         mut tracer: impl Tracer,
     ) {
-        let counters = self.counters(shared);
         let mut verdicts = self.with_context_unsent(shared, view, (now, tracer.lend()), |ctx| {
             pipeline::process(ctx, batch)
         });
         dispatch::finish(batch, &mut verdicts);
+        let mut account = Account {
+            counters: &shared.counters[usize::from(self.index)],
+            drops: &mut self.drops,
+            now,
+        };
         for (place, (frame, verdict)) in batch.iter().zip(&mut verdicts).enumerate() {
             if let Verdict::HandOver(worker) = *verdict {
                 let mut owned = frame.to_owned();
@@ -66,15 +72,11 @@ impl Engine {
             if let Some(recorder) = tracer.recorder() {
                 recorder.corrected(place, *verdict);
             }
-            counters.verdict(*verdict, frame.ingress);
+            account.verdict(*verdict, frame);
         }
-        counters.totals.batches.add(1);
+        account.counters.totals.batches.add(1);
         self.dispatcher
-            .batch(view, (counters, tracer), batch, &verdicts);
-    }
-
-    fn counters<'s>(&self, shared: &'s Shared) -> &'s WorkerCounters {
-        &shared.counters[usize::from(self.index)]
+            .batch(view, (account, tracer), batch, &verdicts);
     }
 
     /// Lends the pipeline's context, and sends what the gateway made in it.
@@ -86,7 +88,7 @@ impl Engine {
         work: impl FnOnce(&mut Context<'_>) -> T,
     ) -> T {
         let result = self.with_context_unsent(shared, view, (now, Off), work);
-        self.send_originated(shared, view);
+        self.send_originated(shared, view, now);
         result
     }
 
@@ -114,14 +116,23 @@ impl Engine {
     }
 
     /// Fragments whose fate the NAT has come to know since the last call, as frames to be run.
-    pub(super) fn released_fragments(&mut self, shared: &Shared, view: &View) -> Vec<OwnedFrame> {
+    pub(super) fn released_fragments(
+        &mut self,
+        shared: &Shared,
+        view: &View,
+        now: Nanos,
+    ) -> Vec<OwnedFrame> {
         let mut frames = Vec::new();
-        let counters = &shared.counters[usize::from(self.index)];
+        let mut account = Account {
+            counters: &shared.counters[usize::from(self.index)],
+            drops: &mut self.drops,
+            now,
+        };
         let Some(nat) = &mut self.nat else {
             return frames;
         };
         while let Some(packet) = nat.released() {
-            counters.totals.released.add(1);
+            account.counters.totals.released.add(1);
             let tag = (self.recorder.as_mut())
                 .map_or(Tag::NONE, |recorder| recorder.tag_of_released(&packet));
             let released = match &view.uplink {
@@ -144,7 +155,7 @@ impl Engine {
                 .uplink
                 .as_ref()
                 .map_or(PortIndex::default(), |it| it.port);
-            counters.verdict(verdict, port);
+            account.packet_verdict(verdict, port, &packet.bytes);
             if let Some(recorder) = &mut self.recorder {
                 recorder.released_aside(&packet, (port, tag), verdict);
             }
@@ -152,15 +163,19 @@ impl Engine {
         frames
     }
 
-    fn send_originated(&mut self, shared: &Shared, view: &View) {
+    fn send_originated(&mut self, shared: &Shared, view: &View, now: Nanos) {
         if !self.origin.frames.is_empty() {
-            let counters = self.counters(shared);
+            let account = Account {
+                counters: &shared.counters[usize::from(self.index)],
+                drops: &mut self.drops,
+                now,
+            };
             let (frames, dispatcher) = (&mut self.origin.frames, &mut self.dispatcher);
             match &mut self.recorder {
                 Some(recorder) => {
-                    dispatcher.originated(view, (counters, On(recorder)), frames);
+                    dispatcher.originated(view, (account, On(recorder)), frames);
                 }
-                None => dispatcher.originated(view, (counters, Off), frames),
+                None => dispatcher.originated(view, (account, Off), frames),
             }
         }
     }

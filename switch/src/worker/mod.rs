@@ -26,6 +26,7 @@
 //! is woken, and nothing waits for a timeout.
 
 mod command;
+mod drops;
 mod engine;
 mod events;
 mod link;
@@ -46,6 +47,7 @@ pub use sessions::{NatPortion, NatRestore, NatRestored};
 use crate::config::View;
 use crate::counters::WorkerCounters;
 use crate::dispatch::Dispatcher;
+use crate::drops::Drops;
 use crate::fdb::Fdb;
 use crate::frame::{Batch, Frame, OwnedFrame};
 use crate::gateway::{self, Origin};
@@ -120,6 +122,7 @@ impl Worker {
                 nat,
                 hold: Hold::default(),
                 origin: Origin::new(now),
+                drops: Drops::default(),
                 member_mtu_min: View::default().member_mtu_min(),
                 recorder: None,
             },
@@ -222,7 +225,7 @@ impl Worker {
     /// What a batch may have made possible: frames that waited for an answer, or for the first
     /// fragment of their packet.
     fn after_batch(&mut self, now: Nanos) {
-        let mut released = self.engine.released_fragments(&self.shared, &self.view);
+        let mut released = (self.engine).released_fragments(&self.shared, &self.view, now);
         self.run_owned(&mut released, now);
         self.send_events_early(now);
         if self.heed_neighbours(now) {
@@ -265,7 +268,7 @@ impl Worker {
         if let Some(nat) = &mut self.engine.nat {
             nat.expire(now, EXPIRE_SESSIONS);
         }
-        let mut released = self.engine.released_fragments(&self.shared, &self.view);
+        let mut released = (self.engine).released_fragments(&self.shared, &self.view, now);
         self.run_owned(&mut released, now);
         if self.index == 0 {
             self.shared.fdb.age(now, SWEEP_SLOTS);
