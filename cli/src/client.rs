@@ -160,6 +160,18 @@ impl<'a> Client<'a> {
         })
     }
 
+    /// A switch that ran a moment ago, and does not any more.
+    #[must_use]
+    pub fn stopped(&self) -> CliError {
+        let name = self.name;
+        CliError::new(
+            Exit::NotRunning,
+            format!("vswitch {name}"),
+            "it has stopped",
+            format!("vswitch --name {name} --ports veth1,veth2"),
+        )
+    }
+
     fn unreachable(&self, error: &io::Error) -> CliError {
         let Self { name, socket } = self;
         let gone = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];

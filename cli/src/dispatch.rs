@@ -72,6 +72,7 @@ fn dispatch(common: &Common, action: Action, hooks: &Hooks) -> Outcome {
         Action::Conntrack(pairs) => conntrack(common, pairs),
         Action::Metrics(plan) => metrics(common, plan),
         Action::Monitor(plan) => crate::monitor::command(common, &plan),
+        Action::Top(plan) => crate::top::command(common, &plan),
         Action::Change(mutation) => change(common, &mutation),
         Action::Explain(reasons) => {
             if common.json {
@@ -270,6 +271,15 @@ fn to_stderr(colour: Colour, text: &str) {
     let mut out = AutoStream::new(io::stderr().lock(), choice(colour));
     // Where stderr itself fails there is nobody left to tell; the exit code still says it.
     let _unheard = out.write_all(text.as_bytes());
+}
+
+/// Whether what is drawn on stdout is to have colours.
+pub(crate) fn coloured(colour: Colour) -> bool {
+    match colour {
+        Colour::Auto => AutoStream::choice(&io::stdout()) != ColorChoice::Never,
+        Colour::Always => true,
+        Colour::Never => false,
+    }
 }
 
 const fn choice(colour: Colour) -> ColorChoice {

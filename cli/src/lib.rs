@@ -24,4 +24,5 @@ pub mod metrics;
 pub mod monitor;
 pub mod notify;
 pub mod show;
+pub mod top;
 pub mod upkeep;

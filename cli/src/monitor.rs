@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::client::stream::Ended;
 use crate::control::api::NatRecord;
 use crate::dispatch::{Outcome, message, print_on};
-use crate::error::{CliError, Exit};
+use crate::error::Exit;
 use crate::show;
 
 /// Prints events until there were enough, the reader of the output has gone, or the switch has
@@ -43,12 +43,7 @@ pub fn command(common: &Common, plan: &MonitorPlan) -> Outcome {
     })?;
     match ended {
         Ended::Enough => Ok(Exit::Done),
-        Ended::Over => Err(CliError::new(
-            Exit::NotRunning,
-            format!("vswitch {}", common.name),
-            "it has stopped",
-            format!("vswitch --name {} --ports veth1,veth2", common.name),
-        )),
+        Ended::Over => Err(client.stopped()),
     }
 }
 

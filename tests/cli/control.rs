@@ -13,7 +13,7 @@ use super::world::owner;
 use super::{Ended, Scratch, vswitch};
 
 /// A server named `lab` with its owner, in a directory of its own.
-struct Running {
+pub(super) struct Running {
     server: Option<Server>,
     owner: Option<JoinHandle<()>>,
     instance: Instance,
@@ -21,7 +21,7 @@ struct Running {
 }
 
 impl Running {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let scratch = Scratch::new();
         let mut instance = Instance::claim(scratch.path(), "lab").unwrap();
         let (sender, owner) = owner();
@@ -34,7 +34,7 @@ impl Running {
         }
     }
 
-    fn vswitch(&self, words: &str) -> Ended {
+    pub(super) fn vswitch(&self, words: &str) -> Ended {
         let run_dir = self.scratch.path().display();
         vswitch(&format!("--name lab --run-dir {run_dir} {words}"), &[])
     }
@@ -94,12 +94,19 @@ fn sessions_are_selected_by_words_and_printed_as_conntrack_does() {
     // What a hand writes into the query is read as strictly.
     for query in [
         "/nat?port=x",
+        "/nat?most=x",
+        "/nat?summary&most=3",
         "/nat?prot=tcp",
         "/nat?host=1.2.3.4&host=1.2.3.5",
     ] {
         assert_eq!(running.raw(&format!("GET {query}")).0, 400, "{query}");
     }
     assert_eq!(running.raw(&post("/nat/flush?prot=tcp", "")).0, 400);
+    assert_eq!(running.raw(&post("/nat/flush?most=3", "")).0, 400);
+    let (status, summary) = running.raw("GET /nat?summary");
+    let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+    assert_eq!((status, &summary["summary"]["sessions"]), (200, &2.into()));
+    assert_eq!(summary["sessions"], serde_json::json!([]));
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod metrics;
 mod notify;
 mod report;
 mod screens;
+mod top;
 mod usage;
 mod world;
 

@@ -7,6 +7,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use switch::mac::Mac;
 use switch::verdict::DropReason;
 use vswitch_cli::control::api::{self, Counters, FdbState, OperState, Role};
+use vswitch_cli::control::select::Extent;
 use vswitch_cli::control::server::QUEUE_REQUESTS_MAX;
 use vswitch_cli::control::{Feed, Refusal, Request};
 use vswitch_cli::metrics::{NatReading, Reading};
@@ -157,6 +158,14 @@ fn published() -> api::Published {
     }
 }
 
+fn state(proto: &str, state: &str) -> api::NatState {
+    api::NatState {
+        proto: proto.into(),
+        state: state.into(),
+        sessions: 1,
+    }
+}
+
 pub(super) fn nat_report() -> api::NatReport {
     let config = nat::Config::new([192, 0, 2, 10].into(), 1024..=65_535);
     api::NatReport {
@@ -264,6 +273,7 @@ impl World {
                         29.0,
                     ),
                 ],
+                states: vec![state("tcp", "ESTABLISHED"), state("udp", "UNREPLIED")],
                 published: vec![published()],
             },
             drops: vec![
@@ -281,8 +291,13 @@ impl World {
             Request::Ports(reply) => reply.send(Ok(self.ports.clone())),
             Request::Fdb(reply) => reply.send(Ok(self.fdb.clone())),
             Request::Neighbours(reply) => reply.send(Ok(self.neigh.clone())),
-            Request::Nat(selection, reply) => {
+            Request::Nat(selection, extent, reply) => {
                 let mut nat = self.nat.clone();
+                if extent == Extent::Summary {
+                    nat.sessions.clear();
+                    nat.states.clear();
+                    nat.published.clear();
+                }
                 let proto = selection.protocol.map(nat::Protocol::name);
                 let wanted = |name: &str| proto.is_none_or(|proto| proto == name);
                 nat.sessions.retain(|session| wanted(&session.proto));

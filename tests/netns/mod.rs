@@ -42,6 +42,7 @@ mod restart;
 mod robust;
 mod scale;
 mod switching;
+mod top;
 mod traffic;
 mod uplink;
 mod watch;

@@ -171,6 +171,12 @@ pub enum Noun {
     /// The switch as a whole: workers, totals, whether every frame is accounted for
     #[command(after_help = "Example: vswitch status")]
     Status(StatusNoun),
+    /// Everything at a glance, live: ports, flows, NAT, drops
+    #[command(
+        after_help = "Example: vswitch top\n         vswitch top --once\n         \
+                            vswitch top -m stream -d 5"
+    )]
+    Top(super::top::TopNoun),
     /// Look whether this machine is ready
     #[command(after_help = "Example: vswitch doctor --ports veth1 --uplink eth0")]
     Doctor(Doctor),
@@ -227,6 +233,7 @@ impl Noun {
             Self::Metrics(_) => "metrics",
             Self::Drops(_) => "drops",
             Self::Status(_) => "status",
+            Self::Top(_) => "top",
             Self::Doctor(_) => "doctor",
             Self::Clean(_) => "clean",
             Self::Demo(_) => "demo",

@@ -12,6 +12,7 @@ pub mod tables;
 mod iproute;
 mod metrics;
 mod nat;
+mod top;
 mod usage;
 
 use std::ffi::OsString;
@@ -25,6 +26,7 @@ use crate::config::settings::{NAME_DEFAULT, PortWord, RUN_DIR_DEFAULT};
 use crate::config::{Layer, PublishedAt, Source};
 use crate::control::select::Pair;
 use crate::error::CliError;
+use crate::top::TopPlan;
 
 pub use bench::{BenchPlan, ReportPlan};
 pub use low::{Colour, Shell};
@@ -87,6 +89,8 @@ pub enum Action {
     Monitor(MonitorPlan),
     /// Print what a running switch counts for Prometheus, or a dashboard for it.
     Metrics(MetricsPlan),
+    /// Show everything at a glance.
+    Top(TopPlan),
     /// Change something in a running switch.
     Change(Mutation),
     /// Explain one reason for drops, or all.
@@ -270,6 +274,7 @@ impl low::Low {
             Some(low::Noun::Metrics(noun)) => noun.action(),
             Some(low::Noun::Drops(noun)) => noun.action(view),
             Some(low::Noun::Status(noun)) => Action::Show(Table::Status, noun.view.or(view)),
+            Some(low::Noun::Top(noun)) => noun.action(common.json),
             Some(low::Noun::Doctor(doctor)) => Action::Doctor(DoctorPlan {
                 ports: doctor.ports.into_iter().flat_map(|list| list.0).collect(),
                 uplink: doctor.uplink,

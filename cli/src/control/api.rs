@@ -29,7 +29,7 @@ use switch::verdict::DropReason;
 
 use super::text;
 
-pub use self::nat::NatCounters;
+pub use self::nat::{NatCounters, NatState};
 pub use body::{FdbAdd, NatPublish, PortAdd, PortSet};
 pub use event::{Happening, Lost, NatEvent, NatRecord};
 pub use published::{Published, PublishedState, PublishedTarget};
@@ -254,9 +254,12 @@ pub struct Nat {
     pub schema: NatSchema,
     /// How full it is.
     pub summary: NatSummary,
-    /// The sessions, the youngest first.
+    /// The sessions, the youngest first; none with `?summary`, so many with `?most=N`.
     pub sessions: Vec<NatSession>,
-    /// Ports of the host that lead to members.
+    /// How many of the selected sessions are in each state; empty with `?summary`.
+    #[serde(default)]
+    pub states: Vec<NatState>,
+    /// Ports of the host that lead to members; empty with `?summary`.
     #[serde(default)]
     pub published: Vec<Published>,
 }

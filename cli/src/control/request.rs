@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 
 use super::api;
 use super::feed::Feed;
+use super::select::Extent;
 use crate::config::settings::PortSpec;
 use crate::config::{PublishSpec, PublishedAt};
 use crate::metrics::Reading;
@@ -19,8 +20,8 @@ pub enum Request {
     Fdb(ReplyTo<Vec<api::FdbEntry>>),
     /// The neighbours.
     Neighbours(ReplyTo<Vec<api::Neighbour>>),
-    /// The selected NAT sessions.
-    Nat(nat::Selection, ReplyTo<api::Nat>),
+    /// The selected NAT sessions, as many of them as are wanted.
+    Nat(nat::Selection, Extent, ReplyTo<api::Nat>),
     /// The NAT's events from now on, until the reader has gone.
     MonitorNat(Feed, ReplyTo<()>),
     /// The reasons that applied at least once.

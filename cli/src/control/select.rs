@@ -1,7 +1,7 @@
 //! Which NAT sessions are asked for: words of the command line, and a query of the control server.
 //!
 //! `proto tcp host 10.77.0.11 port 443` and `?proto=tcp&host=10.77.0.11&port=443` are the same and
-//! are read here.
+//! are read here. A query may say besides how much is wanted: `?summary`, `?most=500`.
 
 use std::net::Ipv4Addr;
 
@@ -37,6 +37,38 @@ const STATES: [&str; 11] = [
     "REPLIED",
     "UNREPLIED",
 ];
+
+/// How much of the NAT is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Extent {
+    /// Every selected session.
+    #[default]
+    All,
+    /// How full it is, and nothing that takes a walk through the table.
+    Summary,
+    /// So many of the selected sessions: half of them those with the most bytes, half those of the
+    /// rest with the most bytes by their age, so that one that is fast since a moment is there too.
+    Most(u32),
+}
+
+/// Takes the extent out of a query's pairs; what is left selects sessions.
+///
+/// # Errors
+/// Both are there, one is there twice, or the number is none.
+pub fn extent(pairs: Vec<Pair>) -> Result<(Extent, Vec<Pair>), Why> {
+    let is_extent = |pair: &Pair| ["summary", "most"].contains(&pair.0.as_str());
+    let (extents, rest): (Vec<Pair>, Vec<Pair>) = pairs.into_iter().partition(is_extent);
+    let extent = match extents.as_slice() {
+        [] => Extent::All,
+        [(key, value)] if key == "summary" && value.is_empty() => Extent::Summary,
+        [(key, value)] if key == "most" => {
+            let most = words::number(value, (0, u64::from(u32::MAX)));
+            Extent::Most(most.map_err(|why| format!("most {value}: {why}"))?)
+        }
+        _ => return Err("one of `summary` and `most=N`".into()),
+    };
+    Ok((extent, rest))
+}
 
 /// Pairs up words: a key, its value, and so on.
 ///
@@ -136,6 +168,32 @@ mod tests {
         assert_eq!(selection.port, Some(443));
         assert_eq!(selection.state.as_deref(), Some("ESTABLISHED"));
         assert_eq!(read("").unwrap(), Selection::default());
+    }
+
+    #[test]
+    fn an_extent_is_taken_out_and_the_rest_selects() {
+        let pair = |text: &str| {
+            let (key, value) = text.split_once('=').unwrap_or((text, ""));
+            (key.to_owned(), value.to_owned())
+        };
+        let read = |text: &str| extent(text.split('&').map(pair).collect());
+        let rest = vec![pair("proto=tcp")];
+        for (text, expected) in [
+            ("proto=tcp", Extent::All),
+            ("summary&proto=tcp", Extent::Summary),
+            ("proto=tcp&most=500", Extent::Most(500)),
+        ] {
+            assert_eq!(read(text), Ok((expected, rest.clone())), "{text}");
+        }
+        for text in [
+            "summary=1",
+            "most",
+            "most=-1",
+            "most=1&summary",
+            "most=1&most=2",
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
     }
 
     #[test]

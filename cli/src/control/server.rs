@@ -279,8 +279,9 @@ async fn neigh(State(gate): State<Gate>) -> Answer<Vec<api::Neighbour>> {
 }
 
 async fn nat(State(gate): State<Gate>, query: Pairs) -> Answer<api::Nat> {
-    let selection = selection("/nat", query)?;
-    gate.ask(|reply| Request::Nat(selection, reply)).await
+    let (extent, selection) = extent_and_selection("/nat", query)?;
+    gate.ask(|reply| Request::Nat(selection, extent, reply))
+        .await
 }
 
 async fn nat_report(State(gate): State<Gate>) -> Answer<api::NatReport> {
@@ -292,10 +293,29 @@ type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
 /// The sessions that a query selects; a key that is not known is refused, or a slip of the finger
 /// would end every session.
 fn selection(path: &'static str, query: Pairs) -> Result<nat::Selection, Failure> {
+    read_query(path, query, |pairs| select::selection(&pairs))
+}
+
+/// The same, and how much is wanted of them.
+fn extent_and_selection(
+    path: &'static str,
+    query: Pairs,
+) -> Result<(select::Extent, nat::Selection), Failure> {
+    read_query(path, query, |pairs| {
+        let (extent, rest) = select::extent(pairs)?;
+        Ok((extent, select::selection(&rest)?))
+    })
+}
+
+fn read_query<T>(
+    path: &'static str,
+    query: Pairs,
+    read: impl FnOnce(Vec<select::Pair>) -> Result<T, words::Why>,
+) -> Result<T, Failure> {
     let fix = format!("{path}?proto=tcp&host=10.77.0.11");
     let Query(pairs) =
         query.map_err(|rejection| Failure::bad(path, &rejection.body_text(), &fix))?;
-    select::selection(&pairs).map_err(|why| Failure::bad(path, &why, &fix))
+    read(pairs).map_err(|why| Failure::bad(path, &why, &fix))
 }
 
 async fn drops(State(gate): State<Gate>) -> Answer<Vec<api::Drop>> {

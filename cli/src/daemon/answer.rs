@@ -1,9 +1,9 @@
 //! Answers to the control server's requests, from tables and counters.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
-use nat::{Nanos, SessionView};
+use nat::Nanos;
 use switch::counters::Totals;
 use switch::fdb::Flush;
 use switch::mac::Mac;
@@ -13,7 +13,6 @@ use switch::switch::PortTotals;
 use switch::verdict::{DropReason, Stage};
 
 use crate::config::PortSpec;
-use crate::conform;
 use crate::control::api::{self, OperState, Role};
 use crate::control::{Refusal, Request};
 
@@ -30,7 +29,9 @@ impl Daemon {
             Request::Ports(reply) => reply.send(Ok(self.ports_answer())),
             Request::Fdb(reply) => reply.send(Ok(self.fdb_answer())),
             Request::Neighbours(reply) => reply.send(Ok(self.neighbours_answer())),
-            Request::Nat(selection, reply) => reply.send(Ok(self.nat_answer(&selection))),
+            Request::Nat(selection, extent, reply) => {
+                reply.send(Ok(self.nat_answer(&selection, extent)));
+            }
             Request::MonitorNat(feed, reply) => self.monitor_nat(feed, reply),
             Request::Drops(reply) => reply.send(Ok(self.drops_answer())),
             Request::Metrics(reply) => reply.send(Ok(self.reading())),
@@ -164,7 +165,7 @@ impl Daemon {
         }
     }
 
-    fn name_of(&self, index: PortIndex) -> String {
+    pub(super) fn name_of(&self, index: PortIndex) -> String {
         let mut ports = self.all_ports();
         ports
             .find(|(i, _)| *i == index)
@@ -240,95 +241,6 @@ impl Daemon {
             .mac
             .and_then(|mac| fdb.lookup(network, mac, self.clock.now()));
         port.map_or_else(|| self.settings.name.clone(), |port| self.name_of(port))
-    }
-
-    fn nat_answer(&self, selection: &nat::Selection) -> api::Nat {
-        let reports = self.switch.nat_reports(selection);
-        let mut sessions: Vec<api::NatSession> = reports
-            .iter()
-            .flat_map(|report| report.sessions.iter().map(|s| self.session(s, report.now)))
-            .collect();
-        sessions.sort_by(|a, b| a.age.total_cmp(&b.age));
-        let used = |protocol: usize| -> u32 {
-            reports
-                .iter()
-                .filter_map(|report| report.ports_used.get(protocol))
-                .sum()
-        };
-        let mut counters = api::NatCounters::default();
-        for report in &reports {
-            counters.add(&report.counters.natv2());
-        }
-        let ports = self.settings.nat_ports;
-        let external = self
-            .switch
-            .view()
-            .uplink
-            .as_ref()
-            .map(|uplink| api::NatExternal {
-                address: IpAddr::V4(uplink.address),
-                ports_used: (0..3).map(used).max().unwrap_or(0),
-                ports_total: u32::from(ports.high - ports.low) + 1,
-            });
-        api::Nat {
-            schema: api::NatSchema,
-            summary: api::NatSummary {
-                sessions: reports.iter().map(|report| report.total as u64).sum(),
-                sessions_max: reports.iter().map(|report| report.capacity as u64).sum(),
-                external: external.into_iter().collect(),
-                counters,
-            },
-            sessions,
-            published: self.published_answer(reports.iter().flat_map(|report| &report.sessions)),
-        }
-    }
-
-    fn nat_report_answer(&self) -> Answer<api::NatReport> {
-        let sizes = self.switch.nat_sizes();
-        let config = sizes.iter().find_map(|worker| worker.config.as_ref());
-        let config = config.ok_or_else(|| Refusal::Absent {
-            what: "NAT".into(),
-            fix: "start with --uplink, and without --no-nat".into(),
-        })?;
-        Ok(api::NatReport {
-            schema: api::NatReportSchema,
-            requirements: conform::report(config),
-        })
-    }
-
-    fn session(&self, session: &SessionView, now: Nanos) -> api::NatSession {
-        let endpoint =
-            |(address, port): (std::net::Ipv4Addr, u16)| SocketAddr::new(IpAddr::V4(address), port);
-        let traffic = |traffic: nat::Traffic| api::Traffic {
-            bytes: traffic.bytes,
-            packets: traffic.packets,
-        };
-        let (link, clock) = (self.gateway.link(), self.clock.now());
-        let port = match self
-            .switch
-            .neighbours()
-            .lookup(link, session.inside.0, clock)
-        {
-            switch::neigh::Neighbour::Known(mac) | switch::neigh::Neighbour::Refresh(mac) => {
-                self.switch.fdb().lookup(0, mac, clock)
-            }
-            switch::neigh::Neighbour::Unknown | switch::neigh::Neighbour::Failed => None,
-        };
-        api::NatSession {
-            proto: session.protocol.name().into(),
-            proto_number: session.protocol.number(),
-            state: session.state.into(),
-            inside: endpoint(session.inside),
-            external: endpoint(session.external),
-            outside: endpoint(session.remote),
-            origin: api::Side::of_origin(session),
-            replied: session.replied,
-            port: port.map(|port| self.name_of(port)),
-            age: seconds(now.saturating_sub(session.created)),
-            left: seconds(session.expires_at.saturating_sub(now)),
-            outbound: traffic(session.outbound),
-            inbound: traffic(session.inbound),
-        }
     }
 
     fn drops_answer(&self) -> Vec<api::Drop> {

@@ -30,6 +30,7 @@ mod ports;
 mod publish;
 mod refresh;
 mod reload;
+mod sessions;
 mod standby;
 mod start;
 pub mod state;

@@ -1,7 +1,18 @@
-//! What the NAT has counted, by the names of NATV2-MIB (RFC 7659).
+//! What the NAT has counted: by the names of NATV2-MIB (RFC 7659), and by state.
 
 use nat::NatV2;
 use serde::{Deserialize, Serialize};
+
+/// How many sessions of a protocol are in a state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NatState {
+    /// `tcp`, `udp`, `icmp`.
+    pub proto: String,
+    /// The state, in conntrack's words.
+    pub state: String,
+    /// How many.
+    pub sessions: u64,
+}
 
 macro_rules! counters {
     ($($name:ident $words:literal;)+) => {

@@ -1,0 +1,252 @@
+//! The screen at work: one loop that takes in what three threads hear.
+//!
+//! A thread reads keys, one waits for signals, one asks the switch, so that a switch that takes its
+//! time holds up no key. None of them is waited for at the end: the process ends.
+
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossterm::event::{self, KeyEvent, KeyEventKind};
+
+use super::app::{App, Event, Then};
+use super::draw::Paint;
+use super::look::{Look, NatLook, Wants};
+use super::snapshot::Snapshot;
+use super::term::Screen;
+use super::{Clock, TopPlan};
+use crate::args::Common;
+use crate::client::Client;
+use crate::demo::signals::Signals;
+use crate::dispatch::Outcome;
+use crate::error::{CliError, Exit};
+
+/// What may wait to be taken in; who has more to say waits.
+const HEARD_MAX: usize = 64;
+/// How long the thread of the signals looks away.
+const SIGNAL_ROUND: Duration = Duration::from_secs(3600);
+
+/// What a thread heard.
+enum Heard {
+    Key(KeyEvent),
+    Resized,
+    Look(Result<Box<Look>, CliError>),
+    Nat(Result<Box<NatLook>, CliError>),
+    Signal,
+    NoKeys(io::Error),
+}
+
+/// What the switch is asked for.
+enum Ask {
+    Look(Wants),
+    Nat(Wants),
+}
+
+/// What is known of the switch.
+struct Known {
+    before: Option<Look>,
+    now: Look,
+}
+
+/// Shows the screen until it is told to end.
+pub(super) fn run(common: &Common, plan: &TopPlan, paint: Paint, clock: Clock) -> Outcome {
+    let failed = |error: io::Error| CliError::failed("the terminal", error.to_string(), "");
+    let mut app = App::new(plan.tab.unwrap_or(super::app::Tab::Ports), plan.interval);
+    // Asked before anything is drawn, so that what is wrong is said on the usual screen.
+    let client = Client::new(common);
+    let now = Look::take(&client, app.wants(), &|| clock.now())?;
+    let mut known = Known { before: None, now };
+    app.update(Event::Tick(Box::new(known.snapshot())));
+    let (sender, heard) = bounded(HEARD_MAX);
+    let signals = Signals::take().map_err(failed)?;
+    let asks = threads(common, clock, signals, &sender).map_err(failed)?;
+    let mut screen = Screen::open().map_err(failed)?;
+    let mut looks = Looks::new(plan.count, clock.now());
+    loop {
+        screen.draw(&app, paint).map_err(failed)?;
+        looks.ask(&asks, &app, &known, clock.now());
+        let wait = looks.wait(app.interval, clock.now());
+        let mut next = match heard.recv_timeout(wait) {
+            Ok(first) => Some(first),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return Ok(Exit::Done),
+        };
+        // Whatever has come meanwhile is taken in before it is drawn once.
+        while let Some(one) = next {
+            if let Some(end) = take_in(one, &mut app, &mut known, &mut looks) {
+                return end.map_err(|error| ended(&client, error));
+            }
+            next = heard.try_recv().ok();
+        }
+    }
+}
+
+/// Takes in one thing; `Some` ends the loop.
+fn take_in(heard: Heard, app: &mut App, known: &mut Known, looks: &mut Looks) -> Option<Outcome> {
+    let event = match heard {
+        Heard::Key(key) => Event::Key(key),
+        Heard::Resized => Event::Resized,
+        Heard::Signal => return Some(Ok(Exit::Done)),
+        Heard::NoKeys(error) => {
+            return Some(Err(CliError::failed("the terminal", error.to_string(), "")));
+        }
+        Heard::Look(answer) => {
+            looks.answered();
+            match answer {
+                Ok(look) => {
+                    known.before = Some(std::mem::replace(&mut known.now, *look));
+                    if looks.is_last() {
+                        return Some(Ok(Exit::Done));
+                    }
+                    Event::Tick(Box::new(known.snapshot()))
+                }
+                Err(error) if error.exit == Exit::NotRunning => return Some(Err(error)),
+                Err(error) => Event::Trouble(error.to_string()),
+            }
+        }
+        Heard::Nat(answer) => {
+            looks.answered();
+            match answer {
+                Ok(nat) => {
+                    known.now.nat = *nat;
+                    Event::Between(Box::new(known.snapshot()))
+                }
+                Err(error) if error.exit == Exit::NotRunning => return Some(Err(error)),
+                Err(error) => Event::Trouble(error.to_string()),
+            }
+        }
+    };
+    match app.update(event) {
+        Then::Go => None,
+        Then::Quit => Some(Ok(Exit::Done)),
+    }
+}
+
+/// A switch that answered once and is not there any more has stopped.
+fn ended(client: &Client<'_>, error: CliError) -> CliError {
+    match error.exit {
+        Exit::NotRunning => client.stopped(),
+        Exit::Done | Exit::Failed | Exit::Usage | Exit::No => error,
+    }
+}
+
+impl Known {
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::between(self.before.as_ref(), &self.now)
+    }
+}
+
+/// When to look.
+struct Looks {
+    /// When the last regular look was asked for.
+    last: Duration,
+    /// Whether an answer is awaited; nothing is asked meanwhile.
+    waiting: bool,
+    /// Looks after which to end.
+    left: Option<u64>,
+    /// Whether the next one is due at once.
+    due: bool,
+}
+
+impl Looks {
+    const fn new(left: Option<u64>, now: Duration) -> Self {
+        Self {
+            last: now,
+            waiting: false,
+            left,
+            due: false,
+        }
+    }
+
+    /// Asks if something is to be asked now.
+    fn ask(&mut self, asks: &Sender<Ask>, app: &App, known: &Known, now: Duration) {
+        if self.waiting {
+            return;
+        }
+        let wants = app.wants();
+        let ask = if self.due || now >= self.last.saturating_add(app.interval) {
+            self.last = now;
+            Ask::Look(wants)
+        } else if wants.sessions && !known.now.nat.sessions {
+            Ask::Nat(wants)
+        } else {
+            return;
+        };
+        self.due = false;
+        // The thread takes one at a time, and has answered the one before.
+        self.waiting = asks.try_send(ask).is_ok();
+    }
+
+    /// How long nothing is to be done.
+    fn wait(&self, interval: Duration, now: Duration) -> Duration {
+        match self.waiting {
+            true => interval.max(Duration::from_secs(1)),
+            false => self.last.saturating_add(interval).saturating_sub(now),
+        }
+    }
+
+    const fn answered(&mut self) {
+        self.waiting = false;
+    }
+
+    /// Counts a look; whether it was the last.
+    fn is_last(&mut self) -> bool {
+        let Some(left) = &mut self.left else {
+            return false;
+        };
+        *left = left.saturating_sub(1);
+        *left == 0
+    }
+}
+
+/// Starts the threads; the way to ask is handed back.
+fn threads(
+    common: &Common,
+    clock: Clock,
+    mut signals: Signals,
+    heard: &Sender<Heard>,
+) -> io::Result<Sender<Ask>> {
+    let (asks, questions) = bounded(1);
+    let spawn = |name: &str| thread::Builder::new().name(name.into());
+    let (sender, common) = (heard.clone(), common.clone());
+    spawn("top-ask").spawn(move || answer(&common, clock, &questions, &sender))?;
+    let sender = heard.clone();
+    spawn("top-keys").spawn(move || keys(&sender))?;
+    let sender = heard.clone();
+    spawn("top-signals").spawn(move || {
+        while let Ok(None) = signals.wait(SIGNAL_ROUND) {}
+        // Nobody listens any more where the end came first.
+        let _ = sender.send(Heard::Signal);
+    })?;
+    Ok(asks)
+}
+
+fn answer(common: &Common, clock: Clock, questions: &Receiver<Ask>, heard: &Sender<Heard>) {
+    let client = Client::new(common);
+    let now = || clock.now();
+    for ask in questions {
+        let answer = match ask {
+            Ask::Look(wants) => Heard::Look(Look::take(&client, wants, &now).map(Box::new)),
+            Ask::Nat(wants) => Heard::Nat(NatLook::take(&client, wants, &now).map(Box::new)),
+        };
+        if heard.send(answer).is_err() {
+            return;
+        }
+    }
+}
+
+fn keys(heard: &Sender<Heard>) {
+    loop {
+        let one = match event::read() {
+            Ok(event::Event::Key(key)) if key.kind != KeyEventKind::Release => Heard::Key(key),
+            Ok(event::Event::Resize(..)) => Heard::Resized,
+            Ok(_) => continue,
+            Err(error) => Heard::NoKeys(error),
+        };
+        let last = matches!(one, Heard::NoKeys(_));
+        if heard.send(one).is_err() || last {
+            return;
+        }
+    }
+}
