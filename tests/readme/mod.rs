@@ -22,9 +22,10 @@ use console::Step;
 const STAGE: &str = include_str!("stage.sh");
 
 /// The pages that are looked through.
-const PAGES: [&str; 5] = [
+const PAGES: [&str; 6] = [
     "README.md",
     "docs/nat.md",
+    "docs/top.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "BENCHMARKS.md",
@@ -62,12 +63,33 @@ fn the_tutorial_of_the_nat_prints_what_its_page_says() {
     tutorial("docs/nat.md");
 }
 
+#[test]
+fn the_tutorial_of_top_prints_what_its_page_says() {
+    tutorial("docs/top.md");
+}
+
+/// Goal: the page names every key. Method: its rows are those of the help.
+#[test]
+fn the_page_of_top_names_every_key() {
+    let page = read("docs/top.md");
+    let (_, rows) = page.split_once("| key | does |\n|---|---|\n").unwrap();
+    let rows: Vec<&str> = rows
+        .lines()
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    let keys = vswitch_cli::top::keys::KEYS.iter();
+    let keys: Vec<String> = keys
+        .map(|key| format!("| {} | {} |", key.shown, key.does))
+        .collect();
+    assert_eq!(rows, keys);
+}
+
 /// Runs the steps of a page from its tutorial on, and compares what they print.
 fn tutorial(page: &str) {
     let text = read(page);
     let begin = text.find(TUTORIAL).unwrap();
     let steps = console::steps(&text[begin..]);
-    assert!(steps.len() > 20, "{page} has a tutorial");
+    assert!(steps.len() > 15, "{page} has a tutorial");
     let Some(outputs) = perform(&steps) else {
         return;
     };

@@ -13,13 +13,30 @@ use crate::show::units;
 /// Sessions in a text about everything.
 const FLOWS_SHOWN: usize = 10;
 
-/// The tables of a tab, or of all of them, each with its title.
-fn sections(snapshot: &Snapshot, tab: Option<Tab>) -> Vec<(&'static str, Grid)> {
+/// A table with its title, and what is said where it has no rows.
+struct Section {
+    title: &'static str,
+    grid: Grid,
+    empty: &'static str,
+}
+
+impl Section {
+    fn text(&self, table: impl Fn(&Grid) -> String) -> String {
+        match self.grid.rows.is_empty() {
+            true => format!("{}\n", self.empty),
+            false => table(&self.grid),
+        }
+    }
+}
+
+/// The tables of a tab, or of all of them.
+fn sections(snapshot: &Snapshot, tab: Option<Tab>) -> Vec<Section> {
+    let section = |title, grid, empty| Section { title, grid, empty };
     let wanted = |one| tab.is_none_or(|tab| tab == one);
     let mut sections = Vec::new();
     if wanted(Tab::Ports) {
-        sections.push(("Ports", tables::ports(&snapshot.ports)));
-        sections.push(("Workers", tables::workers(snapshot)));
+        sections.push(section("Ports", tables::ports(&snapshot.ports), "none"));
+        sections.push(section("Workers", tables::workers(snapshot), "none"));
     }
     if let Some(flows) = snapshot.flows.as_ref().filter(|_| wanted(Tab::Flows)) {
         let most = if tab.is_none() {
@@ -28,19 +45,27 @@ fn sections(snapshot: &Snapshot, tab: Option<Tab>) -> Vec<(&'static str, Grid)> 
             usize::MAX
         };
         let list: Vec<&Flow> = flows.list.iter().take(most).collect();
-        sections.push(("Talkers", tables::talkers(flows)));
-        sections.push(("Flows", tables::flows(&list)));
+        sections.push(section("Talkers", tables::talkers(flows), "nobody talks"));
+        sections.push(section("Flows", tables::flows(&list), "no sessions"));
     }
     if let Some(nat) = snapshot.nat.as_ref().filter(|_| wanted(Tab::Nat)) {
-        sections.push(("NAT", tables::fullness_grid(nat)));
-        sections.push(("NAT sessions by state", tables::states(nat)));
+        sections.push(section("NAT", tables::fullness_grid(nat), "none"));
+        sections.push(section(
+            "NAT sessions by state",
+            tables::states(nat),
+            "no sessions",
+        ));
         if !nat.published.is_empty() {
-            sections.push(("Published ports", tables::published(nat)));
+            sections.push(section("Published ports", tables::published(nat), "none"));
         }
     }
     if wanted(Tab::Drops) {
         let drops: Vec<_> = snapshot.drops.iter().collect();
-        sections.push(("Drops", tables::drops(&drops)));
+        sections.push(section(
+            "Drops",
+            tables::drops(&drops),
+            "no frame was dropped",
+        ));
     }
     sections
 }
@@ -65,9 +90,9 @@ fn headline(snapshot: &Snapshot) -> String {
 #[must_use]
 pub fn pretty(snapshot: &Snapshot, tab: Option<Tab>) -> String {
     let mut out = headline(snapshot) + "\n";
-    for (_, grid) in sections(snapshot, tab) {
+    for section in sections(snapshot, tab) {
         out.push('\n');
-        out.push_str(&grid.text());
+        out.push_str(&section.text(Grid::text));
     }
     out
 }
@@ -76,8 +101,9 @@ pub fn pretty(snapshot: &Snapshot, tab: Option<Tab>) -> String {
 #[must_use]
 pub fn markdown(snapshot: &Snapshot, tab: Option<Tab>) -> String {
     let mut out = headline(snapshot) + "\n";
-    for (title, grid) in sections(snapshot, tab) {
-        out.push_str(&format!("\n## {title}\n\n{}", grid.markdown()));
+    for section in sections(snapshot, tab) {
+        let text = section.text(Grid::markdown);
+        out.push_str(&format!("\n## {}\n\n{text}", section.title));
     }
     out
 }
