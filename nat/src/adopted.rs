@@ -82,6 +82,24 @@ impl Adopted {
             .checked_sub(1)
     }
 
+    /// Makes a copy, of which the engines that share this one know nothing.
+    pub(crate) fn copy(&self) -> Self {
+        let copy_of = |table: &Table| {
+            let owners = table.get()?.iter();
+            let owners = owners.map(|owner| AtomicU16::new(owner.load(Ordering::Acquire)));
+            Some(owners.collect::<Box<[_]>>())
+        };
+        let copy = |table| copy_of(table).map_or_else(Table::new, Table::from);
+        Self {
+            tables: self
+                .tables
+                .iter()
+                .map(|tables| tables.each_ref().map(copy))
+                .collect(),
+            live: AtomicU32::new(self.len()),
+        }
+    }
+
     /// Gives a port to a slice; returns whether it has it now, `false` if another has.
     fn adopt(&self, protocol: Protocol, address: usize, port: u16, slice: u16) -> bool {
         let tables = self.tables.get(address);
@@ -112,7 +130,7 @@ impl Adopted {
 }
 
 /// The ports that this engine has adopted, and how many sessions each of them has.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct Adoptions {
     counts: BTreeMap<(u8, Endpoint), u32>,
 }
@@ -159,6 +177,11 @@ impl Adoptions {
             self.counts.remove(&place.key());
             table.release(place.protocol, place.address, place.external.1, slice);
         }
+    }
+
+    /// Returns whether a port has this one session and no other, so that its end gives it back.
+    pub(crate) fn has_one(&self, place: Place) -> bool {
+        self.counts.get(&place.key()) == Some(&1)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -12,8 +12,9 @@ use crate::fragment::Fragments;
 use crate::hash::HashKey;
 use crate::ids::Ids;
 use crate::list::Links;
-use crate::mapping::{Mappings, Peers};
+use crate::mapping::Mappings;
 use crate::outcome::{Counters, Direction, Outcome, Reason};
+use crate::peers::Peers;
 use crate::pool::slice_ports;
 use crate::publish::Publishes;
 use crate::quota::Hosts;
@@ -77,6 +78,8 @@ pub struct Nat {
     pub(crate) strangers: Strangers,
     pub(crate) adopted: Option<Arc<Adopted>>,
     pub(crate) adoptions: Adoptions,
+    /// What this one is the twin of, while something is tried out.
+    pub(crate) trial_of: Option<Box<Self>>,
 }
 
 impl Nat {
@@ -113,6 +116,7 @@ impl Nat {
             strangers: Strangers::new(&config),
             adopted: None,
             adoptions: Adoptions::default(),
+            trial_of: None,
             config,
         }
     }

@@ -99,6 +99,15 @@ impl Events {
         self.now = now;
     }
 
+    /// One that records if this one does, and has nothing yet.
+    pub(crate) fn twin(&self) -> Self {
+        Self {
+            records: self.records.is_some().then(Vec::new),
+            lost: 0,
+            now: self.now,
+        }
+    }
+
     const fn is_on(&self) -> bool {
         self.records.is_some()
     }

@@ -11,6 +11,7 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use crate::Nanos;
+use crate::cells::Cells;
 use crate::config::EXTERNALS_MAX;
 use crate::engine::Nat;
 use crate::hash::HashKey;
@@ -26,7 +27,7 @@ pub(crate) struct External {
     pub(crate) address: Ipv4Addr,
     pools: [Pool; Protocol::COUNT],
     /// The first mapping of each port, plus one; 0: none.
-    first: [Box<[u32]>; Protocol::COUNT],
+    first: [Cells<u32>; Protocol::COUNT],
     /// Mappings on ports of other slices, which this one has adopted, by protocol and port.
     foreign: BTreeMap<(u8, u16), u32>,
 }
@@ -43,7 +44,7 @@ impl External {
             std::array::from_fn(|protocol| Pool::new(ports[protocol].clone(), holds[protocol]));
         let first = pools
             .each_ref()
-            .map(|pool: &Pool| vec![0; pool.size()].into());
+            .map(|pool: &Pool| Cells::defaults(pool.size()));
         Self {
             address,
             pools,
@@ -70,7 +71,7 @@ impl External {
     /// Returns the first mapping of a port, which may be of another slice.
     pub(crate) fn first(&self, protocol: Protocol, port: u16) -> Option<u32> {
         match self.pool(protocol)?.offset_of(port) {
-            Some(offset) => self.first[protocol.index()][at(offset)].checked_sub(1),
+            Some(offset) => self.first[protocol.index()].copy(offset).checked_sub(1),
             None => self.foreign.get(&(protocol.number(), port)).copied(),
         }
     }
@@ -82,7 +83,7 @@ impl External {
         };
         match (pool.offset_of(port), id) {
             (Some(offset), _) => {
-                self.first[protocol.index()][at(offset)] = id.map_or(0, |id| id + 1);
+                self.first[protocol.index()].set(offset, id.map_or(0, |id| id + 1));
             }
             (None, Some(id)) => {
                 self.foreign.insert((protocol.number(), port), id);
@@ -104,8 +105,26 @@ impl External {
     }
 
     fn memory(&self) -> usize {
-        let first = self.first.iter().map(|ports| size_of_val::<[u32]>(ports));
+        let first = self.first.iter().map(Cells::memory);
         first.chain(self.pools.iter().map(Pool::memory)).sum()
+    }
+
+    fn lay_aside(&mut self) -> Self {
+        Self {
+            address: self.address,
+            pools: self.pools.each_mut().map(Pool::lay_aside),
+            first: self.first.each_mut().map(Cells::lay_aside),
+            foreign: self.foreign.clone(),
+        }
+    }
+
+    fn take_back(&mut self, twin: Self) {
+        for (pool, twin) in self.pools.iter_mut().zip(twin.pools) {
+            pool.take_back(twin);
+        }
+        for (first, twin) in self.first.iter_mut().zip(twin.first) {
+            first.take_back(twin);
+        }
     }
 }
 
@@ -168,6 +187,26 @@ impl Externals {
         let of_each = [Protocol::Tcp, Protocol::Udp, Protocol::Icmp];
         let ports = of_each.map(|protocol| self.ports[protocol.index()].len());
         self.len() * ports.iter().sum::<usize>()
+    }
+
+    /// Lays the tables aside; see [`Cells::lay_aside`].
+    pub(crate) fn lay_aside(&mut self) -> Self {
+        let lay_aside = |slot: &mut Option<External>| slot.as_mut().map(External::lay_aside);
+        Self {
+            slots: self.slots.iter_mut().map(lay_aside).collect(),
+            sorted: self.sorted.clone(),
+            ports: self.ports.clone(),
+            hold: self.hold,
+            key: self.key,
+        }
+    }
+
+    pub(crate) fn take_back(&mut self, twin: Self) {
+        for (slot, twin) in self.slots.iter_mut().zip(twin.slots) {
+            if let (Some(external), Some(twin)) = (slot, twin) {
+                external.take_back(twin);
+            }
+        }
     }
 
     /// Returns whether an address is one of ours.

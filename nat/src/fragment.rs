@@ -72,6 +72,7 @@ pub struct ReleasedPacket {
 }
 
 /// A held fragment between its release and [`Nat::released`].
+#[derive(Clone)]
 pub(crate) struct Ready {
     bytes: Vec<u8>,
     l4_sum: L4Sum,

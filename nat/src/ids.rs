@@ -29,6 +29,7 @@ const FLAGS: usize = 6;
 const DONT_FRAGMENT: u8 = 0x40;
 
 /// The counters of one slice.
+#[derive(Clone)]
 pub(crate) struct Ids {
     counters: Box<[u16]>,
     key: HashKey,

@@ -15,6 +15,7 @@
 //! The index does not know keys: the caller's closure compares the candidate's. Its memory comes
 //! zeroed from the allocator, so pages that no entry has touched cost nothing yet.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::slab::at;
@@ -39,6 +40,13 @@ pub(crate) struct Index {
     skip: usize,
     /// How many buckets there are: an even number.
     buckets: u32,
+    trial: Option<Box<Trial>>,
+}
+
+/// What was laid aside, and the buckets that are others since; as in `cells`.
+struct Trial {
+    laid_aside: Box<[u32]>,
+    changed: BTreeMap<u32, Bucket>,
 }
 
 impl Index {
@@ -51,6 +59,7 @@ impl Index {
             skip: words.as_ptr().align_offset(LINE_BYTES).min(2 * WAYS),
             words,
             buckets: u32::try_from(buckets).unwrap_or(u32::MAX),
+            trial: None,
         }
     }
 
@@ -175,18 +184,72 @@ impl Index {
 
     #[inline]
     fn bucket(&self, place: u32) -> &Bucket {
-        let (words, _) = self.words[self.skip..].as_chunks::<WAYS>();
-        let (buckets, _) = words.as_chunks::<2>();
-        &buckets[at(place)]
+        match buckets(&self.words, self.skip).get(at(place)) {
+            Some(bucket) => bucket,
+            None => self.tried(place),
+        }
+    }
+
+    #[cold]
+    fn tried(&self, place: u32) -> &Bucket {
+        const NO_BUCKET: &Bucket = &[[EMPTY; WAYS]; 2];
+        let found = self.trial.as_ref().and_then(|trial| {
+            let laid_aside = || buckets(&trial.laid_aside, self.skip).get(at(place));
+            trial.changed.get(&place).or_else(laid_aside)
+        });
+        found.unwrap_or(NO_BUCKET)
     }
 
     fn put(&mut self, place: u32, way: usize, (tag, value): (u32, u32)) {
-        let (words, _) = self.words[self.skip..].as_chunks_mut::<WAYS>();
+        let words = self.words.get_mut(self.skip..).unwrap_or_default();
+        let (words, _) = words.as_chunks_mut::<WAYS>();
         let (buckets, _) = words.as_chunks_mut::<2>();
-        let [tags, values] = &mut buckets[at(place)];
-        tags[way % WAYS] = tag;
-        values[way % WAYS] = value;
+        match buckets.get_mut(at(place)) {
+            Some(bucket) => set_way(bucket, way, (tag, value)),
+            None => self.try_put(place, way, (tag, value)),
+        }
     }
+
+    #[cold]
+    fn try_put(&mut self, place: u32, way: usize, entry: (u32, u32)) {
+        let mut bucket = *self.bucket(place);
+        set_way(&mut bucket, way, entry);
+        if let Some(trial) = &mut self.trial {
+            trial.changed.insert(place, bucket);
+        }
+    }
+
+    /// Lays the buckets aside; the twin that is returned behaves as if it had them.
+    pub(crate) fn lay_aside(&mut self) -> Self {
+        Self {
+            words: Box::default(),
+            skip: self.skip,
+            buckets: self.buckets,
+            trial: Some(Box::new(Trial {
+                laid_aside: std::mem::take(&mut self.words),
+                changed: BTreeMap::new(),
+            })),
+        }
+    }
+
+    /// Takes back what was laid aside for `twin`, as it was.
+    pub(crate) fn take_back(&mut self, twin: Self) {
+        if let Some(trial) = twin.trial {
+            self.words = trial.laid_aside;
+        }
+    }
+}
+
+#[inline]
+fn buckets(words: &[u32], skip: usize) -> &[Bucket] {
+    let (words, _) = words.get(skip..).unwrap_or_default().as_chunks::<WAYS>();
+    words.as_chunks::<2>().0
+}
+
+#[inline]
+fn set_way([tags, values]: &mut Bucket, way: usize, (tag, value): (u32, u32)) {
+    tags[way % WAYS] = tag;
+    values[way % WAYS] = value;
 }
 
 /// Maps 32 random bits to a number below `range` without a division (Lemire, "Fast Random Integer

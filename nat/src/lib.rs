@@ -96,6 +96,7 @@ mod admission;
 mod adopted;
 mod alg;
 mod carry;
+mod cells;
 mod census;
 pub mod checksum;
 mod config;
@@ -115,6 +116,7 @@ mod memory;
 mod mss;
 mod other;
 mod outcome;
+mod peers;
 mod pool;
 mod publish;
 mod published;
@@ -131,6 +133,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod time;
+mod trial;
 mod wheel;
 pub mod wire;
 

@@ -4,7 +4,7 @@
 //! checks. Numbers are kept plus one, so that fresh memory is all zeros and the kernel gives its
 //! pages only when they are used.
 
-use crate::slab::at;
+use crate::cells::Cells;
 
 /// An item's number plus one as it is kept: two bytes do for ports.
 pub(crate) trait Number: Copy + Default + Into<u32> + TryFrom<u32> {}
@@ -29,24 +29,26 @@ impl List {
 /// The links of items numbered from 0, below the largest number that `N` has.
 pub(crate) struct Links<N> {
     /// Previous and next item, plus one.
-    nodes: Box<[[N; 2]]>,
+    nodes: Cells<[N; 2]>,
 }
 
 impl<N: Number> Links<N> {
     /// Takes memory for items numbered below `max`.
     pub(crate) fn new(max: usize) -> Self {
         Self {
-            nodes: vec![[N::default(); 2]; max].into_boxed_slice(),
+            nodes: Cells::new(vec![[N::default(); 2]; max]),
         }
     }
 
     /// Returns the bytes taken.
     pub(crate) fn memory(&self) -> usize {
-        size_of_val::<[[N; 2]]>(&self.nodes)
+        self.nodes.memory()
     }
 
     fn set(&mut self, id: u32, end: usize, value: u32) {
-        self.nodes[at(id)][end] = N::try_from(value).unwrap_or_default();
+        if let Some(node) = self.nodes.get_mut(id) {
+            node[end] = N::try_from(value).unwrap_or_default();
+        }
     }
 
     /// Adds an item, which must be in no list, at the end.
@@ -62,7 +64,8 @@ impl<N: Number> Links<N> {
 
     /// Takes an item out of the list that it is in.
     pub(crate) fn unlink(&mut self, list: &mut List, id: u32) {
-        let [prev, next] = std::mem::take(&mut self.nodes[at(id)]).map(N::into);
+        let node = self.nodes.get_mut(id).map(std::mem::take);
+        let [prev, next] = node.unwrap_or_default().map(N::into);
         match prev.checked_sub(1) {
             Some(prev) => self.set(prev, 1, next),
             None => list.first = next,
@@ -76,8 +79,19 @@ impl<N: Number> Links<N> {
     /// Visits the items of a list, the oldest first.
     pub(crate) fn iter(&self, list: List) -> impl Iterator<Item = u32> + '_ {
         std::iter::successors(list.first(), |&id| {
-            self.nodes[at(id)][1].into().checked_sub(1)
+            self.nodes.copy(id)[1].into().checked_sub(1)
         })
+    }
+
+    /// Lays the links aside; see [`Cells::lay_aside`].
+    pub(crate) fn lay_aside(&mut self) -> Self {
+        Self {
+            nodes: self.nodes.lay_aside(),
+        }
+    }
+
+    pub(crate) fn take_back(&mut self, twin: Self) {
+        self.nodes.take_back(twin.nodes);
     }
 }
 

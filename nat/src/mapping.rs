@@ -34,6 +34,7 @@ const SHARE_PROBES_FROM: u32 = 64;
 const MAPPINGS_MIN: usize = 3 << 16;
 
 /// One mapping, in 48 bytes.
+#[derive(Clone)]
 pub(crate) struct Mapping {
     pub(crate) protocol: Protocol,
     pub(crate) inside: Endpoint,
@@ -487,6 +488,38 @@ impl Mappings {
     pub(crate) fn slot(&self, id: u32) -> Option<u32> {
         Some(self.slab.get(id)?.slot())
     }
+
+    /// Lays the tables aside; see [`Cells::lay_aside`](crate::cells::Cells::lay_aside).
+    pub(crate) fn lay_aside(&mut self) -> Self {
+        let Self {
+            ref mut slab,
+            ref mut index,
+            ref mut externals,
+            find_key,
+            draw_key,
+            preserve_ids,
+            now,
+            ref adopted,
+            ref parked,
+        } = *self;
+        Self {
+            slab: slab.lay_aside(),
+            index: index.lay_aside(),
+            externals: externals.lay_aside(),
+            find_key,
+            draw_key,
+            preserve_ids,
+            now,
+            adopted: adopted.clone(),
+            parked: parked.clone(),
+        }
+    }
+
+    pub(crate) fn take_back(&mut self, twin: Self) {
+        self.slab.take_back(twin.slab);
+        self.index.take_back(twin.index);
+        self.externals.take_back(twin.externals);
+    }
 }
 
 /// Why there is no mapping when no port is left.
@@ -506,89 +539,4 @@ fn draw(key: HashKey, protocol: Protocol, inside: Endpoint, n: u32) -> u32 {
 fn hash(key: HashKey, protocol: Protocol, inside: Endpoint, n: u32) -> u64 {
     let endpoint = u64::from(inside.0.to_bits()) << 32 | u64::from(inside.1);
     key.hash(endpoint, u64::from(protocol.number()) << 32 | u64::from(n))
-}
-
-/// How many sessions a mapping has with each remote address: what address-dependent filtering
-/// asks for every stranger. Kept only if that filtering is configured.
-pub(crate) struct Peers {
-    slab: Slab<Peer>,
-    index: Index,
-    key: HashKey,
-}
-
-struct Peer {
-    mapping: u32,
-    remote: Ipv4Addr,
-    sessions: u32,
-}
-
-impl Peers {
-    pub(crate) fn new(sessions_max: usize, key: HashKey) -> Self {
-        Self {
-            slab: Slab::new(sessions_max),
-            index: Index::new(sessions_max),
-            key,
-        }
-    }
-
-    /// Returns the bytes taken.
-    pub(crate) fn memory(&self) -> usize {
-        self.slab.memory() + self.index.memory()
-    }
-
-    /// Returns whether the mapping has a session with this address.
-    pub(crate) fn contains(&self, mapping: u32, remote: Ipv4Addr) -> bool {
-        self.find(mapping, remote).is_some()
-    }
-
-    /// Counts one more session; returns `false`, counting nothing, if the table is full.
-    #[must_use]
-    pub(crate) fn add(&mut self, mapping: u32, remote: Ipv4Addr) -> bool {
-        if let Some(id) = self.find(mapping, remote) {
-            if let Some(peer) = self.slab.get_mut(id) {
-                peer.sessions += 1;
-            }
-            return true;
-        }
-        let Some(id) = self.slab.insert(Peer {
-            mapping,
-            remote,
-            sessions: 1,
-        }) else {
-            return false;
-        };
-        let indexed = self.index.insert(self.hash(mapping, remote), id);
-        if !indexed {
-            self.slab.remove(id);
-        }
-        indexed
-    }
-
-    /// Counts one session less.
-    pub(crate) fn remove(&mut self, mapping: u32, remote: Ipv4Addr) {
-        let Some(id) = self.find(mapping, remote) else {
-            return;
-        };
-        let Some(peer) = self.slab.get_mut(id) else {
-            return;
-        };
-        peer.sessions -= 1;
-        if peer.sessions == 0 {
-            self.slab.remove(id);
-            self.index.remove(self.hash(mapping, remote), id);
-        }
-    }
-
-    fn find(&self, mapping: u32, remote: Ipv4Addr) -> Option<u32> {
-        self.index.find(self.hash(mapping, remote), |id| {
-            self.slab
-                .get(id)
-                .is_some_and(|peer| peer.mapping == mapping && peer.remote == remote)
-        })
-    }
-
-    fn hash(&self, mapping: u32, remote: Ipv4Addr) -> u64 {
-        self.key
-            .hash(u64::from(mapping), u64::from(remote.to_bits()))
-    }
 }

@@ -26,7 +26,7 @@ impl Nat {
     /// Taken does not mean touched: pages are the kernel's until sessions first fill them.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let peers = self.peers.as_ref().map_or(0, crate::mapping::Peers::memory);
+        let peers = self.peers.as_ref().map_or(0, crate::peers::Peers::memory);
         let alg = self.alg.as_ref().map_or(0, |alg| alg.memory());
         self.sessions.memory()
             + self.mappings.memory()

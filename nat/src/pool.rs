@@ -11,6 +11,7 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use crate::Nanos;
+use crate::cells::Cells;
 use crate::list::{Links, List};
 use crate::rewrite::Protocol;
 
@@ -104,10 +105,10 @@ pub(crate) struct Holder {
 pub(crate) struct Pool {
     ports: RangeInclusive<u16>,
     /// A bit for each port that is used or held.
-    taken: Box<[u64]>,
+    taken: Cells<u64>,
     /// A bit for each port that no mapping is given, used or not: it is published, or with another
     /// slice.
-    reserved: Box<[u64]>,
+    reserved: Cells<u64>,
     used: u32,
     held: Held,
 }
@@ -121,8 +122,8 @@ impl Pool {
         let held = Held::new(if holds { ports.len() } else { 0 }, hold);
         Self {
             ports,
-            taken: vec![0; words].into_boxed_slice(),
-            reserved: vec![0; words].into_boxed_slice(),
+            taken: Cells::defaults(words),
+            reserved: Cells::defaults(words),
             used: 0,
             held,
         }
@@ -130,9 +131,7 @@ impl Pool {
 
     /// Returns the bytes taken.
     pub(crate) fn memory(&self) -> usize {
-        size_of_val::<[u64]>(&self.taken)
-            + size_of_val::<[u64]>(&self.reserved)
-            + self.held.memory()
+        self.taken.memory() + self.reserved.memory() + self.held.memory()
     }
 
     /// Returns how many ports are mapped.
@@ -210,7 +209,7 @@ impl Pool {
         if self.held.contains(offset) {
             self.held.remove(offset);
         }
-        self.taken[word_of(offset)] |= bit_of(offset);
+        self.take_bit(offset);
         self.used += 1;
     }
 
@@ -220,18 +219,19 @@ impl Pool {
         let first = *ports.start().max(self.ports.start());
         for port in first..=*ports.end().min(self.ports.end()) {
             let offset = u32::from(port - self.ports.start());
-            let word = &mut self.reserved[word_of(offset)];
-            match is_reserved {
-                true => *word |= bit_of(offset),
-                false => *word &= !bit_of(offset),
-            }
+            let word = self.reserved.copy(word_of(offset));
+            let word = match is_reserved {
+                true => word | bit_of(offset),
+                false => word & !bit_of(offset),
+            };
+            self.reserved.set(word_of(offset), word);
         }
     }
 
     /// Gives a port back that has just been taken, and reserves it.
     pub(crate) fn park(&mut self, port: u16) {
         if let Some(offset) = self.offset_of(port) {
-            self.taken[word_of(offset)] &= !bit_of(offset);
+            self.free_bit(offset);
             self.used -= 1;
             self.reserve(&(port..=port), true);
         }
@@ -247,7 +247,7 @@ impl Pool {
         }
         self.used -= 1;
         if !self.held.insert(offset, who) {
-            self.taken[word_of(offset)] &= !bit_of(offset);
+            self.free_bit(offset);
         }
     }
 
@@ -258,16 +258,26 @@ impl Pool {
                 break;
             };
             self.held.remove(offset);
-            self.taken[word_of(offset)] &= !bit_of(offset);
+            self.free_bit(offset);
         }
     }
 
     fn is_untaken(&self, offset: u32) -> bool {
-        self.taken[word_of(offset)] & bit_of(offset) == 0
+        self.taken.copy(word_of(offset)) & bit_of(offset) == 0
+    }
+
+    fn take_bit(&mut self, offset: u32) {
+        let word = self.taken.copy(word_of(offset));
+        self.taken.set(word_of(offset), word | bit_of(offset));
+    }
+
+    fn free_bit(&mut self, offset: u32) {
+        let word = self.taken.copy(word_of(offset));
+        self.taken.set(word_of(offset), word & !bit_of(offset));
     }
 
     fn is_reserved(&self, offset: u32) -> bool {
-        self.reserved[word_of(offset)] & bit_of(offset) != 0
+        self.reserved.copy(word_of(offset)) & bit_of(offset) != 0
     }
 
     fn suits(&self, offset: u32, host: Ipv4Addr) -> bool {
@@ -352,7 +362,8 @@ impl Pool {
         let mut offset = from;
         while offset < to {
             let base = offset - offset % BITS;
-            let busy = self.taken[word_of(offset)] | self.reserved[word_of(offset)];
+            let word = word_of(offset);
+            let busy = self.taken.copy(word) | self.reserved.copy(word);
             let free = !busy & mask & (u64::MAX << (offset % BITS));
             if free != 0 {
                 let found = base + free.trailing_zeros();
@@ -369,18 +380,35 @@ impl Pool {
         let (low, high) = self.classes(port)[0]?;
         Some(self.port(low + scale(random(n), high - low)))
     }
+
+    /// Lays the tables aside; see [`Cells::lay_aside`].
+    pub(crate) fn lay_aside(&mut self) -> Self {
+        Self {
+            ports: self.ports.clone(),
+            taken: self.taken.lay_aside(),
+            reserved: self.reserved.lay_aside(),
+            used: self.used,
+            held: self.held.lay_aside(),
+        }
+    }
+
+    pub(crate) fn take_back(&mut self, twin: Self) {
+        self.taken.take_back(twin.taken);
+        self.reserved.take_back(twin.reserved);
+        self.held.take_back(twin.held);
+    }
 }
 
 /// The ports that are held, by their offsets.
 struct Held {
     hold: Nanos,
     /// First second at which each is free for all; 0: not held.
-    until: Box<[u32]>,
-    host: Box<[u32]>,
+    until: Cells<u32>,
+    host: Cells<u32>,
     in_order: Links<u16>,
     order: List,
     in_bucket: Links<u16>,
-    buckets: Box<[List]>,
+    buckets: Cells<List>,
     count: u32,
 }
 
@@ -389,22 +417,22 @@ impl Held {
         let buckets = ports.next_power_of_two().min(HOST_BUCKETS);
         Self {
             hold,
-            until: vec![0; ports].into_boxed_slice(),
-            host: vec![0; ports].into_boxed_slice(),
+            until: Cells::defaults(ports),
+            host: Cells::defaults(ports),
             in_order: Links::new(ports),
             order: List::default(),
             in_bucket: Links::new(ports),
-            buckets: vec![List::default(); buckets].into_boxed_slice(),
+            buckets: Cells::defaults(buckets),
             count: 0,
         }
     }
 
     fn memory(&self) -> usize {
-        size_of_val::<[u32]>(&self.until)
-            + size_of_val::<[u32]>(&self.host)
+        self.until.memory()
+            + self.host.memory()
             + self.in_order.memory()
             + self.in_bucket.memory()
-            + size_of_val::<[List]>(&self.buckets)
+            + self.buckets.memory()
     }
 
     /// Holds a port for its last host; returns `false` if nothing is ever held.
@@ -414,38 +442,40 @@ impl Held {
         }
         // The second that begins at or after the end: never too short.
         let end = (who.now + self.hold + Nanos(999_999_999)).as_secs();
-        let at = crate::slab::at(offset);
-        self.until[at] = u32::try_from(end).unwrap_or(u32::MAX).max(1);
-        self.host[at] = who.host.to_bits();
+        let until = u32::try_from(end).unwrap_or(u32::MAX).max(1);
+        self.until.set(offset, until);
+        self.host.set(offset, who.host.to_bits());
         self.in_order.push(&mut self.order, offset);
-        let bucket = self.bucket(self.host[at]);
-        self.in_bucket.push(&mut self.buckets[bucket], offset);
+        let bucket = self.bucket(who.host.to_bits());
+        if let Some(bucket) = self.buckets.get_mut(bucket) {
+            self.in_bucket.push(bucket, offset);
+        }
         self.count += 1;
         true
     }
 
     fn remove(&mut self, offset: u32) {
-        let at = crate::slab::at(offset);
-        self.until[at] = 0;
+        self.until.set(offset, 0);
         self.in_order.unlink(&mut self.order, offset);
-        let bucket = self.bucket(self.host[at]);
-        self.in_bucket.unlink(&mut self.buckets[bucket], offset);
+        let bucket = self.bucket(self.host.copy(offset));
+        if let Some(bucket) = self.buckets.get_mut(bucket) {
+            self.in_bucket.unlink(bucket, offset);
+        }
         self.count -= 1;
     }
 
     fn contains(&self, offset: u32) -> bool {
-        let until = self.until.get(crate::slab::at(offset));
-        until.is_some_and(|&until| until != 0)
+        self.until.copy(offset) != 0
     }
 
     fn is_for(&self, offset: u32, host: Ipv4Addr) -> bool {
-        self.contains(offset) && self.host[crate::slab::at(offset)] == host.to_bits()
+        self.contains(offset) && self.host.copy(offset) == host.to_bits()
     }
 
     /// Returns the port that came free first, if its time is up.
     fn next_due(&self, now: Nanos) -> Option<u32> {
         let first = self.order.first()?;
-        (u64::from(self.until[crate::slab::at(first)]) <= now.as_secs()).then_some(first)
+        (u64::from(self.until.copy(first)) <= now.as_secs()).then_some(first)
     }
 
     /// Finds a port in `low..high` held for this host that suits, looking at a bounded number.
@@ -457,16 +487,48 @@ impl Held {
         suits: impl Fn(u32) -> bool,
     ) -> Option<u32> {
         self.in_bucket
-            .iter(self.buckets[self.bucket(host.to_bits())])
+            .iter(self.buckets.copy(self.bucket(host.to_bits())))
             .take(HELD_LOOKED_AT)
             .find(|&offset| {
                 (low..high).contains(&offset) && self.is_for(offset, host) && suits(offset)
             })
     }
 
-    fn bucket(&self, host: u32) -> usize {
+    fn bucket(&self, host: u32) -> u32 {
         let mixed = scale(host.wrapping_mul(0x9e37_79b9), 1 << 16);
-        crate::slab::at(mixed) % self.buckets.len()
+        // A power of two, and so at least one.
+        mixed & (u32::try_from(self.buckets.len()).unwrap_or(1) - 1)
+    }
+
+    fn lay_aside(&mut self) -> Self {
+        let Self {
+            hold,
+            ref mut until,
+            ref mut host,
+            ref mut in_order,
+            order,
+            ref mut in_bucket,
+            ref mut buckets,
+            count,
+        } = *self;
+        Self {
+            hold,
+            until: until.lay_aside(),
+            host: host.lay_aside(),
+            in_order: in_order.lay_aside(),
+            order,
+            in_bucket: in_bucket.lay_aside(),
+            buckets: buckets.lay_aside(),
+            count,
+        }
+    }
+
+    fn take_back(&mut self, twin: Self) {
+        self.until.take_back(twin.until);
+        self.host.take_back(twin.host);
+        self.in_order.take_back(twin.in_order);
+        self.in_bucket.take_back(twin.in_bucket);
+        self.buckets.take_back(twin.buckets);
     }
 }
 
@@ -475,8 +537,8 @@ fn scale(random: u32, below: u32) -> u32 {
     u32::try_from((u64::from(random) * u64::from(below)) >> 32).unwrap_or(0)
 }
 
-fn word_of(offset: u32) -> usize {
-    crate::slab::at(offset / BITS)
+fn word_of(offset: u32) -> u32 {
+    offset / BITS
 }
 
 fn bit_of(offset: u32) -> u64 {

@@ -373,10 +373,14 @@ impl Nat {
             self.strangers.ended(&mut self.links, id, kind);
         }
         if !self.adoptions.is_empty()
-            && let Some(adopted) = &self.adopted
             && let Some(place) = self.place(session.protocol, session.external())
         {
-            self.adoptions.ended(adopted, place, self.config.slice);
+            if self.is_on_trial() && self.adoptions.has_one(place) {
+                self.part_adopted();
+            }
+            if let Some(adopted) = &self.adopted {
+                self.adoptions.ended(adopted, place, self.config.slice);
+            }
         }
     }
 }

@@ -107,6 +107,7 @@ pub(crate) enum Limit {
     Rate,
 }
 
+#[derive(Clone)]
 struct Account {
     address: Ipv4Addr,
     /// Slot of its external address; it means nothing without ports.
@@ -325,6 +326,27 @@ impl Hosts {
     /// Returns the session of the host that finished first.
     pub(crate) fn first_finished(&self, id: u32) -> Option<u32> {
         self.slab.get(id)?.finished.first()
+    }
+
+    /// Lays the accounts aside; see [`Cells::lay_aside`](crate::cells::Cells::lay_aside).
+    pub(crate) fn lay_aside(&mut self) -> Self {
+        let Self {
+            ref mut slab,
+            ref mut index,
+            key,
+            quota,
+        } = *self;
+        Self {
+            slab: slab.lay_aside(),
+            index: index.lay_aside(),
+            key,
+            quota,
+        }
+    }
+
+    pub(crate) fn take_back(&mut self, twin: Self) {
+        self.slab.take_back(twin.slab);
+        self.index.take_back(twin.index);
     }
 
     /// Lists the accounts; `address_of` knows the address in a slot.

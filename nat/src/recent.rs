@@ -6,6 +6,7 @@ use crate::session::Tuple;
 /// The sessions found last. Packets come in trains, and the keyed hash costs more than all else of
 /// a look-up together; so a guess is tried first, by a hash without a key. It is believed only if
 /// the session has the packet's tuple, hence who makes tuples collide makes only himself slower.
+#[derive(Clone)]
 pub(crate) struct Recent {
     guesses: Box<[Guess; Self::PLACES]>,
 }
@@ -60,6 +61,7 @@ impl Recent {
 
 /// The keyed hashes of tuples. A new flow needs its own three times, to be announced, to be looked
 /// up and to be stored; so those worked out last are kept.
+#[derive(Clone)]
 pub(crate) struct Hashes {
     key: HashKey,
     last: Box<[Hashed; Self::PLACES]>,

@@ -52,6 +52,7 @@ impl Traffic {
 /// It takes 96 bytes, of which a packet reads and writes nearly all: at half or at the beginning
 /// of a cache line, so that it touches two lines and never three. The order of the fields is that
 /// of their sizes; [`Session::touch`] relies on its first and its last being far apart.
+#[derive(Clone)]
 #[repr(C, align(32))]
 pub(crate) struct Session {
     /// When it is dead unless refreshed.
@@ -486,6 +487,34 @@ impl Sessions {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Session> {
         self.slab.iter()
+    }
+
+    /// Lays the tables aside; see [`Cells::lay_aside`](crate::cells::Cells::lay_aside).
+    pub(crate) fn lay_aside(&mut self) -> Self {
+        let Self {
+            ref mut slab,
+            ref mut index,
+            ref recent,
+            ref mut wheel,
+            ref hashes,
+            half_open,
+            next_serial,
+        } = *self;
+        Self {
+            slab: slab.lay_aside(),
+            index: index.lay_aside(),
+            recent: recent.clone(),
+            wheel: wheel.lay_aside(),
+            hashes: hashes.clone(),
+            half_open,
+            next_serial,
+        }
+    }
+
+    pub(crate) fn take_back(&mut self, twin: Self) {
+        self.slab.take_back(twin.slab);
+        self.index.take_back(twin.index);
+        self.wheel.take_back(twin.wheel);
     }
 
     /// The hashes of the tuples that outbound and inbound packets have.

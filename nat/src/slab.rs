@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
+use crate::cells::Cells;
+
 /// No slot.
 const NONE: u32 = u32::MAX;
 
 /// A place for an item. The vacant ones are a list, and cost nothing beside the items.
+#[derive(Clone)]
 pub(crate) enum Slot<T> {
     /// With the number of the next vacant one.
     Vacant(u32),
@@ -14,18 +17,18 @@ pub(crate) enum Slot<T> {
 
 /// Items in numbered slots; memory for all of them is reserved at the start.
 pub(crate) struct Slab<T> {
-    slots: Vec<Slot<T>>,
+    slots: Cells<Slot<T>>,
     /// The slot that came vacant last.
     vacant: u32,
     len: usize,
     max: usize,
 }
 
-impl<T> Slab<T> {
+impl<T: Clone> Slab<T> {
     /// Reserves memory for `max` items.
     pub(crate) fn new(max: usize) -> Self {
         Self {
-            slots: Vec::with_capacity(max),
+            slots: Cells::new(Vec::with_capacity(max)),
             vacant: NONE,
             len: 0,
             max,
@@ -34,7 +37,7 @@ impl<T> Slab<T> {
 
     /// Returns the bytes taken.
     pub(crate) fn memory(&self) -> usize {
-        self.slots.capacity() * size_of::<Slot<T>>()
+        self.slots.memory()
     }
 
     /// Returns where the bytes lie.
@@ -46,7 +49,9 @@ impl<T> Slab<T> {
     /// Stores an item and returns its number, or `None` when every slot is taken.
     pub(crate) fn insert(&mut self, item: T) -> Option<u32> {
         let id = self.vacant;
-        if let Some(slot) = self.slots.get_mut(at(id)) {
+        if id != NONE
+            && let Some(slot) = self.slots.get_mut(id)
+        {
             if let Slot::Vacant(next) = *slot {
                 self.vacant = next;
             }
@@ -65,7 +70,7 @@ impl<T> Slab<T> {
 
     /// Takes an item out; its number will be used again, before all that were freed earlier.
     pub(crate) fn remove(&mut self, id: u32) -> Option<T> {
-        let slot = self.slots.get_mut(at(id))?;
+        let slot = self.slots.get_mut(id)?;
         if matches!(slot, Slot::Vacant(_)) {
             return None;
         }
@@ -80,7 +85,7 @@ impl<T> Slab<T> {
 
     #[inline]
     pub(crate) fn get(&self, id: u32) -> Option<&T> {
-        match self.slots.get(at(id))? {
+        match self.slots.get(id)? {
             Slot::Taken(item) => Some(item),
             Slot::Vacant(_) => None,
         }
@@ -88,7 +93,7 @@ impl<T> Slab<T> {
 
     #[inline]
     pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut T> {
-        match self.slots.get_mut(at(id))? {
+        match self.slots.get_mut(id)? {
             Slot::Taken(item) => Some(item),
             Slot::Vacant(_) => None,
         }
@@ -119,6 +124,26 @@ impl<T> Slab<T> {
             Slot::Taken(item) => Some(item),
             Slot::Vacant(_) => None,
         })
+    }
+
+    /// Lays the items aside; see [`Cells::lay_aside`].
+    pub(crate) fn lay_aside(&mut self) -> Self {
+        let Self {
+            ref mut slots,
+            vacant,
+            len,
+            max,
+        } = *self;
+        Self {
+            slots: slots.lay_aside(),
+            vacant,
+            len,
+            max,
+        }
+    }
+
+    pub(crate) fn take_back(&mut self, twin: Self) {
+        self.slots.take_back(twin.slots);
     }
 }
 

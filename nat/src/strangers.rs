@@ -46,6 +46,7 @@ struct Queue {
 }
 
 /// The provisional sessions by age, and the count of all that outsiders opened.
+#[derive(Clone)]
 pub(crate) struct Strangers {
     queues: [Queue; 2],
     opened: u32,

@@ -12,6 +12,7 @@
 //! the slot says when it will be visited.
 
 use crate::Nanos;
+use crate::cells::Cells;
 use crate::slab::at;
 
 const SLOTS: u64 = 512;
@@ -37,7 +38,7 @@ impl Timer {
 /// Timers numbered like the slab whose items they watch.
 pub(crate) struct Wheel {
     /// As many as numbers have been used so far, in memory that was reserved for all.
-    timers: Vec<Timer>,
+    timers: Cells<Timer>,
     heads: Box<[u32]>,
     occupied: [u64; WORDS],
     /// Next tick to be visited; every filed timer lies in a slot of `cursor..cursor + SLOTS`.
@@ -48,7 +49,7 @@ impl Wheel {
     /// Takes memory for timers numbered below `max`.
     pub(crate) fn new(max: usize) -> Self {
         Self {
-            timers: Vec::with_capacity(max),
+            timers: Cells::new(Vec::with_capacity(max)),
             heads: vec![NONE; slot_of(SLOTS - 1) + 1].into_boxed_slice(),
             occupied: [0; WORDS],
             cursor: 0,
@@ -57,19 +58,19 @@ impl Wheel {
 
     /// Returns the bytes taken.
     pub(crate) fn memory(&self) -> usize {
-        self.timers.capacity() * size_of::<Timer>() + size_of_val::<[u32]>(&self.heads)
+        self.timers.memory() + size_of_val::<[u32]>(&self.heads)
     }
 
     /// Files a timer so that it falls due within a second after `deadline`, or earlier; a timer
     /// that is filed early enough stays where it is.
     pub(crate) fn schedule(&mut self, id: u32, deadline: Nanos) {
-        if self.timers.len() <= at(id) {
-            self.timers.resize(at(id) + 1, Timer::IDLE);
+        while self.timers.len() <= at(id) {
+            self.timers.push(Timer::IDLE);
         }
         // The tick after the deadline's own second: when it comes the deadline has passed.
         let due = deadline.as_secs() + 1;
         let tick = due.clamp(self.cursor, self.cursor + SLOTS - 1);
-        let filed = self.timers[at(id)].slot;
+        let filed = self.timer(id).slot;
         if filed != NONE {
             if self.tick_of(at(filed)) <= tick {
                 return;
@@ -79,20 +80,21 @@ impl Wheel {
         let slot = slot_of(tick);
         let next = self.heads[slot];
         if next != NONE {
-            self.timers[at(next)].prev = id;
+            self.set_prev(next, id);
         }
-        self.timers[at(id)] = Timer {
+        let filed = Timer {
             prev: NONE,
             next,
             slot: u32::try_from(slot).unwrap_or(0),
         };
+        self.timers.set(id, filed);
         self.heads[slot] = id;
         self.occupied[slot / 64] |= 1 << (slot % 64);
     }
 
     /// Takes a timer out, if it is filed.
     pub(crate) fn cancel(&mut self, id: u32) {
-        let timer = self.timers.get(at(id));
+        let timer = self.timers.get(id);
         if timer.is_some_and(|timer| timer.slot != NONE) {
             self.unlink(id);
         }
@@ -142,9 +144,9 @@ impl Wheel {
     }
 
     fn unlink(&mut self, id: u32) {
-        let Timer { prev, next, slot } = self.timers[at(id)];
+        let Timer { prev, next, slot } = self.timer(id);
         if next != NONE {
-            self.timers[at(next)].prev = prev;
+            self.set_prev(next, prev);
         }
         if prev == NONE {
             let slot = at(slot);
@@ -152,10 +154,40 @@ impl Wheel {
             if next == NONE {
                 self.occupied[slot / 64] &= !(1 << (slot % 64));
             }
-        } else {
-            self.timers[at(prev)].next = next;
+        } else if let Some(prev) = self.timers.get_mut(prev) {
+            prev.next = next;
         }
-        self.timers[at(id)] = Timer::IDLE;
+        self.timers.set(id, Timer::IDLE);
+    }
+
+    fn timer(&self, id: u32) -> Timer {
+        self.timers.get(id).copied().unwrap_or(Timer::IDLE)
+    }
+
+    fn set_prev(&mut self, id: u32, prev: u32) {
+        if let Some(timer) = self.timers.get_mut(id) {
+            timer.prev = prev;
+        }
+    }
+
+    /// Lays the timers aside; see [`Cells::lay_aside`].
+    pub(crate) fn lay_aside(&mut self) -> Self {
+        let Self {
+            ref mut timers,
+            ref heads,
+            occupied,
+            cursor,
+        } = *self;
+        Self {
+            timers: timers.lay_aside(),
+            heads: heads.clone(),
+            occupied,
+            cursor,
+        }
+    }
+
+    pub(crate) fn take_back(&mut self, twin: Self) {
+        self.timers.take_back(twin.timers);
     }
 }
 

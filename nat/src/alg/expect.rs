@@ -8,6 +8,7 @@ use crate::hash::HashKey;
 use crate::index::Index;
 use crate::slab::Slab;
 
+#[derive(Clone)]
 struct Expectation {
     mapping: u32,
     remote: Ipv4Addr,
@@ -123,6 +124,27 @@ impl Expectations {
         let hash = self.hash(expectation.mapping, expectation.remote);
         self.index.remove(hash, id);
         Some(expectation.mapping)
+    }
+
+    /// Lays the tables aside; see [`Cells::lay_aside`](crate::cells::Cells::lay_aside).
+    pub(super) fn lay_aside(&mut self) -> Self {
+        let Self {
+            ref mut slab,
+            ref mut index,
+            ref queue,
+            key,
+        } = *self;
+        Self {
+            slab: slab.lay_aside(),
+            index: index.lay_aside(),
+            queue: queue.clone(),
+            key,
+        }
+    }
+
+    pub(super) fn take_back(&mut self, twin: Self) {
+        self.slab.take_back(twin.slab);
+        self.index.take_back(twin.index);
     }
 
     fn find(&self, mapping: u32, remote: Ipv4Addr) -> Option<u32> {

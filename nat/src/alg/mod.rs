@@ -79,6 +79,20 @@ impl Alg {
         })
     }
 
+    /// Lays the tables aside; see [`Cells::lay_aside`](crate::cells::Cells::lay_aside).
+    pub(crate) fn lay_aside(&mut self) -> Self {
+        Self {
+            helpers: self.helpers,
+            expectations: self.expectations.lay_aside(),
+            shifts: self.shifts.lay_aside(),
+        }
+    }
+
+    pub(crate) fn take_back(&mut self, twin: Self) {
+        self.expectations.take_back(twin.expectations);
+        self.shifts.take_back(twin.shifts);
+    }
+
     fn helps_ftp(&self, inside: Endpoint, remote: Endpoint) -> bool {
         self.helpers.ftp && (remote.1 == FTP_PORT || inside.1 == FTP_PORT)
     }

@@ -86,6 +86,20 @@ impl Shifts {
         }
     }
 
+    /// Lays the tables aside; see [`Cells::lay_aside`](crate::cells::Cells::lay_aside).
+    pub(super) fn lay_aside(&mut self) -> Self {
+        Self {
+            slab: self.slab.lay_aside(),
+            index: self.index.lay_aside(),
+            key: self.key,
+        }
+    }
+
+    pub(super) fn take_back(&mut self, twin: Self) {
+        self.slab.take_back(twin.slab);
+        self.index.take_back(twin.index);
+    }
+
     pub(super) fn find(&self, session: u32) -> Option<&Change> {
         let (_, change) = self.slab.get(self.slot(session)?)?;
         Some(change)

@@ -25,6 +25,7 @@ struct Ends {
 }
 
 /// The queues; a slot is in at most one.
+#[derive(Clone)]
 pub(super) struct Queues {
     links: Box<[Link]>,
     ends: [Ends; 2],

@@ -46,11 +46,13 @@ pub(super) enum Arrival {
     Refuse(Reason),
 }
 
+#[derive(Clone)]
 struct Held {
     bytes: Vec<u8>,
     l4_sum: L4Sum,
 }
 
+#[derive(Clone)]
 struct Datagram {
     key: Key,
     deadline: Nanos,
@@ -389,6 +391,36 @@ impl Fragments {
         self.index.remove(self.hash(datagram.key), slot);
         let class = self.class_of(datagram.key.src);
         self.per_source[class] -= 1;
+    }
+
+    /// Lays the tables aside; see [`Cells::lay_aside`](crate::cells::Cells::lay_aside).
+    pub(crate) fn lay_aside(&mut self) -> Self {
+        let Self {
+            ref mut slab,
+            ref mut index,
+            ref queues,
+            key,
+            limits,
+            ref per_source,
+            held_bytes,
+            ref ready,
+        } = *self;
+        Self {
+            slab: slab.lay_aside(),
+            index: index.lay_aside(),
+            queues: queues.clone(),
+            key,
+            limits,
+            per_source: per_source.clone(),
+            held_bytes,
+            // Empty but within a batch.
+            ready: ready.clone(),
+        }
+    }
+
+    pub(crate) fn take_back(&mut self, twin: Self) {
+        self.slab.take_back(twin.slab);
+        self.index.take_back(twin.index);
     }
 
     fn find(&self, key: Key) -> Option<u32> {

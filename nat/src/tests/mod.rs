@@ -13,6 +13,7 @@ mod restart;
 mod sctp;
 mod strangers;
 mod tcp;
+mod trial;
 mod udp;
 mod untouched;
 
