@@ -199,11 +199,19 @@ impl Default for WorkerCounters {
 }
 
 impl WorkerCounters {
+    /// Counters of one port, which all ports share: for what is counted for nobody.
+    pub(crate) fn for_nobody() -> Self {
+        Self {
+            ports: Box::new([PortCounters::default()]),
+            totals: TotalCounters::default(),
+        }
+    }
+
     /// The counters of `port`; an index out of range shares the last one's.
     #[must_use]
     #[inline]
     pub fn port(&self, port: PortIndex) -> &PortCounters {
-        &self.ports[port.index().min(PORTS_MAX - 1)]
+        &self.ports[port.index().min(self.ports.len() - 1)]
     }
 
     /// Counts the verdict of one frame from `ingress`.

@@ -22,6 +22,7 @@
 //! Counts are raised before an entry changes and lowered after, so that they may be too high for an
 //! instant but never below zero, and limits hold strictly.
 
+mod copy;
 mod evict;
 mod words;
 

@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 
 use nat::Nanos;
 
-use crate::frame::{Frame, OwnedFrame, Stage};
+use crate::frame::{Frame, Offload, OwnedFrame, Stage};
 use crate::gateway::Hop;
 use crate::limits::{HELD_FRAMES_MAX, HELD_PER_NEIGHBOUR_MAX};
-use crate::port::PortIndex;
+use crate::port::{NOWHERE, PortIndex};
 use crate::trace::Tag;
 
 /// Longer than three requests a second apart take.
@@ -33,6 +33,20 @@ pub struct Hold {
 }
 
 impl Hold {
+    /// Makes queues as full as these, on which a frame can be tried; what waits in them is empty.
+    pub(crate) fn twin(&self) -> Self {
+        let nothing = || OwnedFrame::new(&[], Offload::PLAIN, NOWHERE);
+        let queues = self.queues.iter().map(|queue| Waiting {
+            hop: queue.hop,
+            since: queue.since,
+            frames: queue.frames.iter().map(|_| nothing()).collect(),
+        });
+        Self {
+            queues: queues.collect(),
+            frames: self.frames,
+        }
+    }
+
     /// True if no frame waits.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -126,7 +140,6 @@ impl Hold {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Offload;
     use crate::neigh::Link;
     use crate::port::PortIndex;
 

@@ -45,4 +45,5 @@ pub mod switch;
 pub mod table;
 pub mod trace;
 pub mod verdict;
+pub mod what_if;
 pub mod worker;

@@ -173,6 +173,16 @@ impl Neighbours {
         }
     }
 
+    /// Makes neighbours of whom the same is known, on whom a packet can be tried.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            table: self.table.copy(),
+            entries_max: self.entries_max,
+            hand: Apart(AtomicUsize::new(self.hand.0.load(Relaxed))),
+            generation: AtomicU64::new(self.generation()),
+        }
+    }
+
     /// What is known of a neighbour now. Writes nothing.
     #[must_use]
     #[inline]

@@ -8,6 +8,7 @@ mod handle;
 mod moves;
 mod sessions;
 mod tracing;
+mod what_if;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -29,6 +30,7 @@ use crate::worker::{Command, GiveBack, Idle, Link, Shared, Worker, run};
 pub use handle::{NatHandle, NoAnswer};
 pub use moves::MoveError;
 pub use tracing::Trace;
+pub use what_if::{Asked, Tried};
 
 /// How long the owner waits for a worker's answer before it takes it for stuck.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -53,6 +53,8 @@
 //! checked for every interleaving of a few operations, and every order the memory model allows, in
 //! `table/interleavings.rs`.
 
+mod copy;
+
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 #[cfg(not(loom))]
@@ -163,12 +165,16 @@ impl Table {
     #[must_use]
     pub fn new(entries_max: usize, seed: u64) -> Self {
         let count = entries_max.div_ceil(BUCKET_SLOTS / 2).max(2);
+        Self::with_buckets(count, Secret::new(seed))
+    }
+
+    fn with_buckets(count: usize, secret: Secret) -> Self {
         let mut buckets = Vec::with_capacity(count);
         prefer_huge_pages(buckets.spare_capacity_mut());
         buckets.resize_with(count, Bucket::default);
         Self {
             buckets: buckets.into_boxed_slice(),
-            secret: Secret::new(seed),
+            secret,
             live: Apart::default(),
         }
     }

@@ -37,4 +37,5 @@ mod steer;
 mod stream;
 mod trace;
 mod untranslated;
+mod what_if;
 mod world;

@@ -149,7 +149,7 @@ impl Run {
     }
 
     /// One random deed of a random member.
-    fn act(&mut self) {
+    pub(super) fn act(&mut self) {
         let members = self.members();
         let place = below(&mut self.random, members);
         let target = self.target();
@@ -199,7 +199,7 @@ impl Run {
     }
 
     /// One random deed of a host outside at the published ports.
-    fn come_in(&mut self) {
+    pub(super) fn come_in(&mut self) {
         let externals = self.world.externals();
         let target = pick(&mut self.random, &externals);
         let client = pick(&mut self.random, &[O1, O2]);

@@ -427,21 +427,32 @@ impl World {
     }
 
     fn step_wire(&mut self, place: usize) -> usize {
+        let mut moved = self.receive(place);
+        while let Some((bytes, offload)) = self.next_frame(place) {
+            moved += 1;
+            self.send(place, &bytes, offload);
+        }
+        moved
+    }
+
+    /// Lets the hosts of a wire take what the switch has sent them; returns how much that was.
+    pub(super) fn receive(&mut self, place: usize) -> usize {
         let mut moved = 0;
         // What a port sends goes by the first half of an uplink.
         while let Some(frame) = self.wires[place].cables[0].receive() {
             moved += 1;
             self.deliver(place, frame);
         }
-        for index in 0..self.wires[place].hosts.len() {
-            let host = &mut self.wires[place].hosts[index];
-            host.poll(self.now);
-            while let Some((bytes, offload)) = self.wires[place].hosts[index].out.pop_front() {
-                moved += 1;
-                self.send(place, &bytes, offload);
-            }
-        }
         moved
+    }
+
+    /// The next frame that a host of a wire would send.
+    pub(super) fn next_frame(&mut self, place: usize) -> Option<(Vec<u8>, Offload)> {
+        let now = self.now;
+        self.wires[place].hosts.iter_mut().find_map(|host| {
+            host.poll(now);
+            host.out.pop_front()
+        })
     }
 
     fn deliver(&mut self, place: usize, frame: OwnedFrame) {

@@ -19,7 +19,7 @@ pub struct FilterError {
 }
 
 impl FilterError {
-    pub(super) fn new(
+    pub(crate) fn new(
         text: &str,
         place: std::ops::Range<usize>,
         why: impl Into<String>,

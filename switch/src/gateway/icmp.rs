@@ -176,7 +176,7 @@ const PEERS: usize = 1024;
 
 /// Bounds the errors one worker originates: in all, and to one host, so that a host that provokes
 /// errors as fast as it can does not cost the others theirs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Limiter {
     all: Rate,
     peers: [Rate; PEERS],

@@ -94,6 +94,15 @@ impl Origin {
         }
     }
 
+    /// None yet, under the same limits: what a frame that is tried would have made goes there.
+    pub(crate) fn twin(&self) -> Self {
+        Self {
+            frames: Vec::new(),
+            limiter: self.limiter.clone(),
+            ip_id: self.ip_id,
+        }
+    }
+
     fn push(&mut self, to: To, bytes: &[u8], from: PortIndex) {
         self.frames
             .push((to, OwnedFrame::new(bytes, Offload::PLAIN, from)));

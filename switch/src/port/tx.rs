@@ -32,6 +32,8 @@ pub enum Egress {
     Tap(TapEgress),
     /// A cable in memory.
     Sim(SimEgress),
+    /// None: what is sent is gone. So are the ports of a view in which a frame is only tried.
+    Nowhere,
 }
 
 /// A frame and the port it is to leave by.
@@ -130,7 +132,7 @@ impl Egress {
         match self {
             Self::Packet { ifindex } => Some((Lane::Direct, *ifindex)),
             Self::Uplink { ifindex } => Some((Lane::Queued, *ifindex)),
-            Self::Tap(_) | Self::Sim(_) => None,
+            Self::Tap(_) | Self::Sim(_) | Self::Nowhere => None,
         }
     }
 
@@ -169,13 +171,14 @@ impl Tx {
     pub fn send(&mut self, frames: &[Outgoing<'_>], outcomes: &mut Vec<SendOutcome>) {
         let mut rest = frames;
         while let Some((first, others)) = rest.split_first() {
-            if let Egress::Tap(tap) = first.egress {
-                outcomes.push(outcome(tap.write(first.sealed), first.sealed));
-                rest = others;
-                continue;
-            }
-            if let Egress::Sim(cable) = first.egress {
-                outcomes.push(cable.send(first.sealed));
+            let alone = match first.egress {
+                Egress::Packet { .. } | Egress::Uplink { .. } => None,
+                Egress::Tap(tap) => Some(outcome(tap.write(first.sealed), first.sealed)),
+                Egress::Sim(cable) => Some(cable.send(first.sealed)),
+                Egress::Nowhere => Some(SendOutcome::Sent),
+            };
+            if let Some(outcome) = alone {
+                outcomes.push(outcome);
                 rest = others;
                 continue;
             }

@@ -15,7 +15,7 @@ use crate::port::{PortIndex, Rx};
 use crate::trace::{Recorder, TapId};
 use crate::verdict::DropReason;
 
-use super::{NatEvents, NatPortion, NatRestore, Worker, count_losses};
+use super::{NatEvents, NatPortion, NatRestore, WhatIf, Worker, count_losses};
 
 /// A command in a worker's mailbox; obeyed between two batches.
 #[derive(Debug)]
@@ -55,6 +55,8 @@ pub enum Command {
     Trace(Box<Recorder>),
     /// Trace it no more.
     EndTrace(TapId),
+    /// Say what would become of a frame.
+    WhatIf(Box<WhatIf>),
     /// Finish.
     Stop,
 }
@@ -141,6 +143,7 @@ impl Worker {
                 Command::ForgetDrops => self.engine.drops.forget(),
                 Command::Trace(recorder) => self.trace(recorder),
                 Command::EndTrace(id) => self.end_trace(id),
+                Command::WhatIf(what_if) => self.what_if(what_if, now),
                 Command::Stop => {
                     self.end_traces();
                     self.count_losses();

@@ -53,6 +53,26 @@ impl Link {
         )
     }
 
+    /// A link without a worker, with a queue for one frame if there is room for one here: where a
+    /// frame that is tried would be handed over to.
+    pub(crate) fn twin(&self) -> (Self, Inbox) {
+        let room = usize::from(!self.handover.is_full());
+        let (mailbox, commands) = unbounded();
+        let (handover, frames) = bounded(room);
+        let link = Self {
+            mailbox,
+            handover,
+            wake: None,
+            sleeping: AtomicBool::new(false),
+            ticked: AtomicU64::new(0),
+        };
+        let inbox = Inbox {
+            mailbox: commands,
+            handover: frames,
+        };
+        (link, inbox)
+    }
+
     /// Puts a command into the worker's mailbox. False if the worker is gone.
     pub fn command(&self, command: Command) -> bool {
         let sent = self.mailbox.send(command).is_ok();

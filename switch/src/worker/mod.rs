@@ -33,6 +33,7 @@ mod link;
 mod ports;
 mod run;
 mod sessions;
+mod what_if;
 
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ pub use events::NatEvents;
 pub use link::{Inbox, Link};
 pub use run::{Idle, run};
 pub use sessions::{NatPortion, NatRestore, NatRestored};
+pub use what_if::WhatIf;
 
 use crate::config::View;
 use crate::counters::WorkerCounters;

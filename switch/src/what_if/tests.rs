@@ -1,0 +1,250 @@
+//! Words, and the packets that they are, as etherparse reads them.
+
+use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use proptest::prelude::*;
+
+use super::*;
+use crate::ethernet::{self, Arp, ArpOperation};
+
+const FROM: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const TO: Mac = Mac([2, 0, 0, 0, 0, 2]);
+
+fn packet(text: &str) -> Packet {
+    Packet::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn frame(text: &str) -> Vec<u8> {
+    packet(text).frame(Addresses {
+        from: (FROM, Known::Said),
+        to: (TO, Known::Said),
+    })
+}
+
+#[test]
+fn words_are_packets_with_right_sums() {
+    let bytes = frame("tcp 10.77.0.11:40000 > 1.1.1.1:443 syn ack ttl 9 len 60 df");
+    let sliced = SlicedPacket::from_ethernet(&bytes).unwrap();
+    let Some(NetSlice::Ipv4(ip)) = sliced.net else {
+        panic!("no IPv4")
+    };
+    let header = ip.header();
+    assert_eq!(
+        header.header_checksum(),
+        header.to_header().calc_header_checksum()
+    );
+    assert_eq!(
+        (header.ttl(), header.total_len(), header.dont_fragment()),
+        (9, 60, true)
+    );
+    assert_eq!(header.source_addr().to_string(), "10.77.0.11");
+    let Some(TransportSlice::Tcp(tcp)) = sliced.transport else {
+        panic!("no TCP")
+    };
+    assert_eq!((tcp.source_port(), tcp.destination_port()), (40_000, 443));
+    assert!(tcp.syn() && tcp.ack() && !tcp.fin() && !tcp.rst());
+    let sum = tcp
+        .to_header()
+        .calc_checksum_ipv4(&header.to_header(), tcp.payload());
+    assert_eq!(tcp.checksum(), sum.unwrap());
+
+    let bytes = frame("udp 10.77.0.11:5353 > 9.9.9.9:53 len 61");
+    let sliced = SlicedPacket::from_ethernet(&bytes).unwrap();
+    let (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Udp(udp))) = (sliced.net, sliced.transport)
+    else {
+        panic!("no UDP")
+    };
+    assert_eq!((udp.length(), udp.payload().len()), (41, 33));
+    let header = ip.header().to_header();
+    let sum = udp
+        .to_header()
+        .calc_checksum_ipv4(&header, udp.payload())
+        .unwrap();
+    assert_eq!(udp.checksum(), sum);
+}
+
+#[test]
+fn what_is_left_out_is_as_usual() {
+    let syn = packet("tcp 10.77.0.11>1.1.1.1:443");
+    let (ports, flags) = ((40_000, 443), TcpFlags::SYN);
+    assert_eq!(syn.kind, Kind::Tcp { ports, flags });
+    assert_eq!((syn.ttl, syn.len, syn.dont_fragment), (64, None, false));
+    assert_eq!((syn.from, syn.to, syn.fragment), (None, None, None));
+    // As long as what `ping` sends, and with a right sum.
+    let ping = frame("icmp 10.77.0.11 > 1.1.1.1");
+    assert_eq!(ping.len(), 98);
+    assert_eq!(nat::checksum::finish(nat::checksum::sum(&ping[34..])), 0);
+    assert_eq!(
+        crate::trace::summary(&ping),
+        "10.77.0.11 > 1.1.1.1  ICMP echo request id 1 seq 1"
+    );
+    let reply = frame("icmp 10.77.0.11 > 1.1.1.1 reply id 7 seq 9 len 28");
+    assert_eq!(
+        crate::trace::summary(&reply),
+        "10.77.0.11 > 1.1.1.1  ICMP echo reply id 7 seq 9"
+    );
+    assert_eq!(reply.len(), 42);
+}
+
+#[test]
+fn stations_may_be_said_and_arp_asks_or_tells() {
+    let said = packet("arp from 02:00:00:00:00:07 10.77.0.11 > 10.77.0.1 to ff:ff:ff:ff:ff:ff");
+    assert_eq!(
+        (said.from, said.to),
+        (Some(Mac([2, 0, 0, 0, 0, 7])), Some(Mac::BROADCAST))
+    );
+    let arp = |text| Arp::parse(&frame(text)[ethernet::HEADER_BYTES..]).unwrap();
+    let asks = arp("arp 10.77.0.11 > 10.77.0.1");
+    assert_eq!(
+        (asks.operation, asks.sender_mac, asks.target_mac),
+        (ArpOperation::Request, FROM, Mac::ZERO)
+    );
+    let tells = arp("arp reply 10.77.0.11 > 10.77.0.1");
+    assert_eq!(
+        (tells.operation, tells.target_mac),
+        (ArpOperation::Reply, TO)
+    );
+    assert_eq!(tells.target.to_string(), "10.77.0.1");
+}
+
+#[test]
+fn fragments_have_their_place_and_later_ones_no_ports() {
+    let first = frame("udp 10.0.0.1:1 > 10.0.0.2:2 frag 0 more len 100");
+    let later = frame("udp 10.0.0.1:1 > 10.0.0.2:2 len 100 more frag 80");
+    let last = frame("udp 10.0.0.1:1 > 10.0.0.2:2 frag 160 df");
+    for (bytes, place, more, summary) in [
+        (
+            first,
+            0,
+            true,
+            "10.0.0.1:1 > 10.0.0.2:2  UDP, first fragment",
+        ),
+        (later, 80, true, "10.0.0.1 > 10.0.0.2  UDP fragment at 80"),
+        (last, 160, false, "10.0.0.1 > 10.0.0.2  UDP fragment at 160"),
+    ] {
+        let ip = nat::wire::Ipv4::parse(&bytes[ethernet::HEADER_BYTES..]).unwrap();
+        assert!(ip.verify_checksum());
+        assert_eq!((ip.fragment_offset(), ip.more_fragments()), (place, more));
+        assert_eq!(ip.dont_fragment(), place == 160);
+        assert_eq!(crate::trace::summary(&bytes), summary);
+    }
+}
+
+/// A text, the carets below it, and words of the error's reason and of what it lists as fitting.
+const NO_PACKETS: [(&str, &str, &str, &str); 18] = [
+    (
+        "",
+        "^",
+        "begins with its protocol",
+        "`tcp`, `udp`, `icmp` or `arp`",
+    ),
+    (
+        "sctp 10.0.0.1:1",
+        "^^^^",
+        "`sctp` is no protocol",
+        "`tcp`, `udp`",
+    ),
+    (
+        "tcp 10.0.0.1:1",
+        "              ^",
+        "one address to another",
+        "`>`",
+    ),
+    (
+        "tcp 1.0.0.1:1 1.0.0.2:2",
+        "              ^^^^^^^^^",
+        "an arrow",
+        "`>`",
+    ),
+    (
+        "tcp 1.0.0.1:1 >",
+        "               ^",
+        "an address is missing",
+        "",
+    ),
+    (
+        "tcp 1.0.0.1 > 1.0.0.2",
+        "              ^^^^^^^",
+        "needs a port",
+        "",
+    ),
+    (
+        "tcp 1.0.0.1:66000",
+        "    ^^^^^^^^^^^^^",
+        "`66000` is no port",
+        "",
+    ),
+    (
+        "udp 10.0.0:1",
+        "    ^^^^^^^^",
+        "`10.0.0` is no IPv4 address",
+        "",
+    ),
+    ("icmp 1.0.0.1:8", "     ^^^^^^^^^", "has no ports", ""),
+    (
+        "udp 1.0.0.1 > 1.0.0.2:2 syn",
+        "                        ^^^",
+        "nothing",
+        "`df`",
+    ),
+    (
+        "arp 1.0.0.1 > 1.0.0.2 ttl",
+        "                      ^^^",
+        "nothing",
+        "`reply`",
+    ),
+    ("icmp ttl 256", "         ^^^", "up to 255", ""),
+    (
+        "icmp 1.0.0.1 > 1.0.0.2 ttl",
+        "                          ^",
+        "missing",
+        "",
+    ),
+    (
+        "icmp 1.0.0.1 > 1.0.0.2 len 27",
+        "                             ^",
+        "28 bytes",
+        "",
+    ),
+    ("icmp frag 9", "          ^", "multiple", ""),
+    ("icmp from x", "          ^", "Ethernet", ""),
+    ("icmp ttl 3", "          ^", "goes from one address", ""),
+    (
+        "udp 1.0.0.1 > 1.0.0.2:2 frag 65528",
+        "                                  ^",
+        "65535",
+        "",
+    ),
+];
+
+#[test]
+fn what_is_no_packet_is_shown_where_and_why() {
+    for (text, carets, why, words) in NO_PACKETS {
+        let error = Packet::parse(text).expect_err(text);
+        let caret = error.caret(text);
+        let below = caret.lines().nth(1).unwrap_or_default();
+        assert_eq!(below, carets, "{text}: {}", error.why);
+        assert!(error.why.contains(why), "{text}: {}", error.why);
+        assert!(error.words().contains(words), "{text}: {}", error.words());
+    }
+}
+
+proptest! {
+    /// Any text is a packet or an error that points into it.
+    #[test]
+    fn any_text_is_read_or_refused(
+        words in proptest::collection::vec(
+            prop_oneof!["(tcp|udp|icmp|arp|reply|ttl|len|frag|more|df|from|to|syn|id|seq)",
+                "[0-9]{1,6}", "10\\.0\\.0\\.[0-9]{1,3}(:[0-9]{1,5})?",
+                Just(">".to_owned()), ".{0,4}"],
+            0..9),
+    ) {
+        let text = words.join(" ");
+        match Packet::parse(&text) {
+            Ok(packet) => {
+                let stations = Addresses { from: (FROM, Known::Said), to: (TO, Known::Said) };
+                prop_assert!(packet.frame(stations).len() >= 34);
+            }
+            Err(error) => prop_assert!(error.column <= text.chars().count()),
+        }
+    }
+}
