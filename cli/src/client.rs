@@ -4,6 +4,7 @@
 //! request, `Connection: close`, a body of known length.
 
 pub mod stream;
+pub mod watch;
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -160,7 +161,7 @@ impl<'a> Client<'a> {
         })
     }
 
-    /// A switch that ran a moment ago, and does not any more.
+    /// What to say when a stream has ended because the switch has.
     #[must_use]
     pub fn stopped(&self) -> CliError {
         let name = self.name;

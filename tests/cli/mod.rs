@@ -14,6 +14,7 @@ mod notify;
 mod report;
 mod screens;
 mod top;
+mod trace;
 mod usage;
 mod world;
 

@@ -2,55 +2,18 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
-use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use vswitch_cli::lab::Topology;
 use vswitch_cli::lab::traffic::tcp;
 use vswitch_cli::lab::traffic::udp::{self, EchoServer};
 
 use super::nat::{many_connections, many_flows};
+use super::reader::Reader;
 use super::traffic::ANY;
 use super::world::Times::Any;
-use super::world::{SECOND, World, eventually, world};
-
-/// A client that streams, its output going into a file.
-struct Reader {
-    child: Child,
-    output: std::path::PathBuf,
-}
-
-impl Reader {
-    fn start(world: &World, words: &str) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let output = world.run_dir().join(format!("events{number}"));
-        let mut command: Command = world.command(words);
-        let file = fs::File::create(&output).unwrap();
-        let child = command.stdout(file).stderr(Stdio::null()).spawn().unwrap();
-        let reader = Self { child, output };
-        // Whoever asks is listened for before the answer begins, but when is that?
-        thread::sleep(Duration::from_millis(300));
-        reader
-    }
-
-    fn lines(&self) -> Vec<String> {
-        let text = fs::read_to_string(&self.output).unwrap();
-        text.lines().map(str::to_owned).collect()
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use super::world::{SECOND, eventually, world};
 
 #[test]
 fn a4_6_a_connection_is_told_from_its_first_segment_to_its_end() {
@@ -100,7 +63,7 @@ fn a4_6_events_end_after_the_number_asked_for_and_are_json_on_demand() {
     };
     let mut reader = Reader::start(&world, "-j monitor nat -c 7");
     many_flows(&world, 2, 10);
-    let ended = reader.child.wait().unwrap();
+    let ended = reader.wait();
     assert_eq!(ended.code(), Some(0));
     let lines = reader.lines();
     assert_eq!(lines.len(), 7);
@@ -117,15 +80,14 @@ fn a4_6_events_end_after_the_number_asked_for_and_are_json_on_demand() {
 fn a4_6_a_reader_that_does_not_read_holds_nobody_up() {
     let Some(world) = world().start() else { return };
     let reader = Reader::start(&world, "monitor nat");
-    let stopped = Pid::from_raw(reader.child.id().try_into().unwrap());
-    kill(stopped, Signal::SIGSTOP).unwrap();
+    reader.signal(Signal::SIGSTOP);
     many_connections(&world, 2, 60);
     let second = Reader::start(&world, "monitor nat");
     many_flows(&world, 1, 5);
     eventually("the other reader is served", || {
-        fs::read_to_string(&second.output).unwrap().contains("udp")
+        second.text().contains("udp")
     });
-    kill(stopped, Signal::SIGCONT).unwrap();
+    reader.signal(Signal::SIGCONT);
     drop((reader, second));
     world.finish(&[("RING_FULL", Any)]);
 }

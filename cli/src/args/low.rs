@@ -155,6 +155,16 @@ pub enum Noun {
                             vswitch nat --format conntrack\n         vswitch -j nat | jq .summary"
     )]
     Nat(Box<super::nat::NatNoun>),
+    /// What happened to packets on their way, decision by decision
+    #[command(
+        after_help = "A filter matches packets before or after NAT and then follows their \
+                            session.\n\n\
+                            Example: sudo vswitch trace icmp and host 10.77.0.11 -c 2\n         \
+                            sudo vswitch trace drop\n         \
+                            sudo vswitch trace --paths tcp port 443\n         \
+                            sudo vswitch trace -w run.trace; vswitch trace -r run.trace on veth1"
+    )]
+    Trace(Box<super::trace::TraceNoun>),
     /// What happens, as it happens
     #[command(
         subcommand,
@@ -229,6 +239,7 @@ impl Noun {
             Self::Fdb(_) => "fdb",
             Self::Neigh(_) => "neigh",
             Self::Nat(_) => "nat",
+            Self::Trace(_) => "trace",
             Self::Monitor(_) => "monitor",
             Self::Metrics(_) => "metrics",
             Self::Drops(_) => "drops",

@@ -13,6 +13,7 @@ mod iproute;
 mod metrics;
 mod nat;
 mod top;
+mod trace;
 mod usage;
 
 use std::ffi::OsString;
@@ -30,6 +31,7 @@ use crate::top::TopPlan;
 
 pub use bench::{BenchPlan, ReportPlan};
 pub use low::{Colour, Shell};
+pub use trace::TracePlan;
 
 /// What the program is asked to do.
 #[derive(Debug)]
@@ -85,6 +87,8 @@ pub enum Action {
     Conntrack(Vec<Pair>),
     /// Show what becomes of the RFCs' requirements.
     NatReport(View),
+    /// Show packets' ways through the switch.
+    Trace(Box<TracePlan>),
     /// Print events of a running switch as they happen.
     Monitor(MonitorPlan),
     /// Print what a running switch counts for Prometheus, or a dashboard for it.
@@ -270,6 +274,7 @@ impl low::Low {
                 noun.action(view, Table::Neighbours, Mutation::NeighFlush)
             }
             Some(low::Noun::Nat(noun)) => noun.action(view)?,
+            Some(low::Noun::Trace(noun)) => noun.action()?,
             Some(low::Noun::Monitor(noun)) => noun.action(),
             Some(low::Noun::Metrics(noun)) => noun.action(),
             Some(low::Noun::Drops(noun)) => noun.action(view),

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use super::{Client, WAIT};
 use crate::control::api;
+use crate::control::watch::NUMBER;
 use crate::error::CliError;
 
 /// The longest chunk taken in; ours are of 64 KiB.
@@ -28,7 +29,21 @@ impl Client<'_> {
     pub fn stream(
         &self,
         path: &str,
-        mut each: impl FnMut(&str) -> Result<ControlFlow<()>, CliError>,
+        each: impl FnMut(&str) -> Result<ControlFlow<()>, CliError>,
+    ) -> Result<Ended, CliError> {
+        self.chunks(path, |_| {}, lines(each))
+    }
+
+    /// Gets a stream of bytes and hands them to `each` as they come, until that has enough; before
+    /// the first, `began` gets the number of the watch, where it is one.
+    ///
+    /// # Errors
+    /// As [`request`](Client::request); and those of `each`.
+    pub fn chunks(
+        &self,
+        path: &str,
+        began: impl FnOnce(Option<u64>),
+        mut each: impl FnMut(&[u8]) -> Result<ControlFlow<()>, CliError>,
     ) -> Result<Ended, CliError> {
         let broken = |error: io::Error| self.broken(&error.to_string());
         let stream = UnixStream::connect(self.socket).map_err(|error| self.unreachable(&error))?;
@@ -37,20 +52,35 @@ impl Client<'_> {
             let refusal: api::Error = self.read(&answer.rest().map_err(broken)?)?;
             return Err(CliError::failed(refusal.error, refusal.why, refusal.fix));
         }
+        began(answer.watch);
         // From here on silence means that nothing happens.
         stream.set_read_timeout(None).map_err(broken)?;
-        let mut waiting = Vec::new();
         while let Some(chunk) = answer.chunk().map_err(broken)? {
-            waiting.extend_from_slice(&chunk);
-            while let Some(end) = waiting.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = waiting.drain(..=end).collect();
-                let line = String::from_utf8_lossy(&line[..end]);
-                if each(&line)?.is_break() {
-                    return Ok(Ended::Enough);
-                }
+            if each(&chunk)?.is_break() {
+                return Ok(Ended::Enough);
             }
         }
         Ok(Ended::Over)
+    }
+}
+
+/// Makes lines of chunks.
+pub(super) fn lines(
+    mut each: impl FnMut(&str) -> Result<ControlFlow<()>, CliError>,
+) -> impl FnMut(&[u8]) -> Result<ControlFlow<()>, CliError> {
+    let mut waiting = Vec::new();
+    move |chunk| {
+        waiting.extend_from_slice(chunk);
+        let mut done = 0;
+        while let Some(end) = waiting[done..].iter().position(|byte| *byte == b'\n') {
+            let line = String::from_utf8_lossy(&waiting[done..done + end]);
+            done += end + 1;
+            if each(&line)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        waiting.drain(..done);
+        Ok(ControlFlow::Continue(()))
     }
 }
 
@@ -59,6 +89,8 @@ struct Chunked<'s> {
     status: u16,
     /// Of a body of known length.
     length: Option<u64>,
+    /// The number of the watch, where it is one.
+    watch: Option<u64>,
     from: BufReader<&'s UnixStream>,
 }
 
@@ -73,12 +105,15 @@ impl<'s> Chunked<'s> {
         let status = first.strip_prefix("HTTP/1.1 ").and_then(|s| s.get(..3));
         let status = status.and_then(|code| code.parse().ok());
         let status = status.ok_or_else(|| garbled("what answers there is no vswitch"))?;
-        let mut length = None;
+        let (mut length, mut watch) = (None, None);
         loop {
             let header = line(&mut from)?;
             match header.split_once(':') {
                 Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
                     length = value.trim().parse().ok();
+                }
+                Some((name, value)) if name.eq_ignore_ascii_case(NUMBER.as_str()) => {
+                    watch = value.trim().parse().ok();
                 }
                 Some(_) => {}
                 None if header.is_empty() => break,
@@ -88,6 +123,7 @@ impl<'s> Chunked<'s> {
         Ok(Self {
             status,
             length,
+            watch,
             from,
         })
     }

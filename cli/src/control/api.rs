@@ -17,6 +17,7 @@ mod nat;
 mod published;
 mod schema;
 mod side;
+mod trace;
 mod worker;
 
 use std::fmt;
@@ -35,6 +36,9 @@ pub use event::{Happening, Lost, NatEvent, NatRecord};
 pub use published::{Published, PublishedState, PublishedTarget};
 pub use schema::*;
 pub use side::Side;
+pub use trace::{
+    Fate, Traced, TracedChange, TracedFrame, TracedLost, TracedRecord, TracedStep, TracedTx,
+};
 pub use worker::Worker;
 
 /// Frames and bytes one way.

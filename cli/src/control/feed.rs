@@ -64,6 +64,13 @@ impl Feed {
         }
     }
 
+    /// Sends a chunk, as soon as there is room; false where the reader has gone. For a thread that
+    /// has nothing else to do, and whose own source counts what it loses meanwhile.
+    #[must_use]
+    pub fn send_waiting(&mut self, chunk: Bytes) -> bool {
+        self.to.blocking_send(chunk).is_ok()
+    }
+
     /// Tells the reader of a gap, if there is one and there is room to.
     pub fn tell_lost(&mut self) {
         if self.lost > 0 {

@@ -23,6 +23,7 @@ pub mod instance;
 pub mod request;
 pub mod select;
 pub mod server;
+pub mod watch;
 
 mod metrics;
 mod text;

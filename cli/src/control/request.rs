@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 use super::api;
 use super::feed::Feed;
 use super::select::Extent;
+use super::watch::Watch;
 use crate::config::settings::PortSpec;
 use crate::config::{PublishSpec, PublishedAt};
 use crate::metrics::Reading;
@@ -24,6 +25,10 @@ pub enum Request {
     Nat(nat::Selection, Extent, ReplyTo<api::Nat>),
     /// The NAT's events from now on, until the reader has gone.
     MonitorNat(Feed, ReplyTo<()>),
+    /// Packets' ways from now on, until the reader has gone or the watch of that number is ended.
+    Watch(Box<Watch>, Feed, ReplyTo<u64>),
+    /// End a watch: what was recorded so far still comes.
+    WatchEnd(u64, ReplyTo<api::Done>),
     /// The reasons that applied at least once.
     Drops(ReplyTo<Vec<api::Drop>>),
     /// Everything counted, for Prometheus.

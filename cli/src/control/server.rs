@@ -26,6 +26,7 @@ use super::feed::monitor_nat;
 use super::metrics;
 use super::request::{Refusal, ReplyTo, Request};
 use super::select;
+use super::watch;
 use crate::config::settings::PortSpec;
 use crate::config::words;
 
@@ -122,7 +123,7 @@ pub(super) struct Gate {
 
 /// Who is at the other end of a connection; `None` where the kernel does not say.
 #[derive(Clone, Copy)]
-struct Peer {
+pub(super) struct Peer {
     uid: Option<u32>,
 }
 
@@ -154,6 +155,8 @@ fn routes(gate: Gate) -> Router {
         .route("/nat/report", get(nat_report))
         .route("/metrics", get(metrics::metrics))
         .route("/monitor/nat", get(monitor_nat))
+        .route("/trace", get(watch::trace))
+        .route("/watch/{number}", delete(watch::end))
         .route("/drops", get(drops))
         .route("/status", get(status))
         .fallback(unknown)
@@ -169,7 +172,7 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    fn new(status: StatusCode, error: &str, why: &str, fix: &str) -> Self {
+    pub(super) fn new(status: StatusCode, error: &str, why: &str, fix: &str) -> Self {
         let (error, why, fix) = (error.to_owned(), why.to_owned(), fix.to_owned());
         Self {
             status,
@@ -182,7 +185,7 @@ impl Failure {
         }
     }
 
-    fn bad(error: &str, why: &str, fix: &str) -> Self {
+    pub(super) fn bad(error: &str, why: &str, fix: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error, why, fix)
     }
 }
@@ -253,13 +256,18 @@ impl Gate {
 
     /// Refuses a change by anybody but root and the user the switch runs as.
     fn admit(&self, peer: Peer) -> Result<(), Failure> {
+        self.admit_to(peer, "this change", "change this switch")
+    }
+
+    /// Refuses what `what` names to anybody but those.
+    pub(super) fn admit_to(&self, peer: Peer, what: &str, may: &str) -> Result<(), Failure> {
         if peer.uid.is_some_and(|uid| uid == 0 || uid == self.uid) {
             return Ok(());
         }
-        let why = format!("only root and uid {} may change this switch", self.uid);
+        let why = format!("only root and uid {} may {may}", self.uid);
         Err(Failure::new(
             StatusCode::FORBIDDEN,
-            "this change",
+            what,
             &why,
             "run it with sudo",
         ))
@@ -288,7 +296,7 @@ async fn nat_report(State(gate): State<Gate>) -> Answer<api::NatReport> {
     gate.ask(Request::NatReport).await
 }
 
-type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
+pub(super) type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 /// The sessions that a query selects; a key that is not known is refused, or a slip of the finger
 /// would end every session.
@@ -460,7 +468,7 @@ const UNPUBLISH_HELP: &str = "vswitch nat unpublish --help";
 
 async fn unknown(uri: axum::http::Uri) -> Failure {
     let why = "no such path; there are /ports /fdb /neigh /nat /drops /status /metrics \
-               /monitor/nat";
+               /monitor/nat /trace";
     Failure::new(StatusCode::NOT_FOUND, uri.path(), why, "")
 }
 

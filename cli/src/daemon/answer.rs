@@ -33,6 +33,8 @@ impl Daemon {
                 reply.send(Ok(self.nat_answer(&selection, extent)));
             }
             Request::MonitorNat(feed, reply) => self.monitor_nat(feed, reply),
+            Request::Watch(watch, feed, reply) => self.watch(*watch, feed, reply),
+            Request::WatchEnd(number, reply) => reply.send(self.end_watch(number)),
             Request::Drops(reply) => reply.send(Ok(self.drops_answer())),
             Request::Metrics(reply) => reply.send(Ok(self.reading())),
             Request::Status(reply) => reply.send(Ok(self.status_answer())),

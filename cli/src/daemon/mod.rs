@@ -35,6 +35,7 @@ mod standby;
 mod start;
 pub mod state;
 mod uplink;
+mod watch;
 mod workers;
 
 use std::collections::HashMap;
@@ -135,6 +136,8 @@ struct Daemon {
     /// are brought back some came by them.
     waits_for_publishes: bool,
     unshown: Option<(PortIndex, uplink::Wanted)>,
+    /// Readers of packets' ways.
+    watches: watch::Watches,
 }
 
 /// Drops per second, from one tick to the next.
@@ -185,6 +188,7 @@ impl Daemon {
         self.run(&requests, &events, signals, &mut notifier);
         // Before the server, which waits for the streams to end.
         self.events = None;
+        self.end_watches();
         // A service manager that has gone has no use for the news.
         let _ = notifier.stopping();
         Ok(())
@@ -231,6 +235,7 @@ impl Daemon {
     }
 
     fn tick(&mut self, notifier: &mut Notifier) {
+        self.name_ports();
         self.look_at_targets();
         self.measure_drops();
         self.tell_keeper();

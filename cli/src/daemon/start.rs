@@ -83,6 +83,7 @@ impl Daemon {
             loaded,
             waits_for_publishes: true,
             unshown: None,
+            watches: super::watch::Watches::default(),
             settings,
         };
         daemon.say_leftovers(&left);

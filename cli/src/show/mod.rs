@@ -16,6 +16,7 @@ pub mod neigh;
 pub mod port;
 pub mod status;
 pub mod table;
+pub mod trace;
 pub mod units;
 pub mod worker;
 

@@ -17,11 +17,20 @@ pub fn now() -> Duration {
 /// A moment since the beginning of 1970 as ISO 8601 has it (RFC 3339), UTC, in milliseconds.
 #[must_use]
 pub fn iso(since_1970: Duration) -> String {
+    format!("{}.{:03}Z", seconds(since_1970), since_1970.subsec_millis())
+}
+
+/// The same in microseconds.
+#[must_use]
+pub fn iso_micros(since_1970: Duration) -> String {
+    format!("{}.{:06}Z", seconds(since_1970), since_1970.subsec_micros())
+}
+
+fn seconds(since_1970: Duration) -> String {
     let secs = since_1970.as_secs();
     let (year, month, day) = date(secs / 86_400);
     let (hour, minute, second) = (secs / 3600 % 24, secs / 60 % 60, secs % 60);
-    let millis = since_1970.subsec_millis();
-    format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
 }
 
 /// Year, month and day of a day since 1970-01-01, in eras of 400 years that begin with March, so
@@ -52,6 +61,8 @@ mod tests {
         assert_eq!(at(0, 0), "1970-01-01T00:00:00.000Z");
         assert_eq!(at(951_782_400, 7), "2000-02-29T00:00:00.007Z");
         assert_eq!(at(1_795_330_370, 999), "2026-11-22T06:52:50.999Z");
+        let micros = iso_micros(Duration::from_nanos(1_795_330_370_000_042_999));
+        assert_eq!(micros, "2026-11-22T06:52:50.000042Z");
         assert_eq!(at(4_107_542_399, 1), "2100-02-28T23:59:59.001Z");
     }
 }

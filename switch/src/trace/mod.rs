@@ -28,6 +28,8 @@
 //! A record is lost, and counted, where the reader is so slow that no memory is left: no worker
 //! waits for a reader, and frames go their way as ever.
 
+mod draft;
+mod fragment;
 mod portion;
 mod record;
 mod recorder;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use crossbeam_channel::Receiver;
-use nat::wire::Ipv4;
 use nat::{Direction, Nanos, Outcome, ReleasedPacket};
 
 use crate::ethernet::{self, HEADER_BYTES};
@@ -15,6 +14,8 @@ use crate::mac::Mac;
 use crate::port::{NOWHERE, PortIndex};
 use crate::verdict::{DropReason, Verdict};
 
+use super::draft::{Draft, candidate};
+use super::fragment::fragment_key;
 use super::portion::{Head, Limits, SnapRef, TracePortion};
 use super::record::{PacketId, Tag};
 use super::selector::{Fate, Seen, Selector};
@@ -32,27 +33,6 @@ pub(super) const HEAD_BYTES_MAX: usize = 2048;
 
 /// The time within a batch, for the times of steps. It may differ from the workers' clock.
 pub type Clock = Arc<dyn Fn() -> Nanos + Send + Sync>;
-
-/// A record being written.
-struct Draft {
-    tag: Tag,
-    /// Who may choose it; what all rule out from the start is not written.
-    candidates: Taps,
-    /// Whose filter has wanted it.
-    wanted: Taps,
-    began: Nanos,
-    ingress: PortIndex,
-    stage: Stage,
-    bytes: Vec<u8>,
-    len: u32,
-    offload: Offload,
-    steps: ArrayVec<TimedStep, STEPS_MAX>,
-    steps_lost: u32,
-    verdict: Option<Verdict>,
-    copies: (u32, u32),
-    /// The packet it came of, if the gateway made it.
-    cause: Option<PacketId>,
-}
 
 /// See the module's theory of operation.
 pub struct Recorder {
@@ -588,32 +568,6 @@ impl Recorder {
     }
 }
 
-impl Draft {
-    fn new(head_bytes: usize) -> Self {
-        Self {
-            tag: Tag::NONE,
-            candidates: 0,
-            wanted: 0,
-            began: Nanos::ZERO,
-            ingress: NOWHERE,
-            stage: Stage::Arrived,
-            bytes: Vec::with_capacity(head_bytes),
-            len: 0,
-            offload: Offload::PLAIN,
-            steps: ArrayVec::new(),
-            steps_lost: 0,
-            verdict: None,
-            copies: (0, 0),
-            cause: None,
-        }
-    }
-}
-
-/// The draft in this place, if anybody may want it.
-fn candidate(drafts: &mut [Draft], place: usize) -> Option<&mut Draft> {
-    drafts.get_mut(place).filter(|draft| draft.candidates != 0)
-}
-
 /// A frame as it is now.
 fn seen<'f>(frame: &'f Frame<'_>, worker: u16) -> Seen<'f> {
     Seen {
@@ -627,45 +581,4 @@ fn seen<'f>(frame: &'f Frame<'_>, worker: u16) -> Seen<'f> {
 
 fn head(bytes: &[u8], count: usize) -> &[u8] {
     bytes.get(..count).unwrap_or(bytes)
-}
-
-/// What a fragment keeps through any translation, as one number (FNV-1a): its place in its packet,
-/// its length, and its first bytes. `None` for what is no fragment.
-fn fragment_key(packet: &[u8]) -> Option<u64> {
-    const PAYLOAD_BYTES: usize = 8;
-    let ip = Ipv4::parse_quoted(packet).ok().filter(Ipv4::is_fragment)?;
-    let offset = u16::try_from(ip.fragment_offset() / 8).ok()?.to_be_bytes();
-    let length = u16::try_from(ip.total_len()).ok()?.to_be_bytes();
-    let bytes = offset
-        .iter()
-        .chain(&length)
-        .chain(head(ip.payload(), PAYLOAD_BYTES));
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    Some(bytes.fold(0xcbf2_9ce4_8422_2325, step))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fragment_is_known_again_after_any_translation_and_from_any_other() {
-        let fragment = |source: [u8; 4], id: u16, more: bool, units: u16, byte: u8| {
-            let mut packet = vec![0x45, 0, 0, 36, 0, 0, 0, 0, 64, 17, 0, 0];
-            packet[4..6].copy_from_slice(&id.to_be_bytes());
-            let word = units | if more { 0x2000 } else { 0 };
-            packet[6..8].copy_from_slice(&word.to_be_bytes());
-            packet.extend(source);
-            packet.extend([203, 0, 113, 1]);
-            packet.extend([byte; 16]);
-            packet
-        };
-        let key = |packet: Vec<u8>| fragment_key(&packet);
-        let inside = key(fragment([10, 9, 0, 2], 7, true, 8, 1));
-        assert!(inside.is_some());
-        assert_eq!(inside, key(fragment([203, 0, 113, 254], 99, true, 8, 1)));
-        assert_ne!(inside, key(fragment([10, 9, 0, 2], 7, true, 9, 1)));
-        assert_ne!(inside, key(fragment([10, 9, 0, 2], 7, true, 8, 2)));
-        assert_eq!(key(fragment([10, 9, 0, 2], 7, false, 0, 1)), None, "whole");
-    }
 }

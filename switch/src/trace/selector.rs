@@ -34,10 +34,10 @@ pub struct Fate<'a> {
     pub verdict: Option<Verdict>,
 }
 
-impl Fate<'_> {
+impl<'a> Fate<'a> {
     /// The reason it was dropped for, or a copy of it.
     #[must_use]
-    pub fn drop(&self) -> Option<DropReason> {
+    pub fn reason(self) -> Option<DropReason> {
         if let Some(Verdict::Drop(reason)) = self.verdict {
             return Some(reason);
         }
@@ -46,7 +46,7 @@ impl Fate<'_> {
 
     /// True where the NAT rewrote it.
     #[must_use]
-    pub fn is_translated(&self) -> bool {
+    pub fn is_translated(self) -> bool {
         self.steps.iter().any(|timed| {
             let translated =
                 |nat: Nat| matches!(nat.outcome, Outcome::Translated | Outcome::Hairpin { .. });
@@ -55,7 +55,7 @@ impl Fate<'_> {
     }
 
     /// What became of its copies.
-    pub fn sent(&self) -> impl Iterator<Item = Tx> {
+    pub fn sent(self) -> impl Iterator<Item = Tx> + use<'a> {
         self.steps.iter().filter_map(|timed| {
             let Step::Tx(tx) = timed.step else {
                 return None;

@@ -28,7 +28,7 @@ pub struct Story {
     pub id: String,
     /// The worker.
     pub worker: u16,
-    /// Where it came in; `-` for what the gateway made.
+    /// Where it came in, or `gateway`.
     pub from: String,
     /// Who sends what to whom ([`summary`]).
     pub summary: String,
@@ -55,6 +55,8 @@ pub struct Line {
     pub word: String,
     /// What.
     pub what: String,
+    /// The endpoint before and after, where it was translated.
+    pub change: Option<[String; 2]>,
 }
 
 impl Story {
@@ -68,12 +70,13 @@ impl Story {
                 after: timed.after,
                 word: word.into(),
                 what,
+                change: change(timed.step),
             })
         });
         Self {
             id: record.id.to_string(),
             worker: record.worker,
-            from: (record.ingress).map_or_else(|| "-".into(), |port| words.port(port)),
+            from: came_in(record).map_or_else(|| "gateway".into(), |port| words.port(port)),
             summary: summary(&record.before.bytes),
             len: record.before.len,
             lines: lines.collect(),
@@ -110,6 +113,11 @@ impl Story {
         let _ = writeln!(text, "   {fate} in {took}  (packet {}){fix}", self.id);
         text
     }
+}
+
+/// Where a frame came in; what the gateway made came in nowhere.
+fn came_in(record: &Record) -> Option<PortIndex> {
+    record.ingress.filter(|_| record.verdict.is_some())
 }
 
 /// Tenths of microseconds.
@@ -230,23 +238,30 @@ fn told(error: icmp::Error) -> String {
 }
 
 /// The endpoint that the NAT is about: before and after.
-fn nat(what: Nat) -> String {
-    let source = |it: Tuple| Endpoint(it.source, it.source_port);
-    let destination = |it: Tuple| Endpoint(it.destination, it.destination_port);
-    let end = |it: Tuple| match what.direction {
-        Direction::Outbound => source(it),
-        Direction::Inbound | Direction::Hairpin => destination(it),
+fn change(step: Step) -> Option<[String; 2]> {
+    let Step::Nat(what) = step else {
+        return None;
     };
+    let is_change = matches!(what.outcome, Outcome::Translated | Outcome::Hairpin { .. });
+    let end = |it: Tuple| match what.direction {
+        Direction::Outbound => Endpoint(it.source, it.source_port),
+        Direction::Inbound | Direction::Hairpin => Endpoint(it.destination, it.destination_port),
+    };
+    let ends = what.before.zip(what.after).filter(|_| is_change);
+    ends.map(|(before, after)| [end(before), end(after)].map(|end| end.to_string()))
+}
+
+fn nat(what: Nat) -> String {
     let new = if what.new_session { "NEW " } else { "" };
-    match (what.outcome, what.before, what.after) {
-        (Outcome::Translated | Outcome::Hairpin { .. }, Some(before), Some(after)) => {
-            format!("{new}{} -> {}", end(before), end(after))
-        }
-        (Outcome::Translated | Outcome::Hairpin { .. }, ..) => format!("{new}translated"),
-        (Outcome::Elsewhere { owner }, ..) => format!("the session is worker {owner}'s"),
-        (Outcome::Held, ..) => "a fragment before its first".into(),
-        (Outcome::NotOurs, ..) => "no session's".into(),
-        (Outcome::Drop(reason), ..) => format!("refused: {reason}"),
+    match what.outcome {
+        Outcome::Translated | Outcome::Hairpin { .. } => match change(Step::Nat(what)) {
+            Some([before, after]) => format!("{new}{before} -> {after}"),
+            None => format!("{new}translated"),
+        },
+        Outcome::Elsewhere { owner } => format!("the session is worker {owner}'s"),
+        Outcome::Held => "a fragment before its first".into(),
+        Outcome::NotOurs => "no session's".into(),
+        Outcome::Drop(reason) => format!("refused: {reason}"),
     }
 }
 

@@ -47,6 +47,8 @@ schemas! {
     NatReportSchema "vswitch.nat-report/1";
     /// The schema of a [`NatEvent`](super::NatEvent).
     NatEventSchema "vswitch.nat-event/1";
+    /// The schema of [`Traced`](super::Traced).
+    TraceSchema "vswitch.trace/1";
     /// The schema of a [`Drop`](super::Drop).
     DropSchema "vswitch.drop/1";
     /// The schema of [`Status`](super::Status).
