@@ -201,6 +201,10 @@ fn top_shows_a_live_switch_and_gives_the_terminal_back() {
     top.sees(&["latency"]);
     top.press("5");
     top.sees(&["drop"]);
+    top.press("6");
+    top.sees(&["waiting for a packet"]);
+    world.ping_perfectly(world.c(1), &Ping::to(world.ip(2)));
+    top.sees(&["FATE", "FORWARDED", "ICMP echo", " rx ", " fdb "]);
     top.press("\u{1b}[Z1?");
     top.sees(&["Keys", "quit", "Shift-Tab"]);
     top.press("? ");

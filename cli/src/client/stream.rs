@@ -34,6 +34,19 @@ impl Client<'_> {
         self.chunks(path, |_| {}, lines(each))
     }
 
+    /// The same; before the first line, `began` gets the number of the watch, where it is one.
+    ///
+    /// # Errors
+    /// As [`stream`](Client::stream).
+    pub fn watch_lines(
+        &self,
+        path: &str,
+        began: impl FnOnce(Option<u64>),
+        each: impl FnMut(&str) -> Result<ControlFlow<()>, CliError>,
+    ) -> Result<Ended, CliError> {
+        self.chunks(path, began, lines(each))
+    }
+
     /// Gets a stream of bytes and hands them to `each` as they come, until that has enough; before
     /// the first, `began` gets the number of the watch, where it is one.
     ///

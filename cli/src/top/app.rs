@@ -1,5 +1,6 @@
 //! What `top` knows, and how events change it. Nothing here reads a clock, a key or a socket.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -8,11 +9,15 @@ use super::history::History;
 use super::keys::{self, Wish};
 use super::look::Wants;
 use super::snapshot::{DropRate, Flow, PortRate, Snapshot};
+use super::tables;
+use crate::control::api::Traced;
 
 /// How often it may look, in milliseconds.
 const INTERVALS: [u64; 9] = [100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000];
 /// The longest text that is searched for.
 const SEARCH_CHARS_MAX: usize = 40;
+/// Packets that are kept: a few screens of them.
+const TRACED_MAX: usize = 200;
 
 /// A tab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -101,6 +106,10 @@ pub struct Sight {
     pub snapshot: Option<Snapshot>,
     /// What was before.
     pub history: History,
+    /// What was decided about packets, the latest first.
+    pub traced: VecDeque<Traced>,
+    /// Why there is none.
+    pub untraced: Option<String>,
 }
 
 /// Something that happened.
@@ -112,6 +121,10 @@ pub enum Event {
     Tick(Box<Snapshot>),
     /// A look between, at what has come on screen.
     Between(Box<Snapshot>),
+    /// A packet was traced.
+    Traced(Box<Traced>),
+    /// None can be, and why.
+    Untraced(String),
     /// The switch does not answer as it should; it may yet.
     Trouble(String),
     /// The screen has another size.
@@ -196,6 +209,12 @@ impl App {
         }
     }
 
+    /// Whether packets are to be traced: not for a picture that stands still.
+    #[must_use]
+    pub const fn wants_traces(&self) -> bool {
+        matches!(self.tab, Tab::Trace) && !self.is_frozen()
+    }
+
     /// The word of the order the rows of the tab on screen are in.
     #[must_use]
     pub fn order(&self) -> Option<&'static str> {
@@ -215,10 +234,25 @@ impl App {
                 self.trouble = None;
             }
             Event::Between(snapshot) => self.live.snapshot = Some(*snapshot),
+            Event::Traced(packet) => self.trace(*packet),
+            Event::Untraced(why) => self.live.untraced = Some(why),
             Event::Trouble(why) => self.trouble = Some(why),
             Event::Resized => {}
         }
         Then::Go
+    }
+
+    /// Adds a packet above the others. A cursor that was moved stays on its packet.
+    fn trace(&mut self, packet: Traced) {
+        let (shown, _) = tables::traced([&packet]).shown(u16::MAX, &self.search);
+        if !shown.rows.is_empty() {
+            self.with_cursor_of(Tab::Trace, |cursor| {
+                cursor.row += usize::from(cursor.row > 0 && cursor.row < TRACED_MAX);
+            });
+        }
+        self.live.untraced = None;
+        self.live.traced.push_front(packet);
+        self.live.traced.truncate(TRACED_MAX);
     }
 
     fn typed(&mut self, code: KeyCode) {
@@ -262,7 +296,11 @@ impl App {
     }
 
     fn with_cursor(&mut self, change: impl FnOnce(&mut Cursor)) {
-        if let Some(cursor) = self.cursors.get_mut(self.tab.place()) {
+        self.with_cursor_of(self.tab, change);
+    }
+
+    fn with_cursor_of(&mut self, tab: Tab, change: impl FnOnce(&mut Cursor)) {
+        if let Some(cursor) = self.cursors.get_mut(tab.place()) {
             change(cursor);
         }
     }
@@ -287,7 +325,8 @@ impl App {
             Tab::Flows => snapshot.flows.as_ref().map_or(0, |flows| flows.list.len()),
             Tab::Nat => snapshot.nat.as_ref().map_or(0, |nat| nat.published.len()),
             Tab::Drops => snapshot.drops.len(),
-            Tab::Latency | Tab::Trace => 0,
+            Tab::Trace => self.sight().traced.len(),
+            Tab::Latency => 0,
         };
         snapshot.map_or(0, count)
     }

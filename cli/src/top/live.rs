@@ -1,7 +1,8 @@
-//! The screen at work: one loop that takes in what three threads hear.
+//! The screen at work: one loop that takes in what four threads hear.
 //!
-//! A thread reads keys, one waits for signals, one asks the switch, so that a switch that takes its
-//! time holds up no key. None of them is waited for at the end: the process ends.
+//! A thread reads keys, one waits for signals, one asks the switch, one gets traced packets, so
+//! that a switch that takes its time holds up no key. None of them is waited for at the end: the
+//! process ends.
 
 use std::io;
 use std::thread;
@@ -15,24 +16,30 @@ use super::draw::Paint;
 use super::look::{Look, NatLook, Wants};
 use super::snapshot::Snapshot;
 use super::term::Screen;
+use super::tracing::Tracing;
 use super::{Clock, TopPlan};
 use crate::args::Common;
 use crate::client::Client;
+use crate::control::api::Traced;
 use crate::demo::signals::Signals;
 use crate::dispatch::Outcome;
 use crate::error::{CliError, Exit};
 
 /// What may wait to be taken in; who has more to say waits.
 const HEARD_MAX: usize = 64;
+/// Questions that may wait.
+const ASKS_MAX: usize = 4;
 /// How long the thread of the signals looks away.
 const SIGNAL_ROUND: Duration = Duration::from_secs(3600);
 
 /// What a thread heard.
-enum Heard {
+pub(super) enum Heard {
     Key(KeyEvent),
     Resized,
     Look(Result<Box<Look>, CliError>),
     Nat(Result<Box<NatLook>, CliError>),
+    Traced(Box<Traced>),
+    Untraced(String),
     Signal,
     NoKeys(io::Error),
 }
@@ -41,6 +48,8 @@ enum Heard {
 enum Ask {
     Look(Wants),
     Nat(Wants),
+    /// To end a watch.
+    End(u64),
 }
 
 /// What is known of the switch.
@@ -60,12 +69,17 @@ pub(super) fn run(common: &Common, plan: &TopPlan, paint: Paint, clock: Clock) -
     app.update(Event::Tick(Box::new(known.snapshot())));
     let (sender, heard) = bounded(HEARD_MAX);
     let signals = Signals::take().map_err(failed)?;
+    let tracing = Tracing::start(common, &sender).map_err(failed)?;
     let asks = threads(common, clock, signals, &sender).map_err(failed)?;
     let mut screen = Screen::open().map_err(failed)?;
     let mut looks = Looks::new(plan.count, clock.now());
     loop {
         screen.draw(&app, paint).map_err(failed)?;
-        looks.ask(&asks, &app, &known, clock.now());
+        let look = looks.ask(&asks, &app, &known, clock.now());
+        if let Some(watch) = tracing.want(app.wants_traces(), look) {
+            // Where there is no room it is tried again.
+            let _ = asks.try_send(Ask::End(watch));
+        }
         let wait = looks.wait(app.interval, clock.now());
         let mut next = match heard.recv_timeout(wait) {
             Ok(first) => Some(first),
@@ -91,6 +105,8 @@ fn take_in(heard: Heard, app: &mut App, known: &mut Known, looks: &mut Looks) ->
         Heard::NoKeys(error) => {
             return Some(Err(CliError::failed("the terminal", error.to_string(), "")));
         }
+        Heard::Traced(packet) => Event::Traced(packet),
+        Heard::Untraced(why) => Event::Untraced(why),
         Heard::Look(answer) => {
             looks.answered();
             match answer {
@@ -145,8 +161,6 @@ struct Looks {
     waiting: bool,
     /// Looks after which to end.
     left: Option<u64>,
-    /// Whether the next one is due at once.
-    due: bool,
 }
 
 impl Looks {
@@ -155,27 +169,26 @@ impl Looks {
             last: now,
             waiting: false,
             left,
-            due: false,
         }
     }
 
-    /// Asks if something is to be asked now.
-    fn ask(&mut self, asks: &Sender<Ask>, app: &App, known: &Known, now: Duration) {
+    /// Asks if something is to be asked now; whether it was the regular look.
+    fn ask(&mut self, asks: &Sender<Ask>, app: &App, known: &Known, now: Duration) -> bool {
         if self.waiting {
-            return;
+            return false;
         }
         let wants = app.wants();
-        let ask = if self.due || now >= self.last.saturating_add(app.interval) {
+        let ask = if now >= self.last.saturating_add(app.interval) {
             self.last = now;
             Ask::Look(wants)
         } else if wants.sessions && !known.now.nat.sessions {
             Ask::Nat(wants)
         } else {
-            return;
+            return false;
         };
-        self.due = false;
-        // The thread takes one at a time, and has answered the one before.
+        let look = matches!(ask, Ask::Look(_));
         self.waiting = asks.try_send(ask).is_ok();
+        look
     }
 
     /// How long nothing is to be done.
@@ -207,7 +220,7 @@ fn threads(
     mut signals: Signals,
     heard: &Sender<Heard>,
 ) -> io::Result<Sender<Ask>> {
-    let (asks, questions) = bounded(1);
+    let (asks, questions) = bounded(ASKS_MAX);
     let spawn = |name: &str| thread::Builder::new().name(name.into());
     let (sender, common) = (heard.clone(), common.clone());
     spawn("top-ask").spawn(move || answer(&common, clock, &questions, &sender))?;
@@ -229,6 +242,11 @@ fn answer(common: &Common, clock: Clock, questions: &Receiver<Ask>, heard: &Send
         let answer = match ask {
             Ask::Look(wants) => Heard::Look(Look::take(&client, wants, &now).map(Box::new)),
             Ask::Nat(wants) => Heard::Nat(NatLook::take(&client, wants, &now).map(Box::new)),
+            Ask::End(watch) => {
+                // One that has ended meanwhile is not there: as good.
+                let _ = client.request("DELETE", &format!("/watch/{watch}"), None);
+                continue;
+            }
         };
         if heard.send(answer).is_err() {
             return;

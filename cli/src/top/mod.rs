@@ -29,6 +29,7 @@ pub mod tables;
 pub mod term;
 
 mod live;
+mod tracing;
 
 use std::io::{IsTerminal, stdout};
 use std::time::{Duration, Instant};

@@ -2,7 +2,7 @@
 
 use super::grid::{Cell, Grid, Tone, toned};
 use super::snapshot::{DropRate, Flow, Flows, NatRate, PortRate, Snapshot, WayRate};
-use crate::control::api::{OperState, PublishedState, Role};
+use crate::control::api::{Fate, OperState, PublishedState, Role, Traced};
 use crate::show::units;
 
 /// A rate, or a dash where it is not known.
@@ -198,6 +198,29 @@ pub fn states(nat: &NatRate) -> Grid {
             toned(&state.state, tone),
             units::count(state.sessions).into(),
             units::percent(state.sessions, nat.sessions).into(),
+        ]);
+    }
+    grid
+}
+
+/// Packets and what became of them, in the order given.
+#[must_use]
+pub fn traced<'t>(packets: impl IntoIterator<Item = &'t Traced>) -> Grid {
+    let mut grid = Grid::new(&[("TIME", 0), ("PORT", 100), ("FATE", 0), ("PACKET", 0)]);
+    for packet in packets {
+        let tone = match packet.fate {
+            Fate::Drop => Tone::Bad,
+            Fate::Hold | Fate::Handover => Tone::Note,
+            Fate::Forward | Fate::Route | Fate::Flood => Tone::Good,
+            Fate::Answer | Fate::Absorb | Fate::Sent => Tone::Plain,
+        };
+        // The date is the reader's own.
+        let time = packet.time.split_once('T').map_or("", |(_, time)| time);
+        grid.row([
+            time.trim_end_matches('Z').into(),
+            packet.port.as_deref().unwrap_or("gateway").into(),
+            toned(&packet.story, tone),
+            packet.summary.as_str().into(),
         ]);
     }
     grid

@@ -173,6 +173,38 @@ fn a_frozen_screen_stands_still() {
     assert_eq!(app.trouble, None);
 }
 
+/// A cursor that was moved stays on its packet while others come; one at the top shows the latest.
+#[test]
+fn the_cursor_stays_on_its_packet() {
+    let mut app = app(Tab::Trace);
+    let packets: Vec<_> = super::traced().collect();
+    let come = |app: &mut App| {
+        for packet in &packets {
+            app.update(Event::Traced(Box::new(packet.clone())));
+        }
+    };
+    come(&mut app);
+    assert_eq!(state(&app), "Trace, row 0");
+    press(&mut app, "j j j");
+    come(&mut app);
+    assert_eq!(state(&app), "Trace, row 6");
+    // A packet that is not shown moves nothing.
+    press(&mut app, "/ D R O P P E D Enter");
+    come(&mut app);
+    assert_eq!(state(&app), "Trace, row 7, /DROPPED");
+    assert!(app.wants_traces());
+    press(&mut app, "Space");
+    assert!(!app.wants_traces());
+    for _ in 0..100 {
+        come(&mut app);
+    }
+    press(&mut app, "Space G");
+    assert_eq!(app.sight().traced.len(), 200);
+    press(&mut app, "k");
+    assert_eq!(state(&app), "Trace, row 198, /DROPPED");
+    assert!(!super::app(Tab::Ports).wants_traces());
+}
+
 #[test]
 fn sessions_are_asked_for_only_while_they_are_on_screen() {
     for tab in Tab::ALL {

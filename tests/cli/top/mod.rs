@@ -141,7 +141,22 @@ fn app(tab: Tab) -> App {
         let snapshot = Snapshot::between(Some(&pair[0]), &pair[1]);
         app.update(Event::Tick(Box::new(snapshot)));
     }
+    for _ in 0..12 {
+        for packet in traced() {
+            app.update(Event::Traced(Box::new(packet)));
+        }
+    }
     app
+}
+
+/// Packets of a real run.
+fn traced() -> impl Iterator<Item = api::Traced> {
+    let records = super::trace::RUN.lines();
+    let records = records.map(|line| serde_json::from_str(line).unwrap());
+    records.filter_map(|record| match record {
+        api::TracedRecord::Packet(packet) => Some(packet),
+        api::TracedRecord::Lost(_) => None,
+    })
 }
 
 /// The last of them.

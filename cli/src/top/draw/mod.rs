@@ -6,6 +6,7 @@ mod help;
 mod nat;
 mod paint;
 mod ports;
+mod trace;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -55,10 +56,7 @@ pub fn draw(buf: &mut Buffer, app: &App, paint: Paint) {
                     write(buf, area, text, paint.dim());
                 }
                 Tab::Drops => drops::draw(buf, area, &scene),
-                Tab::Trace => {
-                    let text = "this switch does not trace";
-                    write(buf, area, text, paint.dim());
-                }
+                Tab::Trace => trace::draw(buf, area, &scene),
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Colours and marks, and the few shapes all tabs are drawn with.
 
+use std::borrow::Cow;
+
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
@@ -62,6 +64,22 @@ impl Paint {
 
     pub(super) const fn ellipsis(self) -> &'static str {
         if self.ascii { "~" } else { "…" }
+    }
+
+    /// A text in the letters the terminal has.
+    pub(super) fn letters(self, text: &str) -> Cow<'_, str> {
+        if !self.ascii || text.is_ascii() {
+            return Cow::Borrowed(text);
+        }
+        let letter = |c: char| match c {
+            '→' => '>',
+            '←' => '<',
+            'µ' => 'u',
+            '…' => '~',
+            c if c.is_ascii() => c,
+            _ => '?',
+        };
+        Cow::Owned(text.chars().map(letter).collect())
     }
 
     const fn bars(self) -> bar::Set<'static> {
@@ -191,6 +209,7 @@ pub(super) fn grid(
 }
 
 fn cell(buf: &mut Buffer, area: Rect, text: &str, right: bool, style: Style, paint: Paint) {
+    let text = paint.letters(text);
     let (length, width) = (text.chars().count(), usize::from(area.width));
     if length > width {
         let kept: String = text.chars().take(width.saturating_sub(1)).collect();
