@@ -24,6 +24,8 @@ pub mod man;
 pub mod metrics;
 pub mod monitor;
 pub mod notify;
+mod replacement;
+pub mod replay;
 pub mod show;
 pub mod top;
 pub mod trace;

@@ -11,6 +11,7 @@ mod demo;
 mod diff;
 mod metrics;
 mod notify;
+pub(super) mod replay;
 mod report;
 mod screens;
 mod top;

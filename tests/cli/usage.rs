@@ -19,6 +19,28 @@ const BAD: &[(&str, &str)] = &[
         "--prots a",
         "--prots: no such flag or word here; fix: write --ports",
     ),
+    (
+        "replay x.pcap",
+        "replay: neither -i nor --offline says where to; fix: vswitch replay x.pcap --offline",
+    ),
+    (
+        "replay x.pcap -i a --gateway 10.9.0.1/24",
+        "a run's flags with -i: nothing is switched: the frames are only sent; \
+             fix: vswitch replay x.pcap --offline",
+    ),
+    (
+        "replay x.pcap --offline --state f",
+        "--state: means nothing offline; fix: leave it out",
+    ),
+    (
+        "replay x.pcap --offline --route 10.0.0.1/8",
+        "--route 10.0.0.1/8: 10.0.0.1 is not the first address of a /8; \
+             fix: --route 0.0.0.0/0=192.0.2.1",
+    ),
+    (
+        "replay x.pcap -i a -p 0",
+        "--pps 0: not a number from 0.01 to 100000000; fix: --pps 10000",
+    ),
     ("-Z", "-Z: no such flag or word here; fix: vswitch --help"),
     (
         "fdb show extra",

@@ -39,6 +39,7 @@ mod nat;
 mod offload;
 mod publish;
 mod reader;
+mod replay;
 mod restart;
 mod robust;
 mod scale;

@@ -9,6 +9,7 @@
 
 mod console;
 mod normal;
+mod replay;
 
 use std::collections::BTreeSet;
 use std::fs;

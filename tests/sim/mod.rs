@@ -32,6 +32,7 @@ mod nat;
 mod packet;
 mod pool;
 mod publish;
+mod replay;
 mod seeded;
 mod steer;
 mod stream;

@@ -130,6 +130,17 @@ pub(super) struct World {
     pub(super) external: Ipv4Addr,
     /// FNV-1a over every frame delivered.
     pub(super) hash: u64,
+    /// Every frame on every wire, where somebody wants them.
+    pub(super) tape: Option<Vec<Taped>>,
+}
+
+/// A frame that went by.
+pub(super) struct Taped {
+    pub(super) at: Nanos,
+    pub(super) place: usize,
+    /// From a host to the switch.
+    pub(super) inbound: bool,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// The Ethernet address of member `number`.
@@ -205,6 +216,7 @@ impl World {
             next_tick: now,
             external: EXTERNAL,
             hash: 0xcbf2_9ce4_8422_2325,
+            tape: None,
             setup,
         };
         for number in 0..world.setup.members {
@@ -397,6 +409,7 @@ impl World {
         let wire = &mut self.wires[place];
         let taken = wire.cables[half].send(bytes, offload);
         wire.sent += u64::from(taken);
+        self.tape(place, true, bytes);
         taken
     }
 
@@ -455,9 +468,21 @@ impl World {
         })
     }
 
+    fn tape(&mut self, place: usize, inbound: bool, bytes: &[u8]) {
+        let at = self.now;
+        let taped = || Taped {
+            at,
+            place,
+            inbound,
+            bytes: bytes.to_vec(),
+        };
+        self.tape.iter_mut().for_each(|tape| tape.push(taped()));
+    }
+
     fn deliver(&mut self, place: usize, frame: OwnedFrame) {
         let now = self.now;
         self.note(place, &frame);
+        self.tape(place, false, frame.bytes());
         let wire = &mut self.wires[place];
         wire.delivered += 1;
         if wire.role == Role::Uplink {

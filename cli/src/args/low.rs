@@ -207,6 +207,12 @@ pub enum Noun {
     /// Make a page of what `bench` or `iperf3 -J` measured
     #[command(after_help = "Example: vswitch report run.json -o run.html")]
     Report(Report),
+    /// A capture once more: through a switch in memory, or out of an interface
+    #[command(
+        after_help = "Example: vswitch replay web.pcapng --offline -w verdicts.pcapng\n         \
+                            vswitch replay web.pcapng -i veth1 -x 2"
+    )]
+    Replay(Box<super::replay::Replay>),
     /// Configuration files
     #[command(
         subcommand,
@@ -250,6 +256,7 @@ impl Noun {
             Self::Demo(_) => "demo",
             Self::Bench(_) => "bench",
             Self::Report(_) => "report",
+            Self::Replay(_) => "replay",
             Self::Config(_) => "config",
             Self::Completion { .. } => "completion",
             Self::Man { .. } => "man",

@@ -12,6 +12,7 @@ pub mod tables;
 mod iproute;
 mod metrics;
 mod nat;
+mod replay;
 mod top;
 mod trace;
 mod usage;
@@ -27,6 +28,7 @@ use crate::config::settings::{NAME_DEFAULT, PortWord, RUN_DIR_DEFAULT};
 use crate::config::{Layer, PublishedAt, Source};
 use crate::control::select::Pair;
 use crate::error::CliError;
+use crate::replay::{LivePlan, OfflinePlan};
 use crate::top::TopPlan;
 
 pub use bench::{BenchPlan, ReportPlan};
@@ -109,6 +111,10 @@ pub enum Action {
     Bench(BenchPlan),
     /// Make a page of what was measured.
     Report(ReportPlan),
+    /// Run a capture through a switch in memory.
+    ReplayOffline(Box<OfflinePlan>),
+    /// Send a capture to an interface.
+    ReplayLive(LivePlan),
     /// Check a configuration file and print what it comes to.
     ConfigCheck(PathBuf),
     /// Print a shell's completion script.
@@ -292,6 +298,7 @@ impl low::Low {
             Some(low::Noun::Demo(demo)) => Action::Demo(DemoPlan { keep: demo.keep }),
             Some(low::Noun::Bench(bench)) => bench.action()?,
             Some(low::Noun::Report(report)) => report.action()?,
+            Some(low::Noun::Replay(replay)) => replay.action(named)?,
             Some(low::Noun::Config(low::ConfigVerb::Check { file })) => Action::ConfigCheck(file),
             Some(low::Noun::Completion { shell }) => Action::Completion(shell),
             Some(low::Noun::Man { out }) => Action::Man(out),

@@ -153,7 +153,7 @@ impl RunArgs {
         }
     }
 
-    fn source(self, named: Layer) -> Source {
+    pub(super) fn source(self, named: Layer) -> Source {
         let mut flags = Layer {
             uplink: self.uplink,
             uplink_address: self.uplink_address,

@@ -41,11 +41,24 @@ impl Source {
     /// A file that cannot be read or is wrong (with the line underlined); settings that contradict
     /// each other.
     pub fn load(&self) -> Result<Settings, CliError> {
+        self.load_with(|_| {})
+    }
+
+    /// As [`load`](Self::load), where `complete` adds what neither flags nor file say.
+    ///
+    /// # Errors
+    /// See [`load`](Self::load).
+    pub fn load_with(&self, complete: impl FnOnce(&mut Layer)) -> Result<Settings, CliError> {
+        let mut layer = self.flags.clone();
         match &self.file {
-            None => self.flags.clone().settle(),
+            None => {
+                complete(&mut layer);
+                layer.settle()
+            }
             Some(path) => {
-                let flags = self.flags.clone();
-                flags.over(file::read(path)?).settle().map_err(|mut error| {
+                layer = layer.over(file::read(path)?);
+                complete(&mut layer);
+                layer.settle().map_err(|mut error| {
                     error.excerpt =
                         Some(format!("  in {}, with the flags over it", path.display()));
                     error.exit = Exit::Failed;

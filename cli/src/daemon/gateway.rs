@@ -41,7 +41,8 @@ pub(crate) fn choose(asked: Option<Cidr>, peers: &[Peer]) -> (Cidr, Option<Gatew
     )
 }
 
-pub(super) fn view(cidr: Cidr, mac: Mac) -> GatewayView {
+/// The gateway as workers see it.
+pub(crate) fn view(cidr: Cidr, mac: Mac) -> GatewayView {
     GatewayView {
         network: NetworkIndex(0),
         address: cidr.address,
@@ -168,7 +169,7 @@ pub(super) fn device_name(name: &str) -> String {
 }
 
 /// A locally administered address made from words by FNV-1a, which will not change.
-pub(super) fn stable_mac(name: &str, what: &str) -> Mac {
+pub(crate) fn stable_mac(name: &str, what: &str) -> Mac {
     let hash = name
         .bytes()
         .chain([0])

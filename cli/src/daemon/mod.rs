@@ -63,7 +63,9 @@ use crate::host::netlink::Netlink;
 use crate::host::peer::GatewaySource;
 use crate::notify::Notifier;
 
-pub(crate) use gateway::choose as choose_gateway;
+pub(crate) use gateway::{choose as choose_gateway, stable_mac, view as gateway_view};
+pub(crate) use publish::as_switch_has_it as publish_view;
+pub(crate) use start::{no_switch, switch_settings};
 
 use gateway::HostPort;
 use ports::Port;

@@ -381,23 +381,33 @@ const fn number(transport: Transport) -> u8 {
     }
 }
 
+/// A publish to these targets as the switch has it; `None` for a protocol its NAT does not speak.
+pub(crate) fn as_switch_has_it(
+    spec: &PublishSpec,
+    targets: impl Iterator<Item = (Ipv4Addr, u16)>,
+    owner: u16,
+) -> Option<Publish> {
+    let at = spec.at;
+    let number = number(at.transport);
+    let protocol = Protocol::ALL
+        .into_iter()
+        .find(|protocol| protocol.number() == number)?;
+    Some(Publish {
+        protocol,
+        external: at.address,
+        ports: at.ports.low..=at.ports.high,
+        targets: targets
+            .map(|(address, port)| Target { address, port })
+            .collect(),
+        by_source: spec.by_source,
+        owner,
+    })
+}
+
 impl Entry {
     /// As the switch has it; `None` for a protocol its NAT does not speak.
     fn publish(&self) -> Option<Publish> {
-        let at = self.spec.at;
-        let number = number(at.transport);
-        let protocol = Protocol::ALL
-            .into_iter()
-            .find(|protocol| protocol.number() == number)?;
-        let targets = self.known().map(|(address, port)| Target { address, port });
-        Some(Publish {
-            protocol,
-            external: at.address,
-            ports: at.ports.low..=at.ports.high,
-            targets: targets.collect(),
-            by_source: self.spec.by_source,
-            owner: self.owner.unwrap_or(0),
-        })
+        as_switch_has_it(&self.spec, self.known(), self.owner.unwrap_or(0))
     }
 
     fn relay_targets(&self) -> Targets {

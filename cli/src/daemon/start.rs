@@ -53,9 +53,10 @@ impl Daemon {
             Some(path) => super::state::load(path, &settings.name),
             None => Default::default(),
         };
-        let mut switch_settings = switch_settings(&settings);
-        let seed = loaded.seed.unwrap_or(switch_settings.seed);
-        switch_settings.seed = seed;
+        // The standard library seeds each hasher from the system's randomness.
+        let random = || RandomState::new().hash_one(settings.name.as_str());
+        let seed = loaded.seed.unwrap_or_else(random);
+        let switch_settings = switch_settings(&settings, seed);
         let switch = Switch::start(&switch_settings, move || clock.now())
             .map_err(|error| no_switch(&error))?;
         let mut daemon = Self {
@@ -150,7 +151,8 @@ impl Daemon {
     }
 }
 
-fn switch_settings(settings: &Settings) -> SwitchSettings {
+/// What the switch of these settings is made with.
+pub(crate) fn switch_settings(settings: &Settings, seed: u64) -> SwitchSettings {
     SwitchSettings {
         workers: settings.workers.unwrap_or_else(default_workers),
         cpus: settings.cpus.iter().map(|cpu| usize::from(*cpu)).collect(),
@@ -171,8 +173,7 @@ fn switch_settings(settings: &Settings) -> SwitchSettings {
             helpers: settings.nat_helpers,
             preserve_ids: settings.uplink_address.is_some(),
         }),
-        // The standard library seeds each hasher from the system's randomness.
-        seed: RandomState::new().hash_one(settings.name.as_str()),
+        seed,
     }
 }
 
@@ -203,7 +204,8 @@ fn no_journal(error: &JournalError) -> CliError {
     CliError::failed("the journal", error.to_string(), "vswitch clean")
 }
 
-fn no_switch(error: &StartError) -> CliError {
+/// Why there is no switch.
+pub(crate) fn no_switch(error: &StartError) -> CliError {
     match error {
         StartError::Port(error) => super::ports::from_port(error),
         StartError::Worker { .. } | StartError::Ageing(_) | StartError::Nat(_) => {

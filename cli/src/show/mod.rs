@@ -14,6 +14,7 @@ pub mod monitor;
 pub mod nat;
 pub mod neigh;
 pub mod port;
+pub mod replay;
 pub mod status;
 pub mod table;
 pub mod trace;

@@ -296,8 +296,9 @@ impl Worker {
             });
     }
 
-    /// Sends what was traced; nobody traces what nobody reads.
-    fn send_records(&mut self) {
+    /// Sends what was traced, if its reader has read all before it; a tick does so, too. Nobody
+    /// traces what nobody reads.
+    pub fn send_records(&mut self) {
         if let Some(recorder) = &mut self.engine.recorder {
             recorder.tick();
         }

@@ -53,6 +53,10 @@ schemas! {
     DropSchema "vswitch.drop/1";
     /// The schema of [`Status`](super::Status).
     StatusSchema "vswitch.status/1";
+    /// The schema of what [`crate::replay`] tells.
+    ReplaySchema "vswitch.replay/1";
+    /// The schema of what was [sent](crate::replay::live).
+    ReplaySentSchema "vswitch.replay-sent/1";
     /// The schema of [`Done`](super::Done).
     DoneSchema "vswitch.done/1";
     /// The schema of an [`Error`](super::Error).

@@ -16,9 +16,9 @@ use switch::switch::{NatHandle, NoAnswer};
 use crate::args::Common;
 use crate::dispatch::message;
 use crate::error::CliError;
+use crate::replacement::Replacement;
 use crate::show::moment;
 
-use super::file::Replacement;
 use super::format::{self, Header, Kept};
 use crate::daemon::Clock;
 

@@ -60,7 +60,7 @@ pub(super) struct Loaded {
 /// # Errors
 /// It cannot.
 pub(super) fn check(path: &Path) -> Result<(), CliError> {
-    let begun = file::Replacement::begin(path);
+    let begun = crate::replacement::Replacement::begin(path);
     begun.map(drop).map_err(|error| {
         let directory = path.parent().filter(|parent| *parent != Path::new(""));
         let fix = directory.map_or_else(String::new, |to| format!("mkdir -p {}", to.display()));

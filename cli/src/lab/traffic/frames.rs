@@ -208,7 +208,7 @@ impl Wire {
     }
 }
 
-fn link_address(name: &str) -> io::Result<LinkAddr> {
+pub(crate) fn link_address(name: &str) -> io::Result<LinkAddr> {
     let mut addresses = getifaddrs()?.filter(|entry| entry.interface_name == name);
     let found = addresses.find_map(|entry| entry.address?.as_link_addr().copied());
     found.ok_or_else(|| Errno::ENODEV.into())

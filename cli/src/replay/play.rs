@@ -1,0 +1,355 @@
+//! The capture's packets through the switch, by the capture's clock.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use nat::Nanos;
+use switch::config::Role;
+use switch::limits::FRAME_BYTES_MAX;
+use switch::pcapng::{Direction, Packet};
+use switch::port::PortIndex;
+use switch::switch::Trace;
+use switch::trace::{Limits, RecordView, Selector, Step};
+
+use super::comment::Comment;
+use super::output::{Output, Written};
+use super::report::{Dropped, PortReport, Report, Skipped};
+use super::scene::{BEGIN, Names, Scene};
+use super::survey::{self, Survey, Ways};
+use super::tally::{Kind, Numbers, Tally};
+use crate::control::api::ReplaySchema;
+use crate::error::CliError;
+
+/// From one tick of the workers to the next, as an idle worker sleeps.
+const TICK: Nanos = Nanos(100_000_000);
+
+/// Ticks between two packets at most: in a longer silence they come less often, lest a capture
+/// over years take days.
+const TICKS_MAX: u64 = 100_000;
+
+/// Time after the last packet in which those that wait may come to their end: longer than ARP
+/// and fragments are waited for.
+const AFTER: Nanos = Nanos::from_secs(60);
+
+/// Long before a neighbour grows old.
+const REMIND: Nanos = Nanos::from_secs(10);
+
+/// Rounds until a packet has left the switch; some dozens are usual.
+const ROUNDS_MAX: u32 = 100_000;
+
+/// Copies of one frame that a port has sent.
+type Sent = (u32, Option<Rc<Comment>>);
+
+struct Player<'s> {
+    scene: &'s mut Scene,
+    trace: Trace,
+    output: Option<Output>,
+    tally: Tally,
+    numbers: Numbers,
+    skipped: Skipped,
+    /// The packet that came in last.
+    current: Vec<u8>,
+    /// What each port has sent, in order, by the records.
+    sent: Vec<VecDeque<Sent>>,
+    /// Ports with something in `sent`.
+    senders: Vec<usize>,
+    /// A flood so wide that not all of its copies are in its record.
+    wide: Option<Rc<Comment>>,
+    fed: u64,
+    delivered: u64,
+    records_lost: bool,
+    /// The capture's time at [`BEGIN`].
+    first: u64,
+    now: Nanos,
+    next_tick: Nanos,
+    next_remind: Nanos,
+}
+
+/// Plays the whole capture.
+pub(super) fn play(
+    survey: &Survey,
+    scene: &mut Scene,
+    ways: &Ways,
+    output: Option<Output>,
+) -> Result<Report, CliError> {
+    let mut player = Player::new(scene, output, survey.first.unwrap_or(0));
+    let mut reader = survey::open(&survey.path)?;
+    let (mut number, mut time) = (0, player.first);
+    while let Some(packet) = reader
+        .next_packet()
+        .map_err(|error| survey::damaged(&survey.path, &error))?
+    {
+        number += 1;
+        // Packets may be out of order, and the clock does not go back.
+        time = time.max(packet.time.unwrap_or(time));
+        if let Some(place) = player.way(ways, &packet) {
+            player.advance(BEGIN + Nanos(time - player.first))?;
+            player.feed(place, number, packet.bytes)?;
+        }
+    }
+    player.come_to_rest()?;
+    player.report(survey)
+}
+
+impl<'s> Player<'s> {
+    fn new(scene: &'s mut Scene, output: Option<Output>, first: u64) -> Self {
+        let selector = Selector {
+            timed: false,
+            ..Selector::ALL
+        };
+        let trace = (scene.switch).trace(selector, Limits::default(), Arc::new(|| BEGIN));
+        for worker in &mut scene.workers {
+            worker.tick(BEGIN);
+        }
+        let (ports, workers) = (scene.wires.len(), scene.workers.len());
+        Self {
+            scene,
+            trace,
+            output,
+            tally: Tally::new(ports),
+            numbers: Numbers::new(workers),
+            skipped: Skipped::default(),
+            current: Vec::new(),
+            sent: vec![VecDeque::new(); ports],
+            senders: Vec::new(),
+            wide: None,
+            fed: 0,
+            delivered: 0,
+            records_lost: false,
+            first,
+            now: BEGIN,
+            next_tick: BEGIN + TICK,
+            next_remind: BEGIN + REMIND,
+        }
+    }
+
+    /// Where a packet goes in; `None` where it does not, which is counted.
+    fn way(&mut self, ways: &Ways, packet: &Packet<'_>) -> Option<usize> {
+        let place = ways.get(packet.interface).copied().flatten();
+        let skipped = &mut self.skipped;
+        let why = match packet.direction {
+            Some(Direction::Outbound) => &mut skipped.outbound,
+            _ if place.is_none() => &mut skipped.no_port,
+            _ if packet.is_cut() => &mut skipped.cut,
+            _ if packet.bytes.len() > FRAME_BYTES_MAX => &mut skipped.too_long,
+            _ => return place,
+        };
+        *why += 1;
+        None
+    }
+
+    /// Lets time pass, with the ticks that fall into it.
+    fn advance(&mut self, to: Nanos) -> Result<(), CliError> {
+        let silence = to.saturating_sub(self.now);
+        let step = TICK.max(Nanos(silence.0 / TICKS_MAX));
+        while self.next_tick <= to {
+            self.now = self.next_tick;
+            if self.now >= self.next_remind {
+                self.scene.remind(self.now);
+                self.next_remind = self.now + REMIND;
+            }
+            for worker in 0..self.scene.workers.len() {
+                self.scene.workers[worker].tick(self.now);
+                self.collect(worker)?;
+            }
+            self.rounds()?;
+            self.next_tick += step;
+        }
+        self.next_tick = self.next_tick.min(to + TICK);
+        self.now = to;
+        Ok(())
+    }
+
+    fn feed(&mut self, place: usize, number: u64, bytes: &[u8]) -> Result<(), CliError> {
+        let wire = &self.scene.wires[place];
+        if !wire.send(bytes) {
+            let why = "its cable is full, which one packet at a time cannot make it";
+            return Err(CliError::failed(&wire.name, why, ""));
+        }
+        self.numbers.comes(wire.worker, number);
+        self.fed += 1;
+        self.current.clear();
+        self.current.extend_from_slice(bytes);
+        self.rounds()
+    }
+
+    /// Runs all workers in turn until nothing moves any more.
+    fn rounds(&mut self) -> Result<(), CliError> {
+        for _ in 0..ROUNDS_MAX {
+            let mut moved = 0;
+            for worker in 0..self.scene.workers.len() {
+                moved += self.scene.workers[worker].poll_once(self.now);
+                self.collect(worker)?;
+            }
+            if moved == 0 {
+                return Ok(());
+            }
+        }
+        let why = "frames go round and round; this is a mistake in vswitch";
+        Err(CliError::failed("the switch", why, ""))
+    }
+
+    /// Reads what a worker has recorded since it was last asked, and takes what it sent off the
+    /// wires: its records and its frames are in the same order at each port.
+    fn collect(&mut self, worker: usize) -> Result<(), CliError> {
+        loop {
+            self.scene.workers[worker].send_records();
+            let Ok(portion) = self.trace.portions.try_recv() else {
+                break;
+            };
+            self.records_lost |= portion.lost > 0;
+            for record in portion.views() {
+                self.take(&record)?;
+            }
+        }
+        self.deliver()
+    }
+
+    fn take(&mut self, record: &RecordView<'_>) -> Result<(), CliError> {
+        self.tally.count(record);
+        let (kind, number) = (Kind::of(record), self.numbers.of(record));
+        let comment = self.output.is_some().then(|| {
+            let names = Names(&self.scene.wires);
+            Rc::new(Comment::new(&record.to_record(), kind, number, &names))
+        });
+        for timed in record.steps {
+            if let Step::Tx(tx) = timed.step
+                && tx.outcome.is_ok()
+                && let Some(sent) = self.sent.get_mut(tx.port.index())
+            {
+                sent.push_back((tx.pieces, comment.clone()));
+                self.senders.push(tx.port.index());
+            }
+        }
+        if record.head.steps_lost > 0 {
+            self.wide.clone_from(&comment);
+            self.senders.extend(0..self.scene.wires.len());
+        }
+        let ingress = record.head.ingress.map(PortIndex::index);
+        if let (Some(comment), Some(port), Kind::Fresh) = (comment, ingress, kind) {
+            let time = self.time();
+            let packet = Written {
+                port,
+                time,
+                bytes: &self.current,
+                direction: Direction::Inbound,
+                number,
+                comments: &comment.inbound(),
+            };
+            if let Some(output) = &mut self.output {
+                output.packet(&packet)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self) -> Result<(), CliError> {
+        let time = self.time();
+        for port in self.senders.drain(..) {
+            let (sent, wire) = (&mut self.sent[port], &self.scene.wires[port]);
+            while let Some(frame) = wire.receive() {
+                self.delivered += 1;
+                let comment = match sent.front_mut() {
+                    Some((pieces, comment)) => {
+                        let comment = comment.clone();
+                        *pieces -= 1;
+                        if *pieces == 0 {
+                            sent.pop_front();
+                        }
+                        comment
+                    }
+                    None => self.wide.clone(),
+                };
+                let Some(output) = &mut self.output else {
+                    continue;
+                };
+                let lines = comment.as_ref().map(|comment| comment.outbound());
+                output.packet(&Written {
+                    port,
+                    time,
+                    bytes: frame.bytes(),
+                    direction: Direction::Outbound,
+                    number: comment.and_then(|comment| comment.number),
+                    comments: &lines.unwrap_or_default(),
+                })?;
+            }
+        }
+        self.wide = None;
+        Ok(())
+    }
+
+    /// The time now, as the capture has it.
+    const fn time(&self) -> u64 {
+        self.first + (self.now.0 - BEGIN.0)
+    }
+
+    /// Goes on after the last packet until nothing waits any more.
+    fn come_to_rest(&mut self) -> Result<(), CliError> {
+        let end = self.now + AFTER;
+        while self.tally.waiting() > 0 && self.now < end {
+            self.advance(self.now + TICK)?;
+        }
+        self.scene.switch.stop_trace(self.trace.id);
+        for worker in 0..self.scene.workers.len() {
+            self.scene.workers[worker].tick(self.now);
+            self.collect(worker)?;
+        }
+        Ok(())
+    }
+
+    fn report(mut self, survey: &Survey) -> Result<Report, CliError> {
+        let time = self.time();
+        let ports: Vec<PortReport> = (self.scene.wires.iter())
+            .map(|wire| {
+                let totals = self.scene.switch.port_totals(wire.index);
+                let drops = totals.drops.iter().map(|(reason, count)| Dropped {
+                    reason: reason.word(),
+                    count: *count,
+                    fix: reason.fix(),
+                });
+                PortReport {
+                    port: wire.name.clone(),
+                    role: role(wire.role),
+                    received_frames: totals.received_frames,
+                    received_bytes: totals.received_bytes,
+                    verdicts: self.tally.of(wire.index),
+                    drops: drops.collect(),
+                    sent_frames: totals.sent_frames,
+                    sent_bytes: totals.sent_bytes,
+                }
+            })
+            .collect();
+        let totals = self.scene.switch.totals();
+        let judged: u64 = ports.iter().map(|port| port.verdicts.all()).sum();
+        let conserved = totals.conserved()
+            && !self.records_lost
+            && (totals.received, judged) == (self.fed, self.fed)
+            && totals.sent == self.delivered;
+        if let Some(output) = self.output.take() {
+            output.finish(time, ports.iter().map(|port| port.received_frames))?;
+        }
+        Ok(Report {
+            schema: ReplaySchema,
+            file: survey.path.display().to_string(),
+            packets: survey.packets,
+            seconds: seconds(survey.nanoseconds()),
+            skipped: self.skipped,
+            ports,
+            conserved,
+        })
+    }
+}
+
+const fn role(role: Role) -> &'static str {
+    match role {
+        Role::Member => "member",
+        Role::Host => "host",
+        Role::Uplink => "uplink",
+    }
+}
+
+/// To the microsecond, which a double holds for a thousand years.
+fn seconds(nanoseconds: u64) -> f64 {
+    std::time::Duration::from_micros(nanoseconds / 1000).as_secs_f64()
+}

@@ -1,0 +1,174 @@
+//! The first look at a capture.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use switch::pcapng::{Fault, Interface, ReadError, Reader};
+
+use super::OfflinePlan;
+use crate::config::settings::{NAME_DEFAULT, PortWord};
+use crate::config::{Settings, words};
+use crate::error::CliError;
+
+/// What a capture has, once it is known to be sound from its first byte to its last.
+#[derive(Debug)]
+pub(super) struct Survey {
+    pub(super) path: PathBuf,
+    pub(super) interfaces: Vec<Interface>,
+    pub(super) packets: u64,
+    /// The earliest time, nanoseconds since 1970; `None` where no packet has one.
+    pub(super) first: Option<u64>,
+    /// The latest time.
+    pub(super) last: Option<u64>,
+    /// Bytes of its longest packet.
+    longest: usize,
+    /// Packets of which only a part was captured.
+    cut: u64,
+}
+
+pub(super) type FileReader = Reader<BufReader<File>>;
+
+/// Opens a capture at its beginning.
+pub(super) fn open(path: &Path) -> Result<FileReader, CliError> {
+    let failed = |why: String| CliError::failed(path.display().to_string(), why, "");
+    let file = File::open(path).map_err(|error| failed(error.to_string()))?;
+    let about = file.metadata().map_err(|error| failed(error.to_string()))?;
+    if !about.is_file() {
+        let fix = format!(
+            "cat {} > capture.pcapng; vswitch replay capture.pcapng",
+            path.display()
+        );
+        return Err(CliError::failed(
+            path.display().to_string(),
+            "no regular file; a capture is read twice",
+            fix,
+        ));
+    }
+    Reader::new(BufReader::with_capacity(1 << 18, file)).map_err(|error| damaged(path, &error))
+}
+
+/// A capture that cannot be read to its end.
+pub(super) fn damaged(path: &Path, error: &ReadError) -> CliError {
+    let path = path.display();
+    let fix = if matches!(error.fault, Fault::Truncated { .. }) {
+        format!("editcap -F pcapng {path} whole.pcapng")
+    } else {
+        String::new()
+    };
+    CliError::failed(path.to_string(), error.to_string(), fix)
+}
+
+/// Reads a capture to its end.
+pub(super) fn of(path: &Path) -> Result<Survey, CliError> {
+    let mut reader = open(path)?;
+    let mut survey = Survey {
+        path: path.to_owned(),
+        interfaces: Vec::new(),
+        packets: 0,
+        first: None,
+        last: None,
+        longest: 0,
+        cut: 0,
+    };
+    while let Some(packet) = reader
+        .next_packet()
+        .map_err(|error| damaged(path, &error))?
+    {
+        survey.packets += 1;
+        survey.longest = survey.longest.max(packet.bytes.len());
+        survey.cut += u64::from(packet.is_cut());
+        if let Some(time) = packet.time {
+            survey.first = Some(survey.first.map_or(time, |first| first.min(time)));
+            survey.last = survey.last.max(Some(time));
+        }
+    }
+    survey.interfaces = reader.interfaces().to_vec();
+    Ok(survey)
+}
+
+/// Where the packets of an interface go: a port's place in the scene, or nowhere.
+pub(super) type Ways = Vec<Option<usize>>;
+
+impl Survey {
+    /// From the first packet to the last, in nanoseconds.
+    pub(super) fn nanoseconds(&self) -> u64 {
+        let (first, last) = (self.first.unwrap_or(0), self.last.unwrap_or(0));
+        last - first
+    }
+
+    /// The settings, with the capture's interfaces as ports where none is named.
+    pub(super) fn settings(&self, plan: &OfflinePlan) -> Result<Settings, CliError> {
+        let mut unnamed = false;
+        let settings = plan.source.load_with(|layer| {
+            // A number of workers that depended on the machine would not give one result on all.
+            layer.workers.get_or_insert(1);
+            if !layer.ports.is_empty() {
+                return;
+            }
+            let host = layer.name.as_deref().unwrap_or(NAME_DEFAULT);
+            for interface in &self.interfaces {
+                let name = interface.name.as_str();
+                let is_port = name != host && layer.uplink.as_deref() != Some(name);
+                match words::interface(name) {
+                    Ok(name) if is_port => {
+                        let word = PortWord::Iface(name);
+                        if !layer.ports.contains(&word) {
+                            layer.ports.push(word);
+                        }
+                    }
+                    Ok(_) => {}
+                    Err(_) => unnamed = true,
+                }
+            }
+        });
+        match settings {
+            Err(_) if unnamed => Err(self.nameless()),
+            settings => settings,
+        }
+    }
+
+    /// Finds the port of each interface: that of its name, else the port in the same place.
+    pub(super) fn ways(&self, settings: &Settings, names: &[String]) -> Result<Ways, CliError> {
+        let mut nameless = 0..settings.ports.len();
+        let ways = self.interfaces.iter().map(|interface| {
+            if words::interface(&interface.name).is_ok() {
+                return Ok(names.iter().position(|name| *name == interface.name));
+            }
+            match nameless.next() {
+                Some(place) => Ok(Some(place)),
+                None => Err(self.nameless()),
+            }
+        });
+        ways.collect()
+    }
+
+    fn nameless(&self) -> CliError {
+        let path = self.path.display();
+        let why = "it does not name its interfaces, so their ports must be named in order";
+        let fix = format!("vswitch replay {path} --offline --ports veth1,veth2");
+        CliError::usage(path.to_string(), why, fix)
+    }
+
+    /// What may surprise who looks at the result.
+    pub(super) fn notes(&self, plan: &OfflinePlan) -> Vec<String> {
+        let mut notes = Vec::new();
+        let room = usize::try_from(plan.surroundings.mtu).unwrap_or(usize::MAX);
+        // A header of 14 bytes, and a VLAN tag.
+        if self.longest > room.saturating_add(18) {
+            notes.push(format!(
+                "the longest packet has {} bytes, more than the MTU of {room}; fix: --mtu 65535, \
+                 or ethtool -K DEV gso off tso off gro off before capturing",
+                self.longest
+            ));
+        }
+        if self.cut > 0 {
+            notes.push(format!(
+                "of {} packets only a part was captured, and they are left out; \
+                 fix: capture with -s 0",
+                self.cut
+            ));
+        }
+        notes
+    }
+}

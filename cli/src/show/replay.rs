@@ -1,0 +1,101 @@
+//! `vswitch replay --offline`.
+
+use super::table::{BAD, GOOD, NOTE, STRONG, Table, styled};
+use super::units;
+use crate::error::printable;
+use crate::replay::{Report, Skipped};
+
+/// What became of a capture: by port, then by reason.
+#[must_use]
+pub fn report(report: &Report) -> String {
+    let mut out = format!(
+        "{STRONG}{}{STRONG:#}  {} {} in {:.3} s\n",
+        printable(&report.file),
+        units::count(report.packets),
+        if report.packets == 1 {
+            "packet"
+        } else {
+            "packets"
+        },
+        report.seconds
+    );
+    out.push_str(&skipped(report.skipped));
+    out.push('\n');
+    out.push_str(&ports(report).render(true));
+    let drops = drops(report);
+    if !drops.is_empty() {
+        out.push('\n');
+        out.push_str(&drops);
+    }
+    let (style, words) = if report.conserved {
+        (GOOD, "every frame is accounted for")
+    } else {
+        (BAD, "NOT every frame is accounted for")
+    };
+    out.push_str(&format!("\n{style}{words}{style:#}\n"));
+    out
+}
+
+fn skipped(skipped: Skipped) -> String {
+    let kinds = [
+        (skipped.outbound, "were sent by their interface"),
+        (skipped.no_port, "are of an interface that is no port"),
+        (skipped.cut, "were captured in part only"),
+        (skipped.too_long, "are longer than a frame can be"),
+    ];
+    let lines = kinds.iter().filter(|(count, _)| *count > 0);
+    lines
+        .map(|(count, why)| format!("{} left out: they {why}\n", units::count(*count)))
+        .collect()
+}
+
+fn ports(report: &Report) -> Table {
+    let headers = [
+        "PORT", ">IN", ">FORWARD", ">ROUTE", ">FLOOD", ">ANSWER", ">ABSORB", ">DROP", ">WAIT",
+        ">OUT",
+    ];
+    let mut table = Table::new(&headers);
+    for port in &report.ports {
+        let verdicts = port.verdicts;
+        let counts = [
+            port.received_frames,
+            verdicts.forwarded,
+            verdicts.routed,
+            verdicts.flooded,
+            verdicts.answered,
+            verdicts.absorbed,
+            verdicts.dropped,
+            verdicts.waiting,
+            port.sent_frames,
+        ];
+        let name = match port.role {
+            "member" => port.port.clone(),
+            role => format!("{} ({role})", port.port),
+        };
+        let cells = counts.map(|count| units::count(count).into());
+        table.row(std::iter::once(name.into()).chain(cells));
+    }
+    table
+}
+
+fn drops(report: &Report) -> String {
+    let mut rows: Vec<_> = (report.ports.iter())
+        .flat_map(|port| port.drops.iter().map(move |drop| (port, drop)))
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    rows.sort_by(|(a_port, a), (b_port, b)| {
+        (b.count, a.reason, &a_port.port).cmp(&(a.count, b.reason, &b_port.port))
+    });
+    let mut table = Table::new(&[">COUNT", "REASON", "PORT", "FIX"]);
+    for (port, drop) in rows {
+        table.row([
+            units::count(drop.count).into(),
+            styled(drop.reason, NOTE),
+            port.port.clone().into(),
+            drop.fix.into(),
+        ]);
+    }
+    table.render(true)
+}
