@@ -9,7 +9,7 @@ use nat::Nanos;
 use switch::config::Role;
 use switch::pcapng::{Direction, InterfaceInfo, PacketInfo, Reader, SectionInfo, Writer};
 
-use super::world::{EXTERNAL, FAR, GATEWAY, O1, O2, Setup, Taped, World, member_ip};
+use super::world::{EXTERNAL, FAR, GATEWAY, O1, O2, Setup, World, member_ip};
 
 /// What a world's switch is made with, as flags.
 const FLAGS: &str = "--gateway 10.9.0.1/24 --gateway-mac 02:00:00:00:09:01 --no-host-port \
@@ -17,6 +17,29 @@ const FLAGS: &str = "--gateway 10.9.0.1/24 --gateway-mac 02:00:00:00:09:01 --no-
                      --host-mac 02:00:00:00:ee:00 --route 198.51.100.0/24=203.0.113.10 \
                      --nat-ports 40000-40999 --nat-sessions 1024 --no-mss-clamp --fdb-max 1024 \
                      --nat-quota sessions=none,ports=none,half-open=none,rate=none";
+
+/// A frame that went by.
+pub(super) struct Taped {
+    pub(super) at: Nanos,
+    pub(super) place: usize,
+    /// From a host to the switch.
+    pub(super) inbound: bool,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl World {
+    /// Notes a frame that goes by, where that is wanted.
+    pub(super) fn tape(&mut self, place: usize, inbound: bool, bytes: &[u8]) {
+        let at = self.now;
+        let taped = || Taped {
+            at,
+            place,
+            inbound,
+            bytes: bytes.to_vec(),
+        };
+        self.tape.iter_mut().for_each(|tape| tape.push(taped()));
+    }
+}
 
 struct Scratch(PathBuf);
 
@@ -114,8 +137,7 @@ fn is_the_same_again(name: &str, setup: Setup, action: impl FnOnce(&mut World)) 
     let again = sent(&fs::read(&to).unwrap(), names.len());
     let before = sent(&captured, names.len());
     let frames: usize = before.iter().map(Vec::len).sum();
-    println!("{name}: {frames} frames sent");
-    assert!(frames > 20);
+    assert!(frames > 20, "{name}: {frames} frames sent");
     for (port, (before, again)) in before.iter().zip(&again).enumerate() {
         assert_eq!(before.len(), again.len(), "frames of {}", names[port]);
         for (number, (before, again)) in before.iter().zip(again).enumerate() {

@@ -18,6 +18,7 @@ use switch::worker::{Idle, Worker};
 
 use super::host::Host;
 use super::packet::{self, ETHERNET, u16_at};
+use super::replay::Taped;
 
 pub(super) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 pub(super) const GATEWAY_MAC: Mac = Mac([2, 0, 0, 0, 9, 1]);
@@ -132,15 +133,6 @@ pub(super) struct World {
     pub(super) hash: u64,
     /// Every frame on every wire, where somebody wants them.
     pub(super) tape: Option<Vec<Taped>>,
-}
-
-/// A frame that went by.
-pub(super) struct Taped {
-    pub(super) at: Nanos,
-    pub(super) place: usize,
-    /// From a host to the switch.
-    pub(super) inbound: bool,
-    pub(super) bytes: Vec<u8>,
 }
 
 /// The Ethernet address of member `number`.
@@ -466,17 +458,6 @@ impl World {
             host.poll(now);
             host.out.pop_front()
         })
-    }
-
-    fn tape(&mut self, place: usize, inbound: bool, bytes: &[u8]) {
-        let at = self.now;
-        let taped = || Taped {
-            at,
-            place,
-            inbound,
-            bytes: bytes.to_vec(),
-        };
-        self.tape.iter_mut().for_each(|tape| tape.push(taped()));
     }
 
     fn deliver(&mut self, place: usize, frame: OwnedFrame) {
