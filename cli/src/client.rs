@@ -73,6 +73,15 @@ impl<'a> Client<'a> {
         self.request("GET", "/nat/report", None)
     }
 
+    /// What would become of a packet, as the server's JSON.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub fn what_if(&self, asked: &api::WhatIfAsked) -> Result<Vec<u8>, CliError> {
+        let body = serde_json::to_vec(asked).map_err(|error| self.broken(&error.to_string()))?;
+        self.request("POST", "/trace/what-if", Some(&body))
+    }
+
     /// Changes something; the answer as the server's JSON.
     ///
     /// # Errors

@@ -74,6 +74,7 @@ fn dispatch(common: &Common, action: Action, hooks: &Hooks) -> Outcome {
         Action::Conntrack(pairs) => conntrack(common, pairs),
         Action::Metrics(plan) => metrics(common, plan),
         Action::Trace(plan) => crate::trace::command(common, &plan),
+        Action::WhatIf(plan) => crate::trace::what_if::command(common, &plan),
         Action::Monitor(plan) => crate::monitor::command(common, &plan),
         Action::Top(plan) => crate::top::command(common, &plan),
         Action::Change(mutation) => change(common, &mutation),

@@ -488,6 +488,8 @@ fn only_root_and_the_same_user_may_change_anything() {
         super::ended(command.uid(65_534).gid(65_534).output().unwrap())
     };
     assert_eq!(as_nobody("fdb").code, 0);
+    let what_if = as_nobody("trace --what-if veth1 icmp 10.9.0.2 > 203.0.113.1");
+    assert_eq!(what_if.code, 4, "{what_if:?}");
     for words in [
         "fdb flush",
         "nat flush",

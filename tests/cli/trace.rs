@@ -62,6 +62,47 @@ fn a_file_is_read_through_any_filter() {
 }
 
 #[test]
+fn what_would_become_of_a_packet_is_told_with_its_exit_code() {
+    let running = Running::new();
+    let dropped = running.vswitch("trace --what-if veth1 icmp 10.9.0.2 > 203.0.113.1 ttl 1");
+    assert_eq!((dropped.code, dropped.stderr.as_str()), (4, ""));
+    snapshot("trace-what-if.txt", &dropped.stdout);
+    let json = running.vswitch("-j trace --what-if veth1 icmp 10.9.0.2 > 203.0.113.1 ttl 1");
+    assert_eq!(json.code, 4);
+    let answer: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(answer["schema"], "vswitch.what-if/1");
+    assert_eq!(
+        (&answer["reason"], &answer["dropped"]),
+        (&"TTL_EXPIRED".into(), &true.into())
+    );
+    let absent = running.vswitch("trace --what-if tap:veth9 icmp 10.9.0.2 > 203.0.113.1");
+    assert_eq!(absent.code, 1);
+    assert_eq!(
+        absent.stderr,
+        "error: port veth9: there is none; fix: vswitch port\n"
+    );
+    for (words, why) in [
+        (
+            "--what-if veth1 tcp 1.1.1.1 > 1.1.1.2",
+            "error: packet:15: tcp needs a port",
+        ),
+        (
+            "--what-if veth1",
+            "error: packet:1: a packet begins with its protocol; fix: write `tcp`",
+        ),
+        ("--what-if veth1 -c 3 icmp 1.1.1.1 > 1.1.1.2", "error: "),
+        (
+            "--what-if veth1 icmp 1.1.1.1 > 1.1.1.2 -r x.pcap",
+            "error: icmp 1.1.1.1 > 1.1.1.2: the",
+        ),
+    ] {
+        let refused = running.vswitch(&format!("trace {words}"));
+        assert_eq!(refused.code, 2, "{refused:?}");
+        assert!(refused.stderr.starts_with(why), "{refused:?}");
+    }
+}
+
+#[test]
 fn what_is_no_trace_is_refused_by_name() {
     let scratch = Scratch::new();
     let other = RUN.replace("vswitch.trace/1", "vswitch.trace/2");

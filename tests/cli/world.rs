@@ -9,6 +9,7 @@ use switch::verdict::DropReason;
 use vswitch_cli::control::api::{self, Counters, FdbState, OperState, Role};
 use vswitch_cli::control::select::Extent;
 use vswitch_cli::control::server::QUEUE_REQUESTS_MAX;
+use vswitch_cli::control::what_if::Try;
 use vswitch_cli::control::{Feed, Refusal, Request};
 use vswitch_cli::metrics::{NatReading, Reading};
 
@@ -313,6 +314,7 @@ impl World {
                 reply.send(Ok(7));
                 watched(feed);
             }
+            Request::WhatIf(device, what, reply) => reply.send(tried(device, &what)),
             Request::Drops(reply) => reply.send(Ok(self.drops.clone())),
             Request::Metrics(reply) => reply.send(Ok(self.reading())),
             Request::Status(reply) => reply.send(Ok(self.status.clone())),
@@ -495,6 +497,47 @@ impl World {
             _ => unreachable!("answered above"),
         }
     }
+}
+
+/// The way of the first packet of that trace; what is not in words would be forwarded.
+fn tried(device: String, what: &Try) -> Result<api::WhatIf, Refusal> {
+    if device != "veth1" {
+        let what = format!("port {device}");
+        let fix = "vswitch port".into();
+        return Err(Refusal::Absent { what, fix });
+    }
+    let dropped = matches!(what, Try::Packet(_));
+    let line = if dropped { 0 } else { 2 };
+    let record = super::trace::RUN.lines().nth(line).unwrap();
+    let record: api::Traced = serde_json::from_str(record).unwrap();
+    let station = |mac: &str, known: &str| {
+        let (mac, known) = (mac.to_owned(), known.to_owned());
+        dropped.then_some(api::WhatIfStation { mac, known })
+    };
+    let error = api::Traced {
+        cause: Some(record.id.clone()),
+        id: "0x2".into(),
+        port: None,
+        peer: None,
+        summary: "10.9.0.1 > 10.9.0.2  ICMP time exceeded".into(),
+        story: "SENT".into(),
+        ..record.clone()
+    };
+    Ok(api::WhatIf {
+        schema: api::WhatIfSchema,
+        port: device,
+        from: station("02:77:0a:09:00:02", "the neighbour's"),
+        to: station("02:de:b7:32:0a:78", "the switch's own"),
+        dropped,
+        reason: record.reason.clone(),
+        story: record.story.clone(),
+        fix: record.fix.clone(),
+        records: if dropped {
+            vec![record, error]
+        } else {
+            vec![record]
+        },
+    })
 }
 
 /// A packet routed and one dropped, with a gap between them; then the switch stops.

@@ -49,5 +49,6 @@ mod trace;
 mod traffic;
 mod uplink;
 mod watch;
+mod what_if;
 mod workers;
 mod world;

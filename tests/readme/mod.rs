@@ -23,10 +23,11 @@ use console::Step;
 const STAGE: &str = include_str!("stage.sh");
 
 /// The pages that are looked through.
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     "README.md",
     "docs/nat.md",
     "docs/top.md",
+    "docs/trace.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "BENCHMARKS.md",
@@ -67,6 +68,11 @@ fn the_tutorial_of_the_nat_prints_what_its_page_says() {
 #[test]
 fn the_tutorial_of_top_prints_what_its_page_says() {
     tutorial("docs/top.md");
+}
+
+#[test]
+fn the_tutorial_of_trace_prints_what_its_page_says() {
+    tutorial("docs/trace.md");
 }
 
 /// Goal: the page names every key. Method: its rows are those of the help.

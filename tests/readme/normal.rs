@@ -26,7 +26,9 @@ fn line(command: &str, line: &str) -> String {
     let all = ["bits/sec", "stopped:", "rtt"]
         .iter()
         .any(|word| line.contains(word));
-    let all = all || command == "demo" || command.contains("vswitch top");
+    let timed = ["vswitch top", "vswitch trace"];
+    let timed = timed.iter().any(|words| command.contains(words));
+    let all = all || command == "demo" || timed;
     let mut words: Vec<&str> = line.split_whitespace().collect();
     words.dedup_by(|unit, number| UNITS.contains(unit) && is_number(number));
     let words: Vec<String> = words.into_iter().map(|word| sign(word, all)).collect();

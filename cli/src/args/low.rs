@@ -162,7 +162,8 @@ pub enum Noun {
                             Example: sudo vswitch trace icmp and host 10.77.0.11 -c 2\n         \
                             sudo vswitch trace drop\n         \
                             sudo vswitch trace --paths tcp port 443\n         \
-                            sudo vswitch trace -w run.trace; vswitch trace -r run.trace on veth1"
+                            sudo vswitch trace -w run.trace; vswitch trace -r run.trace\n         \
+                            vswitch trace --what-if veth1 'icmp 10.77.0.11 > 1.1.1.1 ttl 1'"
     )]
     Trace(Box<super::trace::TraceNoun>),
     /// What happens, as it happens

@@ -33,7 +33,7 @@ use crate::top::TopPlan;
 
 pub use bench::{BenchPlan, ReportPlan};
 pub use low::{Colour, Shell};
-pub use trace::TracePlan;
+pub use trace::{TracePlan, WhatIfPacket, WhatIfPlan};
 
 /// What the program is asked to do.
 #[derive(Debug)]
@@ -91,6 +91,8 @@ pub enum Action {
     NatReport(View),
     /// Show packets' ways through the switch.
     Trace(Box<TracePlan>),
+    /// Say what would become of a packet.
+    WhatIf(WhatIfPlan),
     /// Print events of a running switch as they happen.
     Monitor(MonitorPlan),
     /// Print what a running switch counts for Prometheus, or a dashboard for it.

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
-use switch::filter::Filter;
+use switch::filter::{Filter, FilterError};
+use switch::what_if::Packet;
 
 use super::Action;
 use crate::config::words::{self, Why};
@@ -36,6 +37,29 @@ pub struct TraceNoun {
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     #[arg(conflicts_with = "write", conflicts_with = "one_in")]
     read: Option<PathBuf>,
+    /// Say what would become of a packet that came in on PORT, and send nothing; the words are the
+    /// packet, in quotes: 'tcp 10.77.0.11:40000 > 1.1.1.1:443 syn', or -r a capture with it
+    #[arg(long, value_name = "PORT", value_parser = port)]
+    #[arg(conflicts_with_all = ["count", "no_follow", "one_in", "paths", "write"])]
+    what_if: Option<String>,
+}
+
+/// What `trace --what-if` is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WhatIfPlan {
+    /// The port's device.
+    pub port: String,
+    /// The packet.
+    pub packet: WhatIfPacket,
+}
+
+/// The packet that is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WhatIfPacket {
+    /// In words, which were found to be a packet.
+    Words(String),
+    /// The first one of this capture.
+    First(PathBuf),
 }
 
 /// What `trace` is to do.
@@ -55,6 +79,10 @@ pub struct TracePlan {
 
 impl TraceNoun {
     pub(super) fn action(self) -> Result<Action, CliError> {
+        if let Some(port) = self.what_if {
+            let packet = what_if(&self.filter, self.read)?;
+            return Ok(Action::WhatIf(WhatIfPlan { port, packet }));
+        }
         Ok(Action::Trace(Box::new(TracePlan {
             watch: Watch {
                 filter: filter(&self.filter)?,
@@ -76,17 +104,45 @@ impl TraceNoun {
 /// They are no filter: the place is marked below them, with the words that could stand there.
 pub(super) fn filter(words: &[String]) -> Result<Filter, CliError> {
     let text = words.join(" ");
-    Filter::parse(&text).map_err(|error| {
-        let fix = match error.words() {
-            words if words.is_empty() => "vswitch trace --help".into(),
-            words => format!("write {words}"),
-        };
-        let what = format!("filter:{}", error.column + 1);
-        CliError {
-            excerpt: Some(error.caret(&text)),
-            ..CliError::new(Exit::Usage, what, error.why, fix)
+    Filter::parse(&text).map_err(|error| malformed("filter", &text, error))
+}
+
+/// Where a text is wrong, and the words that could stand there.
+fn malformed(what: &str, text: &str, error: FilterError) -> CliError {
+    let fix = match error.words() {
+        words if words.is_empty() => "vswitch trace --help".into(),
+        words => format!("write {words}"),
+    };
+    let what = format!("{what}:{}", error.column + 1);
+    CliError {
+        excerpt: Some(error.caret(text)),
+        ..CliError::new(Exit::Usage, what, error.why, fix)
+    }
+}
+
+/// The packet that is asked about: words, or the first of a capture.
+fn what_if(words: &[String], capture: Option<PathBuf>) -> Result<WhatIfPacket, CliError> {
+    let text = words.join(" ");
+    match capture {
+        Some(_) if !words.is_empty() => {
+            let why = "the packet is in the file already";
+            Err(CliError::usage(
+                text,
+                why,
+                "vswitch trace --what-if PORT -r one.pcap",
+            ))
         }
-    })
+        Some(capture) => Ok(WhatIfPacket::First(capture)),
+        None => match Packet::parse(&text) {
+            Ok(_) => Ok(WhatIfPacket::Words(text)),
+            Err(error) => Err(malformed("packet", &text, error)),
+        },
+    }
+}
+
+/// The device of a port word: `tap:web0` is `web0`.
+fn port(text: &str) -> Result<String, Why> {
+    Ok(words::port_word(text)?.device().to_owned())
 }
 
 fn count(text: &str) -> Result<u64, Why> {
@@ -100,6 +156,25 @@ fn one_in(text: &str) -> Result<u32, Why> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_malformed_packet_gets_its_column_and_the_words_allowed_there() {
+        let words = |text: &str| text.split(' ').map(String::from).collect::<Vec<_>>();
+        let error = what_if(&words("tcp 10.77.0.11:1 > 1.1.1.1:2 sin"), None).unwrap_err();
+        assert_eq!(error.exit, Exit::Usage);
+        let text = error.to_string();
+        assert!(text.starts_with("error: packet:30: `sin`"), "{text}");
+        assert!(text.contains("`syn`"), "{text}");
+        assert!(
+            text.ends_with("1.1.1.1:2 sin\n                             ^^^"),
+            "{text}"
+        );
+        let both = what_if(&words("icmp 1.1.1.1 > 1.1.1.2"), Some("one.pcap".into()));
+        assert_eq!(both.unwrap_err().exit, Exit::Usage);
+        let file = what_if(&[], Some("one.pcap".into()));
+        assert_eq!(file, Ok(WhatIfPacket::First("one.pcap".into())));
+        assert_eq!(what_if(&[], None).unwrap_err().exit, Exit::Usage);
+    }
 
     #[test]
     fn a_malformed_filter_gets_its_column_and_the_words_allowed_there() {

@@ -18,6 +18,7 @@ mod published;
 mod schema;
 mod side;
 mod trace;
+mod what_if;
 mod worker;
 
 use std::fmt;
@@ -39,6 +40,7 @@ pub use side::Side;
 pub use trace::{
     Fate, Traced, TracedChange, TracedFrame, TracedLost, TracedRecord, TracedStep, TracedTx,
 };
+pub use what_if::{WhatIf, WhatIfAsked, WhatIfStation};
 pub use worker::Worker;
 
 /// Frames and bytes one way.

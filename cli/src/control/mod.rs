@@ -24,6 +24,7 @@ pub mod request;
 pub mod select;
 pub mod server;
 pub mod watch;
+pub mod what_if;
 
 mod metrics;
 mod text;

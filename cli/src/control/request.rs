@@ -7,6 +7,7 @@ use super::api;
 use super::feed::Feed;
 use super::select::Extent;
 use super::watch::Watch;
+use super::what_if::Try;
 use crate::config::settings::PortSpec;
 use crate::config::{PublishSpec, PublishedAt};
 use crate::metrics::Reading;
@@ -29,6 +30,8 @@ pub enum Request {
     Watch(Box<Watch>, Feed, ReplyTo<u64>),
     /// End a watch: what was recorded so far still comes.
     WatchEnd(u64, ReplyTo<api::Done>),
+    /// What would become of a packet that came in on the port of that device.
+    WhatIf(String, Try, ReplyTo<api::WhatIf>),
     /// The reasons that applied at least once.
     Drops(ReplyTo<Vec<api::Drop>>),
     /// Everything counted, for Prometheus.

@@ -27,6 +27,7 @@ use super::metrics;
 use super::request::{Refusal, ReplyTo, Request};
 use super::select;
 use super::watch;
+use super::what_if;
 use crate::config::settings::PortSpec;
 use crate::config::words;
 
@@ -156,6 +157,7 @@ fn routes(gate: Gate) -> Router {
         .route("/metrics", get(metrics::metrics))
         .route("/monitor/nat", get(monitor_nat))
         .route("/trace", get(watch::trace))
+        .route("/trace/what-if", post(what_if::what_if))
         .route("/watch/{number}", delete(watch::end))
         .route("/drops", get(drops))
         .route("/status", get(status))
@@ -213,7 +215,7 @@ impl IntoResponse for Failure {
 }
 
 pub(super) type Answer<T> = Result<Json<T>, Failure>;
-type Body = Result<Bytes, BytesRejection>;
+pub(super) type Body = Result<Bytes, BytesRejection>;
 
 impl Gate {
     /// Passes a request on and waits for its answer, within bounds.
@@ -484,7 +486,7 @@ fn device(name: &str) -> String {
     words::port_word(name).map_or_else(|_| name.to_owned(), |word| word.device().to_owned())
 }
 
-fn read<T: DeserializeOwned>(body: Body, form: &str) -> Result<T, Failure> {
+pub(super) fn read<T: DeserializeOwned>(body: Body, form: &str) -> Result<T, Failure> {
     let body = body.map_err(|rejection| {
         let why = format!("longer than {BODY_BYTES_MAX} bytes, or cut short");
         Failure::new(rejection.status(), "the request's body", &why, "")

@@ -35,6 +35,7 @@ impl Daemon {
             Request::MonitorNat(feed, reply) => self.monitor_nat(feed, reply),
             Request::Watch(watch, feed, reply) => self.watch(*watch, feed, reply),
             Request::WatchEnd(number, reply) => reply.send(self.end_watch(number)),
+            Request::WhatIf(device, what, reply) => reply.send(self.what_if(&device, what)),
             Request::Drops(reply) => reply.send(Ok(self.drops_answer())),
             Request::Metrics(reply) => reply.send(Ok(self.reading())),
             Request::Status(reply) => reply.send(Ok(self.status_answer())),

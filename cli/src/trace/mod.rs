@@ -6,6 +6,7 @@
 mod file;
 mod paths;
 mod recall;
+pub mod what_if;
 
 use std::ops::ControlFlow;
 

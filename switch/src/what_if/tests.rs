@@ -228,6 +228,31 @@ fn what_is_no_packet_is_shown_where_and_why() {
     }
 }
 
+/// The blocks of the page that are fenced as `kind`.
+fn blocks(kind: &str) -> Vec<&'static str> {
+    let page = include_str!("../../../docs/trace.md");
+    let parts = page.split("```").skip(1).step_by(2);
+    let line = |part: &'static str| part.strip_prefix(kind)?.strip_prefix('\n');
+    parts.filter_map(line).collect()
+}
+
+#[test]
+fn what_the_page_says_of_packets_is_so() {
+    let examples: Vec<&str> = blocks("packet").into_iter().flat_map(str::lines).collect();
+    assert!(examples.len() > 7);
+    for example in examples {
+        assert!(!frame(example).is_empty());
+    }
+    let wrong = blocks("wrong");
+    assert!(!wrong.is_empty());
+    for block in wrong {
+        let example = block.lines().next().unwrap();
+        let error = Packet::parse(example).unwrap_err();
+        let place = error.to_string().replace("filter:", "packet:");
+        assert_eq!(format!("{}\n{place}\n", error.caret(example)), block);
+    }
+}
+
 proptest! {
     /// Any text is a packet or an error that points into it.
     #[test]

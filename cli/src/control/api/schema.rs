@@ -49,6 +49,8 @@ schemas! {
     NatEventSchema "vswitch.nat-event/1";
     /// The schema of [`Traced`](super::Traced).
     TraceSchema "vswitch.trace/1";
+    /// The schema of [`WhatIf`](super::WhatIf).
+    WhatIfSchema "vswitch.what-if/1";
     /// The schema of a [`Drop`](super::Drop).
     DropSchema "vswitch.drop/1";
     /// The schema of [`Status`](super::Status).

@@ -14,6 +14,7 @@
 mod names;
 mod select;
 mod trace;
+mod what_if;
 
 use std::collections::HashMap;
 use std::thread::JoinHandle;

@@ -52,7 +52,7 @@ fn push(text: &mut String, line: &impl Serialize) {
 }
 
 /// A record as the control socket tells it.
-fn traced(record: &Record, names: &PortNames, wall: Wall) -> Traced {
+pub(super) fn traced(record: &Record, names: &PortNames, wall: Wall) -> Traced {
     let story = Story::of(record, names);
     let outcome = Outcome {
         steps: &record.steps,
