@@ -24,6 +24,7 @@ fn world(ports: u16) -> (Switch, Worker, Vec<SimHost>) {
         fdb_entries_max: 8192,
         ageing_secs: 300,
         nat: None,
+        latency: None,
         seed: 1,
     };
     let tx = || Ok(Tx::without_sockets());

@@ -140,6 +140,7 @@ impl Scene {
                 },
                 preserve_ids: false,
             }),
+            latency: None,
             seed: 1,
         };
         let tx = || Ok(Tx::without_sockets());

@@ -32,6 +32,11 @@ impl Counter {
             .store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
     }
 
+    /// Begins anew. Only the owning worker may call this.
+    pub(crate) fn clear(&self) {
+        self.0.store(0, Relaxed);
+    }
+
     /// The count so far.
     #[must_use]
     #[inline]

@@ -18,6 +18,7 @@
 //!   port::Rx::release            slots back to the kernel
 //! worker::Worker::tick         mailbox, ageing, expiry: bounded work
 //! drops                        what was dropped last, always kept
+//! latency                      how long it took, of some batches
 //! trace                        every decision written down, where somebody traces
 //! ```
 //!
@@ -35,6 +36,7 @@ pub mod frame;
 pub mod gateway;
 pub mod gso;
 pub mod hold;
+pub mod latency;
 pub mod limits;
 pub mod mac;
 pub mod neigh;

@@ -5,6 +5,7 @@
 
 mod drops;
 mod handle;
+mod latency;
 mod moves;
 mod sessions;
 mod tracing;
@@ -21,6 +22,7 @@ use nat::{Adopted, Config as NatConfig, Nanos, Nat};
 use crate::config::{NatSettings, PortView, View};
 use crate::counters::{Totals, WorkerCounters};
 use crate::fdb::{BadAgeing, Fdb};
+use crate::latency::{Clocks, Probe, WorkerLatency};
 use crate::limits::{NEIGHBOURS_MAX, PORTS_MAX};
 use crate::neigh::Neighbours;
 use crate::port::{PortError, PortIndex, Rx, Tx, Wake, close_all, sys};
@@ -50,6 +52,8 @@ pub struct Settings {
     pub ageing_secs: u32,
     /// The NAT, if there is an uplink.
     pub nat: Option<NatSettings>,
+    /// The clocks to measure latency by; `None`: it is not measured.
+    pub latency: Option<Clocks>,
     /// Seed of hash keys and port choice: random on a live switch, fixed in a simulation.
     pub seed: u64,
 }
@@ -150,6 +154,9 @@ impl Switch {
             counters: (0..settings.workers)
                 .map(|_| WorkerCounters::default())
                 .collect(),
+            latency: (0..settings.workers)
+                .map(|_| WorkerLatency::default())
+                .collect(),
         });
         let externals = settings.nat.as_ref().map_or(1, |nat| nat.externals);
         let adopted = Arc::new(Adopted::new(externals));
@@ -163,14 +170,11 @@ impl Switch {
             if let Some(nat) = &mut nat {
                 nat.adopt(Arc::clone(&adopted));
             }
-            workers.push(Worker::new(
-                index,
-                Arc::clone(&shared),
-                inbox,
-                tx()?,
-                nat,
-                now,
-            ));
+            let seed = settings.seed.rotate_left(29) ^ u64::from(index);
+            let clocks = settings.latency.clone();
+            let probe = clocks.map(|clocks| Probe::new(clocks, seed, now));
+            let shared = Arc::clone(&shared);
+            workers.push(Worker::new(index, shared, inbox, tx()?, (nat, probe), now));
         }
         let switch = Self {
             shared,

@@ -26,6 +26,7 @@ mod gateway;
 mod host;
 mod isolation;
 mod l2;
+mod latency;
 mod model;
 mod moves;
 mod nat;

@@ -190,6 +190,7 @@ fn settings(setup: &Setup) -> Settings {
             helpers: nat::Helpers::default(),
             preserve_ids: setup.uplink == Uplink::Own,
         }),
+        latency: None,
         seed: setup.seed,
     }
 }

@@ -1,10 +1,12 @@
 //! From settings to a running switch.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nat::{Filtering, Nanos, Timeouts};
 use switch::config::NatSettings;
+use switch::latency::Clocks;
 use switch::switch::{Settings as SwitchSettings, StartError, Switch};
 use switch::worker::Idle;
 
@@ -16,6 +18,7 @@ use crate::host::guard::Guard;
 use crate::host::journal::{Journal, JournalError, Undone};
 use crate::host::netlink::Netlink;
 use crate::host::peer::Peer;
+use crate::show::moment;
 
 use super::publish::Publishing;
 use super::{Clock, Daemon, Rates, gateway, no_netlink};
@@ -56,7 +59,13 @@ impl Daemon {
         // The standard library seeds each hasher from the system's randomness.
         let random = || RandomState::new().hash_one(settings.name.as_str());
         let seed = loaded.seed.unwrap_or_else(random);
-        let switch_settings = switch_settings(&settings, seed);
+        let switch_settings = SwitchSettings {
+            latency: Some(Clocks {
+                steady: Arc::new(move || clock.now()),
+                wall: Arc::new(wall),
+            }),
+            ..switch_settings(&settings, seed)
+        };
         let switch = Switch::start(&switch_settings, move || clock.now())
             .map_err(|error| no_switch(&error))?;
         let mut daemon = Self {
@@ -151,7 +160,12 @@ impl Daemon {
     }
 }
 
-/// What the switch of these settings is made with.
+/// The kernel stamps frames by the wall clock.
+fn wall() -> Nanos {
+    Nanos(u64::try_from(moment::now().as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// What the switch of these settings is made with; latency is not measured.
 pub(crate) fn switch_settings(settings: &Settings, seed: u64) -> SwitchSettings {
     SwitchSettings {
         workers: settings.workers.unwrap_or_else(default_workers),
@@ -173,6 +187,7 @@ pub(crate) fn switch_settings(settings: &Settings, seed: u64) -> SwitchSettings 
             helpers: settings.nat_helpers,
             preserve_ids: settings.uplink_address.is_some(),
         }),
+        latency: None,
         seed,
     }
 }

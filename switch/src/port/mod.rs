@@ -35,6 +35,8 @@ pub use tap::{TapDevice, TapEgress, TapRx};
 pub use tx::{Egress, Outgoing, SendOutcome, Tx};
 
 use crate::frame::Batch;
+use crate::latency::Arrivals;
+use nat::Nanos;
 use std::fmt;
 use std::os::fd::BorrowedFd;
 
@@ -81,6 +83,28 @@ impl Losses {
     }
 }
 
+/// Whether it is noted when frames came: `()` says no, and costs nothing.
+trait Noting {
+    /// Whether it is.
+    const ON: bool;
+    /// Takes down when the frame came that was pushed last.
+    fn note(&mut self, arrival: Option<Nanos>);
+}
+
+impl Noting for () {
+    const ON: bool = false;
+    #[inline]
+    fn note(&mut self, _: Option<Nanos>) {}
+}
+
+impl Noting for &mut Arrivals {
+    const ON: bool = true;
+    fn note(&mut self, arrival: Option<Nanos>) {
+        // It has as many places as a batch.
+        let _ = self.try_push(arrival);
+    }
+}
+
 /// The receiving half of a port.
 #[derive(Debug)]
 pub enum Rx {
@@ -98,9 +122,23 @@ impl Rx {
     #[inline]
     pub fn fill<'a>(&'a mut self, hot: &'a mut HotBuffers) -> Batch<'a> {
         match self {
-            Self::Packet(rx) => rx.fill(hot),
+            Self::Packet(rx) => rx.fill(hot, ()),
             Self::Tap(rx) => rx.fill(hot),
-            Self::Sim(rx) => rx.fill(),
+            Self::Sim(rx) => rx.fill(()),
+        }
+    }
+
+    /// As [`fill`](Self::fill), and notes when each frame came into its ring: in `arrivals`, which
+    /// is empty before, and after where the port does not know.
+    pub fn fill_noting<'a>(
+        &'a mut self,
+        hot: &'a mut HotBuffers,
+        arrivals: &mut Arrivals,
+    ) -> Batch<'a> {
+        match self {
+            Self::Packet(rx) => rx.fill(hot, arrivals),
+            Self::Tap(rx) => rx.fill(hot),
+            Self::Sim(rx) => rx.fill(arrivals),
         }
     }
 

@@ -39,8 +39,8 @@ use super::steer::Program;
 use super::sys::cursor::{RxCursor, Slot};
 use super::sys::mmap::Mapping;
 use super::sys::socket::PacketSocket;
-use super::sys::tpacket::{STATUS_COPY, SlotHeader, VlanTag};
-use super::{Losses, PortError, PortIndex};
+use super::sys::tpacket::{self, STATUS_COPY, SlotHeader, VlanTag};
+use super::{Losses, Noting, PortError, PortIndex};
 use crate::frame::{Batch, Csum, Frame, Offload, VNET_HEADER_BYTES};
 use crate::limits::{BATCH_FRAMES_MAX, HEADROOM_BYTES};
 use std::io;
@@ -141,7 +141,11 @@ impl PacketRx {
 
     /// Lends up to [`BATCH_FRAMES_MAX`] frames. Frames that cannot be used are counted and passed
     /// over; their slots are lent, and given back, with the others.
-    pub(super) fn fill<'a>(&'a mut self, hot: &'a mut HotBuffers) -> Batch<'a> {
+    pub(super) fn fill<'a, N: Noting>(
+        &'a mut self,
+        hot: &'a mut HotBuffers,
+        mut arrivals: N,
+    ) -> Batch<'a> {
         let mut batch = Batch::new();
         let mut buffers = hot.buffers();
         let Self {
@@ -168,6 +172,7 @@ impl PacketRx {
                 *in_step &= status & STATUS_COPY == 0;
                 continue;
             };
+            let arrival = N::ON.then(|| tpacket::arrival(memory)).flatten();
             let (memory, start) = if status & STATUS_COPY == 0 {
                 if header.snap_len < header.len {
                     losses.truncated += 1;
@@ -186,6 +191,7 @@ impl PacketRx {
             };
             if let Some(frame) = read_frame(memory, start, header, *ingress, losses) {
                 batch.push(frame);
+                arrivals.note(arrival);
             }
         }
         batch

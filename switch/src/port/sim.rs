@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::frame::{Batch, Frame, Offload, OwnedFrame, VNET_HEADER_BYTES};
 use crate::limits::BATCH_FRAMES_MAX;
+use nat::Nanos;
 
-use super::{PortIndex, SendOutcome};
+use super::{Noting, PortIndex, SendOutcome};
 
 /// What a cable does to frames on their way, in each direction alike. Rates are in parts per
 /// thousand frames.
@@ -58,7 +59,8 @@ impl Random {
 /// Frames under way in one direction.
 #[derive(Debug)]
 struct Lane {
-    frames: VecDeque<OwnedFrame>,
+    /// Each with when it came, where that was told.
+    frames: VecDeque<(OwnedFrame, Option<Nanos>)>,
     capacity: usize,
     impairment: Impairment,
     random: Random,
@@ -66,7 +68,7 @@ struct Lane {
 }
 
 impl Lane {
-    fn push(&mut self, frame: OwnedFrame) -> bool {
+    fn push(&mut self, frame: OwnedFrame, at: Option<Nanos>) -> bool {
         if self.random.chance(self.impairment.loss) {
             self.lost += 1;
             return true;
@@ -75,9 +77,9 @@ impl Lane {
             return false;
         }
         if self.random.chance(self.impairment.duplicate) && self.frames.len() + 1 < self.capacity {
-            self.frames.push_back(frame.clone());
+            self.frames.push_back((frame.clone(), at));
         }
-        self.frames.push_back(frame);
+        self.frames.push_back((frame, at));
         if self.random.chance(self.impairment.reorder) {
             let count = self.frames.len();
             if count >= 2 {
@@ -163,12 +165,15 @@ pub struct SimRx {
 
 impl SimRx {
     /// See [`Rx::fill`](super::Rx::fill).
-    pub(super) fn fill(&mut self) -> Batch<'_> {
+    pub(super) fn fill(&mut self, mut arrivals: impl Noting) -> Batch<'_> {
         let mut cable = lock(&self.cable);
         let lane = &mut cable.to_switch.frames;
         let count = lane.len().min(BATCH_FRAMES_MAX);
         self.lent.clear();
-        self.lent.extend(lane.drain(..count));
+        for (frame, at) in lane.drain(..count) {
+            self.lent.push(frame);
+            arrivals.note(at);
+        }
         drop(cable);
         let port = self.port;
         self.lent
@@ -208,7 +213,7 @@ impl SimEgress {
             return SendOutcome::Offload;
         }
         let frame = OwnedFrame::new(bytes, offload, PortIndex::default());
-        if cable.to_host.push(frame) {
+        if cable.to_host.push(frame, None) {
             SendOutcome::Sent
         } else {
             SendOutcome::Full
@@ -225,13 +230,21 @@ impl SimHost {
     pub fn send(&self, bytes: &[u8], offload: Offload) -> bool {
         let mut cable = lock(&self.0);
         let frame = OwnedFrame::new(bytes, offload, PortIndex::default());
-        cable.up && cable.to_switch.push(frame)
+        cable.up && cable.to_switch.push(frame, None)
+    }
+
+    /// As [`send`](Self::send), with the time at which the frame comes into the ring.
+    pub fn send_at(&self, bytes: &[u8], offload: Offload, at: Nanos) -> bool {
+        let mut cable = lock(&self.0);
+        let frame = OwnedFrame::new(bytes, offload, PortIndex::default());
+        cable.up && cable.to_switch.push(frame, Some(at))
     }
 
     /// The next frame from the switch.
     #[must_use]
     pub fn receive(&self) -> Option<OwnedFrame> {
-        lock(&self.0).to_host.frames.pop_front()
+        let (frame, _) = lock(&self.0).to_host.frames.pop_front()?;
+        Some(frame)
     }
 
     /// Frames the cable itself lost, both ways.
@@ -268,7 +281,7 @@ mod tests {
             let mut seen = Vec::new();
             for byte in 0..200u8 {
                 assert!(host.send(&[byte; 60], Offload::PLAIN));
-                let batch = rx.fill();
+                let batch = rx.fill(());
                 assert!(batch.iter().all(|frame| frame.ingress == PortIndex(3)));
                 seen.extend(batch.iter().map(|frame| frame.bytes()[0]));
             }

@@ -10,6 +10,7 @@ use crate::config::{UplinkView, View};
 use crate::drops::DropRecord;
 use crate::frame::OwnedFrame;
 use crate::gateway;
+use crate::latency::PairLatency;
 use crate::limits::{BATCH_FRAMES_MAX, HANDOVER_FRAMES_MAX};
 use crate::port::{PortIndex, Rx};
 use crate::trace::{Recorder, TapId};
@@ -57,6 +58,8 @@ pub enum Command {
     EndTrace(TapId),
     /// Say what would become of a frame.
     WhatIf(Box<WhatIf>),
+    /// Tell what was measured of latency, and forget it.
+    TakeLatency(Sender<Vec<PairLatency>>),
     /// Finish.
     Stop,
 }
@@ -144,6 +147,9 @@ impl Worker {
                 Command::Trace(recorder) => self.trace(recorder),
                 Command::EndTrace(id) => self.end_trace(id),
                 Command::WhatIf(what_if) => self.what_if(what_if, now),
+                Command::TakeLatency(answer) => {
+                    let _ = answer.send(self.shared.latency[usize::from(self.index)].take());
+                }
                 Command::Stop => {
                     self.end_traces();
                     self.count_losses();
@@ -201,6 +207,7 @@ impl Worker {
         for (index, port) in (0..).zip(&view.ports) {
             if port.is_none() {
                 self.engine.dispatcher.forget(PortIndex(index));
+                self.shared.latency[usize::from(self.index)].forget(PortIndex(index));
             }
         }
         self.forget_replaced_ports(&view);

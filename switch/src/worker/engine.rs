@@ -8,6 +8,7 @@ use crate::drops::{Account, Drops};
 use crate::frame::{Batch, OwnedFrame};
 use crate::gateway::{self, Context, Origin, Released};
 use crate::hold::Hold;
+use crate::latency::Probe;
 use crate::pipeline;
 use crate::port::PortIndex;
 use crate::trace::{Off, On, Recorder, Tag, Tracer};
@@ -28,6 +29,8 @@ pub(super) struct Engine {
     pub(super) member_mtu_min: u32,
     /// While frames are traced.
     pub(super) recorder: Option<Box<Recorder>>,
+    /// Measures latency, where there are clocks to do it by.
+    pub(super) probe: Option<Probe>,
 }
 
 impl Engine {
@@ -75,8 +78,15 @@ impl Engine {
             account.verdict(*verdict, frame);
         }
         account.counters.totals.batches.add(1);
+        if let Some(probe) = &mut self.probe {
+            probe.decided();
+        }
         self.dispatcher
             .batch(view, (account, tracer), batch, &verdicts);
+        if let Some(probe) = &mut self.probe {
+            let latency = &shared.latency[usize::from(self.index)];
+            probe.sent(latency, batch, &verdicts);
+        }
     }
 
     /// Lends the pipeline's context, and sends what the gateway made in it.

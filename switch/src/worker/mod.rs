@@ -54,6 +54,7 @@ use crate::fdb::Fdb;
 use crate::frame::{Batch, Frame, OwnedFrame};
 use crate::gateway::{self, Origin};
 use crate::hold::Hold;
+use crate::latency::{Probe, WorkerLatency};
 use crate::limits::BATCH_FRAMES_MAX;
 use crate::neigh::{Neighbour, Neighbours};
 use crate::port::{HotBuffers, Tx};
@@ -81,6 +82,8 @@ pub struct Shared {
     pub links: Vec<Link>,
     /// Each worker's counters.
     pub counters: Vec<WorkerCounters>,
+    /// What each worker has measured of latency.
+    pub latency: Vec<WorkerLatency>,
 }
 
 /// One worker. See the module's theory of operation.
@@ -101,14 +104,15 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Worker `index` of those that share `shared`; `nat` is its slice of the sessions.
+    /// Worker `index` of those that share `shared`; `nat` is its slice of the sessions, `probe`
+    /// measures latency.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         index: u16,
         shared: Arc<Shared>,
         inbox: Inbox,
         tx: Tx,
-        nat: Option<Nat>,
+        (nat, probe): (Option<Nat>, Option<Probe>),
         now: Nanos,
     ) -> Self {
         Self {
@@ -127,6 +131,7 @@ impl Worker {
                 drops: Drops::default(),
                 member_mtu_min: View::default().member_mtu_min(),
                 recorder: None,
+                probe,
             },
             event_tap: None,
             neighbours_seen: 0,
@@ -182,8 +187,15 @@ impl Worker {
         if !own.look && !own.rx.has_frames() {
             return 0;
         }
-        let mut batch = own.rx.fill(hot);
+        let probe = engine.probe.as_mut();
+        let mut batch = match probe.and_then(Probe::begin) {
+            None => own.rx.fill(hot),
+            Some(arrivals) => own.rx.fill_noting(hot, arrivals),
+        };
         let count = batch.len();
+        if let Some(probe) = &mut engine.probe {
+            probe.taken(count);
+        }
         own.look = count > 0;
         if count > 0 {
             let bytes: usize = batch.iter().map(Frame::len).sum();
@@ -279,6 +291,9 @@ impl Worker {
         self.release_held(now);
         self.send_events(now);
         self.send_records();
+        if let Some(probe) = &mut self.engine.probe {
+            probe.tick(now);
+        }
         self.shared.links[usize::from(self.index)].tick(now);
     }
 

@@ -11,6 +11,8 @@
 use super::cursor::STATUS_BYTES;
 use std::mem::{offset_of, size_of};
 
+use nat::Nanos;
+
 pub(in crate::port) const STATUS_USER: u32 = libc::TP_STATUS_USER;
 pub(in crate::port) const STATUS_COPY: u32 = libc::TP_STATUS_COPY;
 const STATUS_VLAN_VALID: u32 = libc::TP_STATUS_VLAN_VALID;
@@ -28,6 +30,8 @@ const _: () = {
     assert!(offset_of!(libc::tpacket2_hdr, tp_len) == 4);
     assert!(offset_of!(libc::tpacket2_hdr, tp_snaplen) == 8);
     assert!(offset_of!(libc::tpacket2_hdr, tp_mac) == 12);
+    assert!(offset_of!(libc::tpacket2_hdr, tp_sec) == 16);
+    assert!(offset_of!(libc::tpacket2_hdr, tp_nsec) == 20);
     assert!(offset_of!(libc::tpacket2_hdr, tp_vlan_tci) == 24);
     assert!(offset_of!(libc::tpacket2_hdr, tp_vlan_tpid) == 26);
     assert!(size_of::<libc::tpacket_req>() == 16);
@@ -96,6 +100,19 @@ impl SlotHeader {
     }
 }
 
+/// When the kernel copied the frame into the slot, or took it from its sender where somebody on the
+/// host has frames stamped: since 1970, `CLOCK_REALTIME` (`tpacket_get_timestamp`,
+/// net/packet/af_packet.c). From a slot's memory after the status word, as it was lent.
+pub(in crate::port) fn arrival(memory: &[u8]) -> Option<Nanos> {
+    let word = |at: usize| {
+        let bytes = memory.get(at - STATUS_BYTES..)?.first_chunk()?;
+        Some(u64::from(u32::from_ne_bytes(*bytes)))
+    };
+    let secs = word(offset_of!(libc::tpacket2_hdr, tp_sec))?;
+    let nanos = word(offset_of!(libc::tpacket2_hdr, tp_nsec))?;
+    (secs != 0).then_some(Nanos(secs * 1_000_000_000 + nanos))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,7 +122,9 @@ mod tests {
         memory.extend(len.to_ne_bytes());
         memory.extend(snap_len.to_ne_bytes());
         memory.extend(mac.to_ne_bytes());
-        memory.extend([0; 10]);
+        memory.extend([0; 2]);
+        memory.extend(1_700_000_000_u32.to_ne_bytes());
+        memory.extend(999_999_999_u32.to_ne_bytes());
         memory.extend(tci.to_ne_bytes());
         memory.extend(tpid.to_ne_bytes());
         memory.extend([0; 4]);
@@ -121,9 +140,18 @@ mod tests {
                 len: 70_000,
                 snap_len: 1900,
                 start: 136,
-                tag: None
+                tag: None,
             }
         );
+    }
+
+    #[test]
+    fn a_slot_tells_when_its_frame_came_if_the_kernel_did() {
+        let mut memory = slot(60, 60, 140, 0, 0);
+        assert_eq!(arrival(&memory), Some(Nanos(1_700_000_000_999_999_999)));
+        memory[12..20].fill(0);
+        assert_eq!(arrival(&memory), None);
+        assert_eq!(arrival(&memory[..19]), None);
     }
 
     #[test]
