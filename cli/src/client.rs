@@ -57,6 +57,14 @@ impl<'a> Client<'a> {
         self.request("GET", &path, None)
     }
 
+    /// How long frames take, as the server's JSON.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub fn latency(&self) -> Result<Vec<u8>, CliError> {
+        self.request("GET", "/latency", None)
+    }
+
     /// What is counted, in the text that Prometheus reads.
     ///
     /// # Errors
@@ -119,6 +127,7 @@ impl<'a> Client<'a> {
                 let path = format!("/nat/publish/{}", escaped(&at.to_string()));
                 ("DELETE", path, None)
             }
+            Mutation::LatencyReset => ("POST", "/latency/reset".into(), None),
             Mutation::NeighFlush => ("POST", "/neigh/flush".into(), None),
         };
         let unwritable = |error: serde_json::Error| self.broken(&error.to_string());

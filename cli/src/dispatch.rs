@@ -72,6 +72,7 @@ fn dispatch(common: &Common, action: Action, hooks: &Hooks) -> Outcome {
         Action::Show(table, view) => show_table(common, &table, view),
         Action::NatReport(view) => nat_report(common, view),
         Action::Conntrack(pairs) => conntrack(common, pairs),
+        Action::Latency(plan) => crate::latency::command(common, &plan),
         Action::Metrics(plan) => metrics(common, plan),
         Action::Trace(plan) => crate::trace::command(common, &plan),
         Action::WhatIf(plan) => crate::trace::what_if::command(common, &plan),

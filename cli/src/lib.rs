@@ -20,6 +20,7 @@ pub mod error;
 pub mod host;
 pub mod keep;
 pub mod lab;
+pub mod latency;
 pub mod man;
 pub mod metrics;
 pub mod monitor;

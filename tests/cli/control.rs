@@ -142,6 +142,7 @@ fn tables_are_shown_and_json_is_the_body_of_the_same_get() {
         ("neigh", "/neigh"),
         ("nat", "/nat"),
         ("drops", "/drops"),
+        ("latency", "/latency"),
         ("status", "/status"),
     ] {
         let shown = running.vswitch(noun);
@@ -203,6 +204,7 @@ fn changes_are_made_and_told_in_one_line_on_stderr() {
         ("fdb flush dev web0", "0 stations forgotten"),
         ("fdb flush", "2 stations forgotten"),
         ("nat flush", "2 sessions ended"),
+        ("latency --reset", "latency of 2 pairs forgotten"),
         ("nat publish 80:veth-blue", "published 0.0.0.0:80/tcp"),
     ] {
         let expected = Ended {

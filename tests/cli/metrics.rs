@@ -34,15 +34,16 @@ fn names(text: &str) -> BTreeSet<String> {
     for line in text.lines() {
         if let Some(family) = line.strip_prefix("# TYPE ") {
             let (name, kind) = family.split_once(' ').unwrap();
-            names.insert(match kind {
-                "counter" => format!("{name}_total"),
-                "info" => format!("{name}_info"),
-                "histogram" => format!("{name}_bucket"),
+            let ends: &[&str] = match kind {
+                "counter" => &["_total"],
+                "info" => &["_info"],
+                "histogram" => &["_bucket", "_sum", "_count"],
                 other => {
                     assert_eq!(other, "gauge");
-                    name.to_owned()
+                    &[""]
                 }
-            });
+            };
+            names.extend(ends.iter().map(|end| format!("{name}{end}")));
         }
     }
     names
@@ -100,6 +101,10 @@ fn the_parser_of_prometheus_reads_every_sample() {
     let port = serde_json::json!({"port": "veth-blue"});
     let bytes = value("vswitch_port_receive_bytes_total", port);
     assert_eq!(bytes, Some(121_500_000.0));
+    let labels = |le: &str| serde_json::json!({"ingress": "web0", "egress": "eth0", "le": le});
+    let bucket = |le| value("vswitch_forward_latency_seconds_bucket", labels(le)).unwrap();
+    let (fast, slow, all) = (bucket("8.192e-06"), bucket("0.004194304"), bucket("+Inf"));
+    assert_eq!((fast, slow, all), (990.0, 1000.0, 1001.0));
     let kind = serde_json::json!({"proto": "udp", "state": "unreplied"});
     assert_eq!(value("vswitch_nat_sessions", kind), Some(1.0));
 }

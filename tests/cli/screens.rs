@@ -43,7 +43,7 @@ fn views() -> [(&'static str, View); 5] {
     ]
 }
 
-fn screens(noun: &str, render: impl Fn(View) -> String) {
+pub(super) fn screens(noun: &str, render: impl Fn(View) -> String) {
     let mut all = String::new();
     for (flags, view) in views() {
         let text = render(view);

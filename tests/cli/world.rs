@@ -316,6 +316,10 @@ impl World {
             }
             Request::WhatIf(device, what, reply) => reply.send(tried(device, &what)),
             Request::Drops(reply) => reply.send(Ok(self.drops.clone())),
+            Request::Latency(reply) => reply.send(Ok(super::latency::latency())),
+            Request::LatencyReset(reply) => {
+                reply.send(Ok(api::Done::new("latency of 2 pairs forgotten", 2)));
+            }
             Request::Metrics(reply) => reply.send(Ok(self.reading())),
             Request::Status(reply) => reply.send(Ok(self.status.clone())),
             Request::Published(reply) => reply.send(Ok(self.nat.published.clone())),
@@ -359,6 +363,7 @@ impl World {
                 ports: 4536,
                 counters: summary.counters,
             }),
+            latency: super::latency::forwarded(),
         }
     }
 

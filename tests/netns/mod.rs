@@ -31,6 +31,7 @@ mod flows;
 mod frames;
 mod gateway;
 mod host;
+mod latency;
 mod life;
 mod metrics;
 mod monitor;

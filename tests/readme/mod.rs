@@ -25,6 +25,7 @@ const STAGE: &str = include_str!("stage.sh");
 /// The pages that are looked through.
 const PAGES: [&str; 7] = [
     "README.md",
+    "docs/latency.md",
     "docs/nat.md",
     "docs/top.md",
     "docs/trace.md",
@@ -89,6 +90,39 @@ fn the_page_of_top_names_every_key() {
         .map(|key| format!("| {} | {} |", key.shown, key.does))
         .collect();
     assert_eq!(rows, keys);
+}
+
+#[test]
+fn the_tutorial_of_latency_prints_what_its_page_says() {
+    tutorial("docs/latency.md");
+}
+
+/// Goal: the page names every metric. Method: those of the dashboard's text and no others.
+#[test]
+fn the_page_of_metrics_names_each_of_them() {
+    let page = read("docs/latency.md");
+    let text = fs::read_to_string(path("tests/cli/snapshots/metrics.txt")).unwrap();
+    let mut mib = BTreeSet::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix("# ")) {
+        let [word, name, rest] = line.splitn(3, ' ').collect::<Vec<_>>()[..] else {
+            assert_eq!(line, "EOF");
+            continue;
+        };
+        if word == "HELP" {
+            mib.extend(rest.starts_with("NATV2-MIB").then_some(name));
+            continue;
+        }
+        let end = match rest {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
+        // The page gives the first of these, and their number.
+        let is_named = page.contains(&format!("`{name}{end}`"));
+        assert!(is_named || mib.contains(name), "{name}");
+    }
+    assert_eq!(mib.len(), 10);
+    assert!(page.contains("`vswitch_nat_translations_total` and nine more"));
 }
 
 /// Runs the steps of a page from its tutorial on, and compares what they print.

@@ -1,7 +1,7 @@
 //! What an output says, without what differs each time.
 
 /// Units that follow a number of their own.
-const UNITS: [&str; 9] = ["B", "kB", "MB", "GB", "k", "M", "s", "ms", "µs"];
+const UNITS: [&str; 10] = ["B", "kB", "MB", "GB", "k", "M", "s", "ms", "µs", "ns"];
 
 /// The rungs of the ladder by which a host is kept out; which one depends on the kernel.
 const RUNGS: [&str; 3] = ["nft owner table", "clsact filter", "sysctls only"];

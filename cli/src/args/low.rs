@@ -172,6 +172,14 @@ pub enum Noun {
         after_help = "Example: vswitch monitor nat\n         vswitch -j monitor nat -c 10"
     )]
     Monitor(MonitorNoun),
+    /// How long frames take, by pair of ports; what each worker is bound by
+    #[command(
+        after_help = "Stages: wait in the ring; process, to the verdicts; send, until the kernel \
+                            took the batch.\n\n\
+                            Example: vswitch latency\n         vswitch latency --reset\n         \
+                            vswitch latency --hdr latency.hlog"
+    )]
+    Latency(super::latency::LatencyNoun),
     /// What is counted, for Prometheus; a dashboard of it for Grafana
     #[command(after_help = "Example: vswitch metrics | grep drops\n         \
                             vswitch metrics dashboard > vswitch-dashboard.json")]
@@ -248,6 +256,7 @@ impl Noun {
             Self::Nat(_) => "nat",
             Self::Trace(_) => "trace",
             Self::Monitor(_) => "monitor",
+            Self::Latency(_) => "latency",
             Self::Metrics(_) => "metrics",
             Self::Drops(_) => "drops",
             Self::Status(_) => "status",
@@ -272,6 +281,7 @@ impl Noun {
                 | Self::Neigh(_)
                 | Self::Nat(_)
                 | Self::Drops(_)
+                | Self::Latency(_)
                 | Self::Status(_)
         )
     }

@@ -10,6 +10,7 @@ pub mod run;
 pub mod tables;
 
 mod iproute;
+mod latency;
 mod metrics;
 mod nat;
 mod replay;
@@ -95,6 +96,8 @@ pub enum Action {
     WhatIf(WhatIfPlan),
     /// Print events of a running switch as they happen.
     Monitor(MonitorPlan),
+    /// Show how long frames take, or write it to a file.
+    Latency(LatencyPlan),
     /// Print what a running switch counts for Prometheus, or a dashboard for it.
     Metrics(MetricsPlan),
     /// Show everything at a glance.
@@ -163,8 +166,19 @@ pub enum Mutation {
     NatPublish(String),
     /// Lead them nowhere any more.
     NatUnpublish(PublishedAt),
+    /// Forget what was measured of latency.
+    LatencyReset,
     /// Forget all neighbours.
     NeighFlush,
+}
+
+/// What `latency` is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LatencyPlan {
+    /// Print it.
+    Show(View),
+    /// Write it to this file, as HdrHistogram's tools read it.
+    Write(PathBuf),
 }
 
 /// What `metrics` is to print.
@@ -284,6 +298,7 @@ impl low::Low {
             Some(low::Noun::Nat(noun)) => noun.action(view)?,
             Some(low::Noun::Trace(noun)) => noun.action()?,
             Some(low::Noun::Monitor(noun)) => noun.action(),
+            Some(low::Noun::Latency(noun)) => noun.action(view),
             Some(low::Noun::Metrics(noun)) => noun.action(),
             Some(low::Noun::Drops(noun)) => noun.action(view),
             Some(low::Noun::Status(noun)) => Action::Show(Table::Status, noun.view.or(view)),

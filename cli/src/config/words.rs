@@ -69,6 +69,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("socket", "/run/vswitch/vswitch0.sock"),
     ("color", "auto"),
     ("why", "NO_ROUTE"),
+    ("hdr", "latency.hlog"),
     ("out", "/usr/share/man/man1"),
     ("vs", "bridge,ovs"),
     ("test", "tcp,udp64,rr"),

@@ -13,6 +13,7 @@
 
 mod body;
 mod event;
+mod latency;
 mod nat;
 mod published;
 mod schema;
@@ -34,6 +35,7 @@ use super::text;
 pub use self::nat::{NatCounters, NatState};
 pub use body::{FdbAdd, NatPublish, PortAdd, PortSet};
 pub use event::{Happening, Lost, NatEvent, NatRecord};
+pub use latency::{Bound, Latency, LatencyPair, LatencyStage, LatencyTo, WorkerLoad};
 pub use published::{Published, PublishedState, PublishedTarget};
 pub use schema::*;
 pub use side::Side;

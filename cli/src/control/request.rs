@@ -36,6 +36,10 @@ pub enum Request {
     Drops(ReplyTo<Vec<api::Drop>>),
     /// Everything counted, for Prometheus.
     Metrics(ReplyTo<Reading>),
+    /// How long frames take.
+    Latency(ReplyTo<api::Latency>),
+    /// Forget what was measured of it.
+    LatencyReset(ReplyTo<api::Done>),
     /// The switch as a whole.
     Status(ReplyTo<api::Status>),
     /// Open a port.

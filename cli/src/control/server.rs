@@ -155,6 +155,8 @@ fn routes(gate: Gate) -> Router {
         .route("/nat/publish/{at}", delete(nat_unpublish))
         .route("/nat/report", get(nat_report))
         .route("/metrics", get(metrics::metrics))
+        .route("/latency", get(latency))
+        .route("/latency/reset", post(latency_reset))
         .route("/monitor/nat", get(monitor_nat))
         .route("/trace", get(watch::trace))
         .route("/trace/what-if", post(what_if::what_if))
@@ -332,6 +334,18 @@ async fn drops(State(gate): State<Gate>) -> Answer<Vec<api::Drop>> {
     gate.ask(Request::Drops).await
 }
 
+async fn latency(State(gate): State<Gate>) -> Answer<api::Latency> {
+    gate.ask(Request::Latency).await
+}
+
+async fn latency_reset(
+    State(gate): State<Gate>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+) -> Answer<api::Done> {
+    gate.admit(peer)?;
+    gate.ask(Request::LatencyReset).await
+}
+
 async fn status(State(gate): State<Gate>) -> Answer<api::Status> {
     gate.ask(Request::Status).await
 }
@@ -469,8 +483,8 @@ const PUBLISH_HELP: &str = "vswitch nat publish --help";
 const UNPUBLISH_HELP: &str = "vswitch nat unpublish --help";
 
 async fn unknown(uri: axum::http::Uri) -> Failure {
-    let why = "no such path; there are /ports /fdb /neigh /nat /drops /status /metrics \
-               /monitor/nat /trace";
+    let why = "no such path; there are /ports /fdb /neigh /nat /drops /status /latency \
+               /metrics /monitor/nat /trace";
     Failure::new(StatusCode::NOT_FOUND, uri.path(), why, "")
 }
 

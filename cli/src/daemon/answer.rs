@@ -37,6 +37,8 @@ impl Daemon {
             Request::WatchEnd(number, reply) => reply.send(self.end_watch(number)),
             Request::WhatIf(device, what, reply) => reply.send(self.what_if(&device, what)),
             Request::Drops(reply) => reply.send(Ok(self.drops_answer())),
+            Request::Latency(reply) => reply.send(Ok(self.latency_answer())),
+            Request::LatencyReset(reply) => reply.send(Ok(self.latency_reset())),
             Request::Metrics(reply) => reply.send(Ok(self.reading())),
             Request::Status(reply) => reply.send(Ok(self.status_answer())),
             Request::PortAdd(spec, reply) => reply.send(self.port_add(&spec)),

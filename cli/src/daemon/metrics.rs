@@ -20,6 +20,7 @@ impl Daemon {
             stations_static: fdb.static_entries() as u64,
             neighbours: self.neighbours_by_state(),
             nat: self.nat_reading(),
+            latency: self.forwarded_ever(),
         }
     }
 

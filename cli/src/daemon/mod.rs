@@ -21,6 +21,7 @@ mod answer;
 mod check;
 mod cover;
 mod gateway;
+mod latency;
 mod lines;
 mod metrics;
 mod monitor;
@@ -122,6 +123,7 @@ struct Daemon {
     gateway: GatewayView,
     gateway_source: Option<GatewaySource>,
     rates: Rates,
+    latency: latency::Book,
     /// Something could not be read or opened: the next tick tries again.
     look_again: bool,
     /// When the workers' ticks were last compared.
@@ -240,6 +242,7 @@ impl Daemon {
         self.name_ports();
         self.look_at_targets();
         self.measure_drops();
+        self.note_loads();
         self.tell_keeper();
         self.stand_by();
         let now = self.clock.now();

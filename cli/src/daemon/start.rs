@@ -21,7 +21,7 @@ use crate::host::peer::Peer;
 use crate::show::moment;
 
 use super::publish::Publishing;
-use super::{Clock, Daemon, Rates, gateway, no_netlink};
+use super::{Clock, Daemon, Rates, gateway, latency, no_netlink};
 
 /// Workers where nothing else is asked for: one on two cores, measured; half the cores beyond.
 pub(super) fn default_workers() -> u16 {
@@ -85,6 +85,7 @@ impl Daemon {
             gateway: gateway::view(cidr, mac),
             gateway_source,
             rates: Rates::default(),
+            latency: latency::Book::default(),
             look_again: false,
             beat_at: Nanos::ZERO,
             events: None,

@@ -1,14 +1,16 @@
 //! A reading as metrics: every name, with what it means.
 
 use std::fmt;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, NoLabelSet,
 };
 use prometheus_client::metrics::MetricType;
+use switch::latency::Counts;
 
-use super::{NatReading, Reading};
+use super::{Forwarded, NatReading, Reading};
 use crate::control::api::{self, OperState};
 
 /// Where metrics are written, one family after the other.
@@ -63,6 +65,22 @@ impl Sheet<'_> {
         })
     }
 
+    fn histogram<'c, L: EncodeLabelSet>(
+        &mut self,
+        (name, help): (&str, &str),
+        samples: impl IntoIterator<Item = (L, &'c Counts)>,
+    ) -> fmt::Result {
+        let kind = MetricType::Histogram;
+        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
+        for (labels, counts) in samples {
+            let mut sample = family.encode_family(&labels)?;
+            #[expect(clippy::cast_precision_loss, reason = "nanoseconds as seconds")]
+            let sum = counts.sum() as f64 / 1e9;
+            sample.encode_histogram::<NoLabelSet>(sum, counts.count(), &buckets(counts), None)?;
+        }
+        Ok(())
+    }
+
     /// What is told by labels; `name` is without `_info`.
     fn info<L: EncodeLabelSet>(
         &mut self,
@@ -85,7 +103,8 @@ impl Collector for Reading {
         self.ports(&mut sheet)?;
         self.workers(&mut sheet)?;
         // Without NAT the families stand there empty, so that a query for one is no mistake.
-        nat(&mut sheet, self.nat.as_ref())
+        nat(&mut sheet, self.nat.as_ref())?;
+        latency(&mut sheet, &self.latency)
     }
 }
 
@@ -256,6 +275,43 @@ impl Reading {
         }
         Ok(())
     }
+}
+
+/// The bounds of a histogram's buckets are powers of two in nanoseconds, where the workers' own
+/// have bounds too, so that no frame is in the wrong one: 2^10, a microsecond, to 2^30, a second.
+const POWERS: std::ops::RangeInclusive<u32> = 10..=30;
+
+/// Frames by the bound they are within, in seconds; without what is longer than the one before.
+fn buckets(counts: &Counts) -> Vec<(f64, u64)> {
+    let bound = |nanos: u64| Duration::from_nanos(nanos).as_secs_f64();
+    let bounds = POWERS.map(|power| 1_u64 << power);
+    let mut buckets: Vec<(u64, f64, u64)> = bounds.map(|nanos| (nanos, bound(nanos), 0)).collect();
+    buckets.push((u64::MAX, f64::INFINITY, 0));
+    for bucket in counts.buckets() {
+        let place = buckets.partition_point(|(nanos, ..)| *nanos < bucket.to);
+        if let Some((.., count)) = buckets.get_mut(place) {
+            *count += bucket.count;
+        }
+    }
+    let each = buckets.into_iter();
+    each.map(|(_, bound, count)| (bound, count)).collect()
+}
+
+fn latency(sheet: &mut Sheet<'_>, latency: &Forwarded) -> fmt::Result {
+    let help = "From the ring's time stamp to the end of the send, of frames sent on; estimated";
+    let samples = latency.pairs.iter().map(|((ingress, egress), counts)| {
+        let labels = [("ingress", ingress.as_str()), ("egress", egress.as_str())];
+        (labels, counts)
+    });
+    sheet.histogram(("vswitch_forward_latency_seconds", help), samples)?;
+    let help = "The stages of it, of all frames: wait in the ring, process, send; estimated";
+    let stages = latency.stages.iter();
+    let samples = stages.filter(|((_, stage), _)| *stage != "total");
+    let samples = samples.map(|((worker, stage), counts)| {
+        let labels = [("worker", worker.to_string()), ("stage", (*stage).into())];
+        (labels, counts)
+    });
+    sheet.histogram(("vswitch_stage_latency_seconds", help), samples)
 }
 
 fn nat(sheet: &mut Sheet<'_>, nat: Option<&NatReading>) -> fmt::Result {

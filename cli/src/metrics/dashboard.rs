@@ -63,6 +63,24 @@ const PANELS: &[Panel] = &[
         )],
     },
     Panel {
+        title: "Time from ring to egress, 99 of 100 frames",
+        unit: "s",
+        queries: &[Query(
+            "histogram_quantile(0.99, sum by (le, ingress, egress) \
+             (rate(vswitch_forward_latency_seconds_bucketSELECT[$__rate_interval])))",
+            "{{ingress}} to {{egress}}",
+        )],
+    },
+    Panel {
+        title: "Stages, on average",
+        unit: "s",
+        queries: &[Query(
+            "rate(vswitch_stage_latency_seconds_sumSELECT[$__rate_interval]) \
+             / rate(vswitch_stage_latency_seconds_countSELECT[$__rate_interval])",
+            "worker {{worker}} {{stage}}",
+        )],
+    },
+    Panel {
         title: "Workers: share of time busy",
         unit: "percentunit",
         queries: &[Query(

@@ -13,10 +13,12 @@
 mod collect;
 pub mod dashboard;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+use switch::latency::Counts;
 
 use crate::control::api;
 
@@ -38,6 +40,29 @@ pub struct Reading {
     pub neighbours: Vec<(api::NeighState, u64)>,
     /// The address translation, if there is one.
     pub nat: Option<NatReading>,
+    /// How long frames took, since the start.
+    pub latency: Forwarded,
+}
+
+/// How long frames took.
+#[derive(Debug, Clone, Default)]
+pub struct Forwarded {
+    /// From ring to egress, by the names of ingress and egress.
+    pub pairs: BTreeMap<(String, String), Counts>,
+    /// Every stage, by worker and by the stage's word.
+    pub stages: BTreeMap<(u16, &'static str), Counts>,
+}
+
+impl Forwarded {
+    /// Adds what another counted.
+    pub fn merge(&mut self, other: &Self) {
+        for (key, counts) in &other.pairs {
+            self.pairs.entry(key.clone()).or_default().merge(counts);
+        }
+        for (key, counts) in &other.stages {
+            self.stages.entry(*key).or_default().merge(counts);
+        }
+    }
 }
 
 /// What the address translation has counted.

@@ -9,6 +9,7 @@ pub mod conntrack;
 pub mod explain;
 pub mod fdb;
 pub mod kernel;
+pub mod latency;
 pub mod moment;
 pub mod monitor;
 pub mod nat;

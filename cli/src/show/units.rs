@@ -58,6 +58,19 @@ pub fn age(seconds: f64) -> String {
     }
 }
 
+/// A short time: `850 ns`, `6.1 µs`, `12 ms`, `1.2 s`.
+#[must_use]
+pub fn short(seconds: f64) -> String {
+    for (unit, factor) in [("ns", 1e9), ("µs", 1e6), ("ms", 1e3)] {
+        let value = seconds * factor;
+        if value < 999.5 {
+            let digits = usize::from(value < 99.95 && unit != "ns");
+            return format!("{value:.digits$} {unit}");
+        }
+    }
+    format!("{seconds:.1} s")
+}
+
 /// A rate a second: `0.2`, `81 k`.
 #[must_use]
 pub fn rate(per_second: f64) -> String {
@@ -95,6 +108,21 @@ pub fn percent(part: u64, whole: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_times_have_three_digits_at_most() {
+        for (seconds, text) in [
+            (0.0, "0 ns"),
+            (850e-9, "850 ns"),
+            (999.6e-9, "1.0 µs"),
+            (6.14e-6, "6.1 µs"),
+            (99.96e-6, "100 µs"),
+            (0.0121, "12.1 ms"),
+            (1.25, "1.2 s"),
+        ] {
+            assert_eq!(short(seconds), text);
+        }
+    }
 
     #[test]
     fn numbers_have_three_digits_and_a_unit() {

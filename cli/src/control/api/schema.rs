@@ -59,6 +59,8 @@ schemas! {
     ReplaySchema "vswitch.replay/1";
     /// The schema of what was [sent](crate::replay::live).
     ReplaySentSchema "vswitch.replay-sent/1";
+    /// The schema of [`Latency`](super::Latency).
+    LatencySchema "vswitch.latency/1";
     /// The schema of [`Done`](super::Done).
     DoneSchema "vswitch.done/1";
     /// The schema of an [`Error`](super::Error).
