@@ -108,12 +108,8 @@ pub fn log(latency: &api::Latency) -> Result<(Vec<u8>, usize), String> {
                 continue;
             };
             let name = format!("{}-{word}", name(pair));
-            let written = writer.write_histogram(
-                &histogram,
-                Duration::ZERO,
-                length,
-                Tag::new(&name),
-            );
+            let written =
+                writer.write_histogram(&histogram, Duration::ZERO, length, Tag::new(&name));
             written.map_err(|error| format!("{error:?}"))?;
             count += 1;
         }

@@ -30,7 +30,11 @@ pub(super) fn forwarded() -> Forwarded {
     let mut forwarded = Forwarded::default();
     let pair = ("web0".to_owned(), "eth0".to_owned());
     forwarded.pairs.insert(pair, counts(4000));
-    for (of, nanos) in [(Stage::Wait, 2000), (Stage::Process, 90), (Stage::Send, 1500)] {
+    for (of, nanos) in [
+        (Stage::Wait, 2000),
+        (Stage::Process, 90),
+        (Stage::Send, 1500),
+    ] {
         forwarded.stages.insert((0, of.word()), counts(nanos));
     }
     forwarded
@@ -112,7 +116,10 @@ fn the_file_is_read_by_the_reader_of_its_format() {
     let file = scratch.path().join("latency.hlog");
     let ended = running.vswitch(&format!("latency --hdr {}", file.display()));
     let said = format!("16 histograms written to {}\n", file.display());
-    assert_eq!((ended.code, ended.stderr, ended.stdout.as_str()), (0, said, ""));
+    assert_eq!(
+        (ended.code, ended.stderr, ended.stdout.as_str()),
+        (0, said, "")
+    );
     let text = std::fs::read(&file).unwrap();
     assert_eq!(text, log(&latency()).unwrap().0);
     let mut found = 0;

@@ -103,7 +103,7 @@ fn the_parser_of_prometheus_reads_every_sample() {
     assert_eq!(bytes, Some(121_500_000.0));
     let labels = |le: &str| serde_json::json!({"ingress": "web0", "egress": "eth0", "le": le});
     let bucket = |le| value("vswitch_forward_latency_seconds_bucket", labels(le)).unwrap();
-    let (fast, slow, all) = (bucket("8.192e-06"), bucket("0.004194304"), bucket("+Inf"));
+    let (fast, slow, all) = (bucket("0.000008192"), bucket("0.004194304"), bucket("+Inf"));
     assert_eq!((fast, slow, all), (990.0, 1000.0, 1001.0));
     let kind = serde_json::json!({"proto": "udp", "state": "unreplied"});
     assert_eq!(value("vswitch_nat_sessions", kind), Some(1.0));

@@ -9,11 +9,15 @@ use super::world::{World, world};
 fn pair(latency: &Value, ingress: &str, egress: &str) -> Value {
     let pairs = latency["pairs"].as_array().unwrap();
     let found = (pairs.iter()).find(|one| one["ingress"] == ingress && one["egress"] == egress);
-    found.unwrap_or_else(|| panic!("no {ingress} to {egress} in {latency:#}")).clone()
+    found
+        .unwrap_or_else(|| panic!("no {ingress} to {egress} in {latency:#}"))
+        .clone()
 }
 
 fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+    value
+        .as_f64()
+        .unwrap_or_else(|| panic!("{value} is no number"))
 }
 
 /// Goal: pings are measured, each of them, in all stages. Method: 20 within and 20 through the NAT
@@ -73,9 +77,9 @@ fn reset(world: &World) {
 fn metrics_go_on(world: &World) {
     let count = || {
         let text = String::from_utf8(world.client("metrics").stdout).unwrap();
-        let counts = text.lines().filter(|line| {
-            line.starts_with("vswitch_forward_latency_seconds_count")
-        });
+        let counts = text
+            .lines()
+            .filter(|line| line.starts_with("vswitch_forward_latency_seconds_count"));
         let values = counts.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap());
         values.sum::<u64>()
     };
@@ -94,7 +98,10 @@ fn frames_from_a_tap_have_no_wait() {
     };
     world.ping_perfectly(world.h(), &Ping::to(world.ip(1)).count(5));
     let pair = pair(&world.json("latency"), super::world::NAME, "veth1");
-    assert_eq!((&pair["wait"], &pair["total"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (&pair["wait"], &pair["total"]),
+        (&Value::Null, &Value::Null)
+    );
     assert!(number(&pair["send"]["p50"]) > 0.0);
     let text = String::from_utf8(world.client("latency").stdout).unwrap();
     assert!(text.contains("where a TAP does not tell"), "{text}");

@@ -250,6 +250,24 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Invocation, Sto
     low.invocation().map_err(Stop::Error)
 }
 
+impl Common {
+    fn of(global: &low::Global) -> Self {
+        let name = global.name.clone().unwrap_or_else(|| NAME_DEFAULT.into());
+        let run_dir = (global.run_dir.clone()).unwrap_or_else(|| RUN_DIR_DEFAULT.into());
+        let socket = global.socket.clone();
+        let socket = socket.unwrap_or_else(|| run_dir.join(format!("{name}.sock")));
+        Self {
+            name,
+            run_dir,
+            socket,
+            json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose,
+            colour: global.colour,
+        }
+    }
+}
+
 impl low::Low {
     fn invocation(self) -> Result<Invocation, CliError> {
         if let Some(verb) = &self.noun {
@@ -264,23 +282,7 @@ impl low::Low {
                 "--run-dir DIR --name NAME",
             ));
         }
-        let name = global.name.clone().unwrap_or_else(|| NAME_DEFAULT.into());
-        let run_dir = global
-            .run_dir
-            .clone()
-            .unwrap_or_else(|| RUN_DIR_DEFAULT.into());
-        let socket = global
-            .socket
-            .unwrap_or_else(|| run_dir.join(format!("{name}.sock")));
-        let common = Common {
-            name,
-            run_dir,
-            socket,
-            json: global.json,
-            quiet: global.quiet,
-            verbose: global.verbose,
-            colour: global.colour,
-        };
+        let common = Common::of(&global);
         let named = Layer {
             name: global.name,
             run_dir: global.run_dir,

@@ -82,7 +82,7 @@ fn line(load: &WorkerLoad) -> String {
         Bound::SenderBound => (GOOD, "it has time left, and nothing is full".to_owned()),
     };
     let egress = match &load.egress {
-        Some(egress) if load.bound != Bound::Idle => format!(", most to {egress}"),
+        Some(egress) if load.bound != Bound::Idle => format!(", egress {egress}"),
         Some(_) | None => String::new(),
     };
     format!(

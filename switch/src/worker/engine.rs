@@ -83,8 +83,9 @@ impl Engine {
         }
         self.dispatcher
             .batch(view, (account, tracer), batch, &verdicts);
-        if let Some(probe) = &mut self.probe {
-            let latency = &shared.latency[usize::from(self.index)];
+        // What is only tried out has nowhere to be written down.
+        let latency = shared.latency.get(usize::from(self.index));
+        if let Some((probe, latency)) = self.probe.as_mut().zip(latency) {
             probe.sent(latency, batch, &verdicts);
         }
     }

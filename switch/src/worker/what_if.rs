@@ -76,6 +76,8 @@ impl WhatIf {
             neighbours: shared.neighbours.copy(),
             links,
             counters: counters.map(|_| WorkerCounters::for_nobody()).collect(),
+            // Nothing is measured here.
+            latency: Vec::new(),
         };
         let mut view = view.clone();
         for port in view.ports.iter_mut().flatten() {
