@@ -23,7 +23,7 @@ use console::Step;
 const STAGE: &str = include_str!("stage.sh");
 
 /// The pages that are looked through.
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "docs/latency.md",
     "docs/nat.md",
