@@ -198,7 +198,13 @@ fn top_shows_a_live_switch_and_gives_the_terminal_back() {
     top.press("3");
     top.sees(&["packets translated", "Sessions over time", "ports of "]);
     top.press("\t");
-    top.sees(&["latency"]);
+    world.ping_perfectly(world.c(1), &Ping::to(world.ip(2)));
+    let way = format!(
+        "{} > {}",
+        world.net.port_names()[0],
+        world.net.port_names()[1]
+    );
+    top.sees(&["p99.9", "total", "share of frames", &way]);
     top.press("5");
     top.sees(&["drop"]);
     top.press("6");

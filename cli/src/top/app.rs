@@ -71,6 +71,15 @@ impl Tab {
         }
     }
 
+    /// What has to be asked for where it is shown.
+    #[must_use]
+    pub const fn wants(self) -> Wants {
+        Wants {
+            sessions: matches!(self, Self::Flows | Self::Nat),
+            latency: matches!(self, Self::Latency),
+        }
+    }
+
     const fn place(self) -> usize {
         match self {
             Self::Ports => 0,
@@ -204,9 +213,7 @@ impl App {
     /// What has to be asked for.
     #[must_use]
     pub const fn wants(&self) -> Wants {
-        Wants {
-            sessions: matches!(self.tab, Tab::Flows | Tab::Nat),
-        }
+        self.tab.wants()
     }
 
     /// Whether packets are to be traced: not for a picture that stands still.
@@ -326,7 +333,8 @@ impl App {
             Tab::Nat => snapshot.nat.as_ref().map_or(0, |nat| nat.published.len()),
             Tab::Drops => snapshot.drops.len(),
             Tab::Trace => self.sight().traced.len(),
-            Tab::Latency => 0,
+            // The first row is all pairs together.
+            Tab::Latency => (snapshot.latency.as_ref()).map_or(0, |l| l.pairs.len() + 1),
         };
         snapshot.map_or(0, count)
     }

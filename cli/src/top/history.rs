@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::heat::Bands;
 use super::snapshot::Snapshot;
 
 /// Samples kept: a wide screen's columns.
@@ -40,6 +41,8 @@ pub struct History {
     pub sessions: Series,
     /// Drops a second.
     pub drops: Series,
+    /// How many frames took how long, by pair of ports; nothing for a look that did not ask.
+    pub latency: BTreeMap<String, VecDeque<Option<Bands>>>,
 }
 
 impl History {
@@ -55,6 +58,19 @@ impl History {
         let sessions = snapshot.nat.as_ref().map(|nat| nat.sessions as f64);
         self.sessions.push(sessions);
         self.drops.push(snapshot.totals.drops_per_second);
+        let pairs = snapshot.latency.iter();
+        let pairs = pairs.flat_map(|latency| [&latency.all].into_iter().chain(&latency.pairs));
+        let mut seen: BTreeMap<String, Bands> = pairs.map(|p| (p.name(), p.bands)).collect();
+        for (name, columns) in &mut self.latency {
+            columns.push_front(seen.remove(name));
+            columns.truncate(SAMPLES_MAX);
+        }
+        // Of pairs that have come and gone nothing is left to be drawn.
+        self.latency
+            .retain(|_, columns| columns.iter().any(Option::is_some));
+        let new = seen.into_iter();
+        self.latency
+            .extend(new.map(|(name, bands)| (name, VecDeque::from([Some(bands)]))));
     }
 
     /// The bits of a port both ways, the latest first.

@@ -13,7 +13,7 @@ use crossterm::event::{self, KeyEvent, KeyEventKind};
 
 use super::app::{App, Event, Then};
 use super::draw::Paint;
-use super::look::{Look, NatLook, Wants};
+use super::look::{Extra, Look, Wants};
 use super::snapshot::Snapshot;
 use super::term::Screen;
 use super::tracing::Tracing;
@@ -37,7 +37,7 @@ pub(super) enum Heard {
     Key(KeyEvent),
     Resized,
     Look(Result<Box<Look>, CliError>),
-    Nat(Result<Box<NatLook>, CliError>),
+    Between(Result<Box<Extra>, CliError>),
     Traced(Box<Traced>),
     Untraced(String),
     Signal,
@@ -47,7 +47,7 @@ pub(super) enum Heard {
 /// What the switch is asked for.
 enum Ask {
     Look(Wants),
-    Nat(Wants),
+    Between(Wants),
     /// To end a watch.
     End(u64),
 }
@@ -121,11 +121,11 @@ fn take_in(heard: Heard, app: &mut App, known: &mut Known, looks: &mut Looks) ->
                 Err(error) => Event::Trouble(error.to_string()),
             }
         }
-        Heard::Nat(answer) => {
+        Heard::Between(answer) => {
             looks.answered();
             match answer {
-                Ok(nat) => {
-                    known.now.nat = *nat;
+                Ok(extra) => {
+                    known.now.add(*extra);
                     Event::Between(Box::new(known.snapshot()))
                 }
                 Err(error) if error.exit == Exit::NotRunning => return Some(Err(error)),
@@ -181,8 +181,8 @@ impl Looks {
         let ask = if now >= self.last.saturating_add(app.interval) {
             self.last = now;
             Ask::Look(wants)
-        } else if wants.sessions && !known.now.nat.sessions {
-            Ask::Nat(wants)
+        } else if known.now.missing(wants) != Wants::default() {
+            Ask::Between(known.now.missing(wants))
         } else {
             return false;
         };
@@ -241,7 +241,7 @@ fn answer(common: &Common, clock: Clock, questions: &Receiver<Ask>, heard: &Send
     for ask in questions {
         let answer = match ask {
             Ask::Look(wants) => Heard::Look(Look::take(&client, wants, &now).map(Box::new)),
-            Ask::Nat(wants) => Heard::Nat(NatLook::take(&client, wants, &now).map(Box::new)),
+            Ask::Between(wants) => Heard::Between(Extra::take(&client, wants, &now).map(Box::new)),
             Ask::End(watch) => {
                 // One that has ended meanwhile is not there: as good.
                 let _ = client.request("DELETE", &format!("/watch/{watch}"), None);

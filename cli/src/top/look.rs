@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::client::Client;
 use crate::control::api;
-use crate::error::CliError;
+use crate::error::{CliError, Exit};
 use crate::show::moment;
 
 /// Sessions that are asked for where any are wanted: more than a screen shows, and so few that
@@ -16,11 +16,16 @@ const SESSIONS_MOST: u32 = 500;
 pub struct Wants {
     /// Sessions, and how many there are in each state: a walk through the NAT's table.
     pub sessions: bool,
+    /// How long frames took: a histogram for each pair of ports.
+    pub latency: bool,
 }
 
 impl Wants {
     /// Everything.
-    pub const ALL: Self = Self { sessions: true };
+    pub const ALL: Self = Self {
+        sessions: true,
+        latency: true,
+    };
 }
 
 /// What was answered.
@@ -38,6 +43,8 @@ pub struct Look {
     pub drops: Vec<api::Drop>,
     /// Its NAT.
     pub nat: NatLook,
+    /// How long frames took in it.
+    pub latency: LatencyLook,
 }
 
 /// What was answered about the NAT.
@@ -51,7 +58,44 @@ pub struct NatLook {
     pub nat: api::Nat,
 }
 
+/// What was answered about latency.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LatencyLook {
+    /// Whether it was asked for.
+    pub asked: bool,
+    /// The answer; `None` from a switch that measures nothing.
+    pub latency: Option<api::Latency>,
+}
+
+/// What was answered besides the regular look.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Extra {
+    /// Where sessions were asked for.
+    pub nat: Option<NatLook>,
+    /// Where latency was.
+    pub latency: Option<LatencyLook>,
+}
+
 impl Look {
+    /// What is wanted and not there yet.
+    #[must_use]
+    pub const fn missing(&self, wants: Wants) -> Wants {
+        Wants {
+            sessions: wants.sessions && !self.nat.sessions,
+            latency: wants.latency && !self.latency.asked,
+        }
+    }
+
+    /// Adds what was missing.
+    pub fn add(&mut self, extra: Extra) {
+        if let Some(nat) = extra.nat {
+            self.nat = nat;
+        }
+        if let Some(latency) = extra.latency {
+            self.latency = latency;
+        }
+    }
+
     /// Looks at everything that is wanted; `clock` gives the time since some moment.
     ///
     /// # Errors
@@ -72,16 +116,16 @@ impl Look {
             ports,
             drops: client.read(&get("/drops")?)?,
             nat: NatLook::take(client, wants, clock)?,
+            latency: match wants.latency {
+                true => LatencyLook::take(client)?,
+                false => LatencyLook::default(),
+            },
         })
     }
 }
 
 impl NatLook {
-    /// Looks at the NAT alone, as when sessions come on screen.
-    ///
-    /// # Errors
-    /// As [`Client::request`].
-    pub fn take(
+    fn take(
         client: &Client<'_>,
         wants: Wants,
         clock: &dyn Fn() -> Duration,
@@ -95,6 +139,40 @@ impl NatLook {
             at: clock(),
             sessions: wants.sessions,
             nat,
+        })
+    }
+}
+
+impl LatencyLook {
+    fn take(client: &Client<'_>) -> Result<Self, CliError> {
+        let latency = match client.latency() {
+            Ok(body) => Some(client.read(&body)?),
+            Err(error) if error.exit == Exit::NotRunning => return Err(error),
+            // An older switch does not know the path.
+            Err(_) => None,
+        };
+        Ok(Self {
+            asked: true,
+            latency,
+        })
+    }
+}
+
+impl Extra {
+    /// Looks at this alone, as when it comes on screen between two looks.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn take(
+        client: &Client<'_>,
+        wants: Wants,
+        clock: &dyn Fn() -> Duration,
+    ) -> Result<Self, CliError> {
+        let nat = wants.sessions.then(|| NatLook::take(client, wants, clock));
+        let latency = wants.latency.then(|| LatencyLook::take(client));
+        Ok(Self {
+            nat: nat.transpose()?,
+            latency: latency.transpose()?,
         })
     }
 }

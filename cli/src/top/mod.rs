@@ -20,6 +20,7 @@
 pub mod app;
 pub mod draw;
 pub mod grid;
+pub mod heat;
 pub mod history;
 pub mod keys;
 pub mod look;
@@ -124,8 +125,8 @@ fn printed(common: &Common, plan: &TopPlan, clock: Clock) -> Outcome {
     let client = Client::new(common);
     let wants = match (plan.form, plan.tab) {
         (Form::Stream, _) if !common.json => Wants::default(),
-        (_, None | Some(Tab::Flows | Tab::Nat)) => Wants::ALL,
-        (_, Some(Tab::Ports | Tab::Latency | Tab::Drops | Tab::Trace)) => Wants::default(),
+        (_, None) => Wants::ALL,
+        (_, Some(tab)) => tab.wants(),
     };
     let look = || Look::take(&client, wants, &|| clock.now());
     let mut left = match plan.form {

@@ -59,6 +59,9 @@ fn sections(snapshot: &Snapshot, tab: Option<Tab>) -> Vec<Section> {
             sections.push(section("Published ports", tables::published(nat), "none"));
         }
     }
+    if let Some(latency) = snapshot.latency.as_ref().filter(|_| wanted(Tab::Latency)) {
+        sections.push(section("Latency", tables::latency(latency), "none"));
+    }
     if wanted(Tab::Drops) {
         let drops: Vec<_> = snapshot.drops.iter().collect();
         sections.push(section(
@@ -161,7 +164,11 @@ pub fn csv(snapshot: &Snapshot, tab: Tab, header: bool) -> Result<String, CliErr
             .as_ref()
             .map_or_else(|| Ok(Vec::new()), |n| values(&n.states))?,
         Tab::Drops => values(&snapshot.drops)?,
-        Tab::Latency | Tab::Trace => {
+        Tab::Latency => {
+            let latency = snapshot.latency.as_ref();
+            latency.map_or_else(|| Ok(Vec::new()), |latency| values(&latency.pairs))?
+        }
+        Tab::Trace => {
             let why = "there is no table of it";
             return Err(CliError::usage(
                 "--tab",

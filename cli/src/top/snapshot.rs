@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::heat::LatencyRate;
 use super::look::{Look, NatLook};
 use crate::control::api::{self, NatCounters, NatExternal, NatState, OperState, Role, Side};
 use crate::show::moment;
@@ -39,6 +40,8 @@ pub struct Snapshot {
     pub nat: Option<NatRate>,
     /// Its sessions; `null` where they were not asked for.
     pub flows: Option<Flows>,
+    /// How long frames took; `null` where that was not asked for, or is not measured.
+    pub latency: Option<LatencyRate>,
     /// Drops by reason and port, the fastest first.
     pub drops: Vec<DropRate>,
 }
@@ -287,6 +290,7 @@ impl Snapshot {
             ports,
             nat: NatRate::between(before.map(|look| &look.nat), &now.nat),
             flows: (now.nat.sessions).then(|| Flows::between(before.map(|b| &b.nat), &now.nat)),
+            latency: before.and_then(|b| LatencyRate::between(&b.latency, &now.latency)),
             drops: drops(before, now, span),
         }
     }

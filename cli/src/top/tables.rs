@@ -1,6 +1,7 @@
 //! The tables of a snapshot.
 
 use super::grid::{Cell, Grid, Tone, toned};
+use super::heat::LatencyRate;
 use super::snapshot::{DropRate, Flow, Flows, NatRate, PortRate, Snapshot, WayRate};
 use crate::control::api::{Fate, OperState, PublishedState, Role, Traced};
 use crate::show::units;
@@ -224,6 +225,43 @@ pub fn traced<'t>(packets: impl IntoIterator<Item = &'t Traced>) -> Grid {
         ]);
     }
     grid
+}
+
+/// Latency of all pairs together, and then of each.
+#[must_use]
+pub fn latency(latency: &LatencyRate) -> Grid {
+    let mut grid = Grid::new(&[
+        ("PAIR", 0),
+        ("STAGE", 0),
+        (">FRAMES", 0),
+        (">p50", 0),
+        (">p90", 0),
+        (">p99", 0),
+        (">p99.9", 0),
+    ]);
+    for pair in [&latency.all].into_iter().chain(&latency.pairs) {
+        let quantiles = [pair.p50, pair.p90, pair.p99, pair.p999];
+        let mut row = vec![
+            toned(pair.name(), Tone::Strong),
+            pair.stage.into(),
+            units::count(pair.frames).into(),
+        ];
+        row.extend(quantiles.map(|value| Cell::from(value.map_or("-".into(), duration))));
+        grid.row(row);
+    }
+    grid
+}
+
+/// `870 ns`, `12.3 us`, `4.5 ms`: in letters that every terminal has.
+pub(super) fn duration(seconds: f64) -> String {
+    let units = [(1e-6, 1e9, "ns"), (1e-3, 1e6, "us"), (1.0, 1e3, "ms")];
+    let found = units.iter().find(|(below, ..)| seconds < *below);
+    let (factor, unit) = found.map_or((1.0, "s"), |(_, factor, unit)| (*factor, *unit));
+    let value = seconds * factor;
+    match value < 99.95 && unit != "ns" {
+        true => format!("{value:.1} {unit}"),
+        false => format!("{value:.0} {unit}"),
+    }
 }
 
 /// What is published.

@@ -95,6 +95,7 @@ fn keys_do_what_the_table_says() {
         ("s r", "Ports, row 0, by name, reversed"),
         ("r r", "Ports, row 0, by index"),
         ("3 s", "NAT, row 0"),
+        ("4 G k j", "Latency, row 3"),
         ("/ v e t", "Ports, row 0, by index, /vet, typing"),
         ("/ v e Backspace t Enter", "Ports, row 0, by index, /vt"),
         ("/ q h ? 2 Space Enter", "Ports, row 0, by index, /qh?2 "),
@@ -206,9 +207,12 @@ fn the_cursor_stays_on_its_packet() {
 }
 
 #[test]
-fn sessions_are_asked_for_only_while_they_are_on_screen() {
+fn what_costs_is_asked_for_only_while_it_is_on_screen() {
     for tab in Tab::ALL {
-        let sessions = matches!(tab, Tab::Flows | Tab::Nat);
-        assert_eq!(app(tab).wants(), Wants { sessions }, "{tab:?}");
+        let wants = Wants {
+            sessions: matches!(tab, Tab::Flows | Tab::Nat),
+            latency: tab == Tab::Latency,
+        };
+        assert_eq!(app(tab).wants(), wants, "{tab:?}");
     }
 }

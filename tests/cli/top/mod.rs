@@ -7,13 +7,16 @@ mod texts;
 
 use std::time::Duration;
 
+use nat::Nanos;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
+use switch::latency::Histogram as Buckets;
 use vswitch_cli::control::api;
+use vswitch_cli::latency::stage;
 use vswitch_cli::top::app::{App, Event, Tab};
 use vswitch_cli::top::draw::{Paint, draw};
-use vswitch_cli::top::look::{Look, NatLook};
+use vswitch_cli::top::look::{LatencyLook, Look, NatLook};
 use vswitch_cli::top::snapshot::Snapshot;
 
 use super::world::World;
@@ -40,6 +43,50 @@ fn counters(second: u64, phase: u64, scale: u64, frame: u64) -> api::Counters {
         packets: bytes / frame,
         errors: 0,
         dropped: 0,
+    }
+}
+
+/// How long frames took until a second: most some microseconds, more where more flows; now and then
+/// one in a hundred waits for a millisecond.
+fn latency(second: u64) -> LatencyLook {
+    let pair = |ingress: &str, egress: &str, phase: u64, nanos: u64| {
+        let buckets = Buckets::default();
+        for s in 0..second {
+            let busy = wave(s, phase);
+            for (step, frames) in (1..).zip([90, 300, 250, 120, 40, 12, 4]) {
+                let took = nanos * step * (200 + busy) / 400;
+                buckets.add(Nanos(took), frames * (100 + busy) / 50);
+            }
+            if s % 17 < 3 {
+                buckets.add(Nanos(nanos * 300), 20);
+            }
+        }
+        let total = stage(&buckets.counts());
+        api::LatencyPair {
+            ingress: Some(ingress.into()),
+            egress: Some(egress.into()),
+            to: api::LatencyTo::Port,
+            frames: 1,
+            samples: 1,
+            wait: total.clone(),
+            process: total.clone(),
+            send: total.clone(),
+            total,
+        }
+    };
+    LatencyLook {
+        asked: true,
+        latency: Some(api::Latency {
+            schema: api::LatencySchema,
+            since: 0.0,
+            interval: second as f64,
+            workers: Vec::new(),
+            pairs: vec![
+                pair("veth-blue", "eth0", 0, 4_000),
+                pair("eth0", "veth-blue", 9, 5_000),
+                pair("web0", "eth0", 5, 9_000),
+            ],
+        }),
     }
 }
 
@@ -89,6 +136,7 @@ fn look(second: u64) -> Look {
             sessions: true,
             nat,
         },
+        latency: latency(second),
     }
 }
 

@@ -3,6 +3,7 @@
 mod drops;
 mod flows;
 mod help;
+mod latency;
 mod nat;
 mod paint;
 mod ports;
@@ -51,10 +52,7 @@ pub fn draw(buf: &mut Buffer, app: &App, paint: Paint) {
                 Tab::Ports => ports::draw(buf, area, &scene),
                 Tab::Flows => flows::draw(buf, area, &scene),
                 Tab::Nat => nat::draw(buf, area, &scene),
-                Tab::Latency => {
-                    let text = "this switch does not measure latency";
-                    write(buf, area, text, paint.dim());
-                }
+                Tab::Latency => latency::draw(buf, area, &scene),
                 Tab::Drops => drops::draw(buf, area, &scene),
                 Tab::Trace => trace::draw(buf, area, &scene),
             }
