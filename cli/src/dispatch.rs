@@ -74,6 +74,8 @@ fn dispatch(common: &Common, action: Action, hooks: &Hooks) -> Outcome {
         Action::Conntrack(pairs) => conntrack(common, pairs),
         Action::Latency(plan) => crate::latency::command(common, &plan),
         Action::Metrics(plan) => metrics(common, plan),
+        Action::Capture(plan) => crate::capture::command(common, &plan),
+        Action::CaptureList => crate::capture::list(common),
         Action::Trace(plan) => crate::trace::command(common, &plan),
         Action::WhatIf(plan) => crate::trace::what_if::command(common, &plan),
         Action::Monitor(plan) => crate::monitor::command(common, &plan),

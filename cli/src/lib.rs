@@ -9,6 +9,7 @@
 
 pub mod args;
 pub mod bench;
+pub mod capture;
 pub mod client;
 pub mod config;
 pub mod conform;

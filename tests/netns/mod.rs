@@ -24,6 +24,7 @@
 )]
 
 mod bench_beds;
+mod capture;
 mod clients;
 mod differential;
 mod ethtool;

@@ -155,6 +155,14 @@ pub enum Noun {
                             vswitch nat --format conntrack\n         vswitch -j nat | jq .summary"
     )]
     Nat(Box<super::nat::NatNoun>),
+    /// Packets themselves, as text or as pcapng, with tcpdump's letters
+    #[command(
+        after_help = "Example: sudo vswitch capture -i veth1 tcp port 80\n         \
+                            sudo vswitch capture -w run.pcapng; tshark -r run.pcapng\n         \
+                            sudo vswitch capture -w - | wireshark -k -i -\n         \
+                            sudo vswitch capture --drops"
+    )]
+    Capture(Box<super::capture::CaptureNoun>),
     /// What happened to packets on their way, decision by decision
     #[command(
         after_help = "A filter matches packets before or after NAT and then follows their \
@@ -254,6 +262,7 @@ impl Noun {
             Self::Fdb(_) => "fdb",
             Self::Neigh(_) => "neigh",
             Self::Nat(_) => "nat",
+            Self::Capture(_) => "capture",
             Self::Trace(_) => "trace",
             Self::Monitor(_) => "monitor",
             Self::Latency(_) => "latency",

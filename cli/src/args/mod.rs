@@ -9,6 +9,7 @@ pub mod low;
 pub mod run;
 pub mod tables;
 
+mod capture;
 mod iproute;
 mod latency;
 mod metrics;
@@ -33,6 +34,7 @@ use crate::replay::{LivePlan, OfflinePlan};
 use crate::top::TopPlan;
 
 pub use bench::{BenchPlan, ReportPlan};
+pub use capture::{CapturePlan, Rotation};
 pub use low::{Colour, Shell};
 pub use trace::{TracePlan, WhatIfPacket, WhatIfPlan};
 
@@ -90,6 +92,10 @@ pub enum Action {
     Conntrack(Vec<Pair>),
     /// Show what becomes of the RFCs' requirements.
     NatReport(View),
+    /// Capture packets.
+    Capture(Box<CapturePlan>),
+    /// Say which ports there are to capture at.
+    CaptureList,
     /// Show packets' ways through the switch.
     Trace(Box<TracePlan>),
     /// Say what would become of a packet.
@@ -298,6 +304,7 @@ impl low::Low {
                 noun.action(view, Table::Neighbours, Mutation::NeighFlush)
             }
             Some(low::Noun::Nat(noun)) => noun.action(view)?,
+            Some(low::Noun::Capture(noun)) => noun.action()?,
             Some(low::Noun::Trace(noun)) => noun.action()?,
             Some(low::Noun::Monitor(noun)) => noun.action(),
             Some(low::Noun::Latency(noun)) => noun.action(view),

@@ -58,6 +58,30 @@ impl Client<'_> {
         began: impl FnOnce(Option<u64>),
         mut each: impl FnMut(&[u8]) -> Result<ControlFlow<()>, CliError>,
     ) -> Result<Ended, CliError> {
+        let read = |body: &mut Body<'_>| {
+            while let Some(chunk) = body
+                .next()
+                .map_err(|error| self.broken(&error.to_string()))?
+            {
+                if each(&chunk)?.is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        self.body(path, began, read).map(|((), ended)| ended)
+    }
+
+    /// The same as something to be read from.
+    ///
+    /// # Errors
+    /// As [`request`](Client::request); and those of `work`.
+    pub fn body<T>(
+        &self,
+        path: &str,
+        began: impl FnOnce(Option<u64>),
+        work: impl FnOnce(&mut Body<'_>) -> Result<T, CliError>,
+    ) -> Result<(T, Ended), CliError> {
         let broken = |error: io::Error| self.broken(&error.to_string());
         let stream = UnixStream::connect(self.socket).map_err(|error| self.unreachable(&error))?;
         let mut answer = Chunked::begin(&stream, path).map_err(broken)?;
@@ -68,12 +92,52 @@ impl Client<'_> {
         began(answer.watch);
         // From here on silence means that nothing happens.
         stream.set_read_timeout(None).map_err(broken)?;
-        while let Some(chunk) = answer.chunk().map_err(broken)? {
-            if each(&chunk)?.is_break() {
-                return Ok(Ended::Enough);
+        let mut body = Body {
+            answer,
+            chunk: Vec::new(),
+            read: 0,
+            over: false,
+        };
+        let done = work(&mut body)?;
+        let ended = if body.over {
+            Ended::Over
+        } else {
+            Ended::Enough
+        };
+        Ok((done, ended))
+    }
+}
+
+/// The bytes of a streamed answer.
+pub struct Body<'s> {
+    answer: Chunked<'s>,
+    chunk: Vec<u8>,
+    /// Bytes of the chunk that were read.
+    read: usize,
+    over: bool,
+}
+
+impl Body<'_> {
+    fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let chunk = self.answer.chunk()?;
+        self.over = chunk.is_none();
+        Ok(chunk)
+    }
+}
+
+impl Read for Body<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        while self.read == self.chunk.len() {
+            match self.next()? {
+                Some(chunk) => (self.chunk, self.read) = (chunk, 0),
+                None => return Ok(0),
             }
         }
-        Ok(Ended::Over)
+        let rest = self.chunk.get(self.read..).unwrap_or_default();
+        let count = rest.len().min(to.len());
+        to[..count].copy_from_slice(&rest[..count]);
+        self.read += count;
+        Ok(count)
     }
 }
 

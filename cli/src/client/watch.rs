@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::sys::signal::{SigSet, Signal, raise};
 
-use super::stream::{Ended, lines};
+use super::stream::{Body, Ended, lines};
 use super::{Client, query};
 use crate::args::Common;
 use crate::control::select::Pair;
@@ -35,33 +35,31 @@ pub fn watch(
     pairs: &[Pair],
     each: impl FnMut(&str) -> Result<ControlFlow<()>, CliError>,
 ) -> Result<Over, CliError> {
-    watch_chunks(common, path, pairs, lines(each))
+    let interrupts = take_interrupts(common)?;
+    let client = Client::new(common);
+    let ended = client.chunks(&query(path, pairs), |it| interrupts.arm(it), lines(each))?;
+    Ok(interrupts.over(ended))
 }
 
-/// The same with a stream of bytes.
+/// Gets a stream of bytes and has `work` read it, to its end or until it has enough.
 ///
 /// # Errors
-/// As [`watch`].
-pub fn watch_chunks(
+/// Those of [`Client::stream`], and of `work`; the kernel refuses a thread.
+pub fn watch_bytes<T>(
     common: &Common,
     path: &str,
     pairs: &[Pair],
-    each: impl FnMut(&[u8]) -> Result<ControlFlow<()>, CliError>,
-) -> Result<Over, CliError> {
-    let interrupts = Interrupts::take(common).map_err(|error| {
-        CliError::failed("a thread for interrupts", error.to_string(), "ulimit -u")
-    })?;
+    work: impl FnOnce(&mut Body<'_>) -> Result<T, CliError>,
+) -> Result<(T, Over), CliError> {
+    let interrupts = take_interrupts(common)?;
     let client = Client::new(common);
-    let began = |number: Option<u64>| {
-        interrupts
-            .number
-            .store(number.unwrap_or(0), Ordering::Relaxed);
-    };
-    let ended = client.chunks(&query(path, pairs), began, each)?;
-    Ok(match ended {
-        Ended::Enough => Over::Enough,
-        Ended::Over if interrupts.came.load(Ordering::Relaxed) => Over::Interrupted,
-        Ended::Over => Over::Stopped,
+    let (done, ended) = client.body(&query(path, pairs), |it| interrupts.arm(it), work)?;
+    Ok((done, interrupts.over(ended)))
+}
+
+fn take_interrupts(common: &Common) -> Result<Interrupts, CliError> {
+    Interrupts::take(common).map_err(|error| {
+        CliError::failed("a thread for interrupts", error.to_string(), "ulimit -u")
     })
 }
 
@@ -73,6 +71,18 @@ struct Interrupts {
 }
 
 impl Interrupts {
+    fn arm(&self, number: Option<u64>) {
+        self.number.store(number.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    fn over(&self, ended: Ended) -> Over {
+        match ended {
+            Ended::Enough => Over::Enough,
+            Ended::Over if self.came.load(Ordering::Relaxed) => Over::Interrupted,
+            Ended::Over => Over::Stopped,
+        }
+    }
+
     /// Blocks the signals for this thread and those it starts from now on, for good.
     fn take(common: &Common) -> io::Result<Self> {
         let number = Arc::new(AtomicU64::new(0));

@@ -160,6 +160,7 @@ fn routes(gate: Gate) -> Router {
         .route("/monitor/nat", get(monitor_nat))
         .route("/trace", get(watch::trace))
         .route("/trace/what-if", post(what_if::what_if))
+        .route("/capture", get(watch::capture))
         .route("/watch/{number}", delete(watch::end))
         .route("/drops", get(drops))
         .route("/status", get(status))
@@ -484,7 +485,7 @@ const UNPUBLISH_HELP: &str = "vswitch nat unpublish --help";
 
 async fn unknown(uri: axum::http::Uri) -> Failure {
     let why = "no such path; there are /ports /fdb /neigh /nat /drops /status /latency \
-               /metrics /monitor/nat /trace";
+               /metrics /monitor/nat /trace /capture";
     Failure::new(StatusCode::NOT_FOUND, uri.path(), why, "")
 }
 

@@ -1,4 +1,4 @@
-//! Streams of packets' ways: `GET /trace`.
+//! Streams of packets' ways: `GET /trace` and `GET /capture`.
 //!
 //! A watch has a number, which its answer's header tells ([`NUMBER`]); `DELETE /watch/NUMBER` ends
 //! it in order: what was recorded until then still comes, and then the stream is at its end.
@@ -10,6 +10,7 @@ use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::response::{IntoResponse, Response};
 use switch::filter::Filter;
+use switch::pcapng::Direction;
 
 use super::api;
 use super::feed::Feed;
@@ -31,6 +32,45 @@ pub struct Watch {
     pub one_in: u32,
     /// Packets of a session that the filter matched once match too.
     pub follow: bool,
+    /// As what they are told.
+    pub form: Form,
+}
+
+/// As what packets are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Their ways, as lines of JSON.
+    Trace,
+    /// Themselves, as pcapng.
+    Capture(Capture),
+}
+
+/// How packets are captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capture {
+    /// Bytes of each, at most; from 14 up to [`SNAP_BYTES_MAX`].
+    pub snap_bytes: u32,
+    /// What is still to be segmented is shown as its segments, with finished checksums.
+    pub segments: bool,
+    /// Only what was dropped.
+    pub drops: bool,
+    /// Only what came in, or only what went out.
+    pub direction: Option<Direction>,
+}
+
+/// The longest frame there is, and tcpdump's default.
+pub const SNAP_BYTES_MAX: u32 = 262_144;
+
+impl Default for Capture {
+    /// All of all.
+    fn default() -> Self {
+        Self {
+            snap_bytes: SNAP_BYTES_MAX,
+            segments: false,
+            drops: false,
+            direction: None,
+        }
+    }
 }
 
 impl Default for Watch {
@@ -40,6 +80,7 @@ impl Default for Watch {
             ports: Vec::new(),
             one_in: 1,
             follow: true,
+            form: Form::Trace,
         }
     }
 }
@@ -62,6 +103,9 @@ impl Watch {
         if !self.follow {
             add("follow", "0".into());
         }
+        if let Form::Capture(capture) = self.form {
+            capture.add_pairs(add);
+        }
         pairs
     }
 
@@ -69,8 +113,11 @@ impl Watch {
     ///
     /// # Errors
     /// A key that is not known, or a bad value.
-    pub fn read(pairs: &[(String, String)]) -> Result<Self, Why> {
-        let mut watch = Self::default();
+    pub fn read(form: Form, pairs: &[(String, String)]) -> Result<Self, Why> {
+        let mut watch = Self {
+            form,
+            ..Self::default()
+        };
         for (key, value) in pairs {
             match key.as_str() {
                 "filter" => {
@@ -79,10 +126,58 @@ impl Watch {
                 "port" => watch.ports.push(value.clone()),
                 "one_in" => watch.one_in = words::number(value, (1, u32::MAX.into()))?,
                 "follow" => watch.follow = flag(key, value)?,
-                _ => return Err(format!("no key `{key}`; keys: filter port one_in follow")),
+                _ => match &mut watch.form {
+                    Form::Capture(capture) => capture.read(key, value)?,
+                    Form::Trace => {
+                        return Err(format!("no key `{key}`; keys: filter port one_in follow"));
+                    }
+                },
             }
         }
         Ok(watch)
+    }
+}
+
+impl Capture {
+    fn add_pairs(self, mut add: impl FnMut(&str, String)) {
+        if self.snap_bytes != SNAP_BYTES_MAX {
+            add("snap", self.snap_bytes.to_string());
+        }
+        if self.segments {
+            add("segments", "1".into());
+        }
+        if self.drops {
+            add("drops", "1".into());
+        }
+        if let Some(direction) = self.direction {
+            add("direction", word(direction).into());
+        }
+    }
+
+    fn read(&mut self, key: &str, value: &str) -> Result<(), Why> {
+        match key {
+            "snap" => self.snap_bytes = words::number(value, (14, SNAP_BYTES_MAX.into()))?,
+            "segments" => self.segments = flag(key, value)?,
+            "drops" => self.drops = flag(key, value)?,
+            "direction" => {
+                let known = [Direction::Inbound, Direction::Outbound];
+                let direction = known.into_iter().find(|known| word(*known) == value);
+                self.direction = Some(direction.ok_or("direction is in or out")?);
+            }
+            _ => {
+                let keys = "filter port one_in follow snap segments drops direction";
+                return Err(format!("no key `{key}`; keys: {keys}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// tcpdump's word for a direction (`-Q`).
+const fn word(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Inbound => "in",
+        Direction::Outbound => "out",
     }
 }
 
@@ -100,15 +195,31 @@ pub(super) async fn trace(
     ConnectInfo(peer): ConnectInfo<Peer>,
     query: Pairs,
 ) -> Result<Response, Failure> {
-    gate.admit_to(peer, "this stream", "see packets")?;
-    let fix = "/trace?filter=icmp&one_in=1&follow=0";
-    let Query(pairs) =
-        query.map_err(|rejection| Failure::bad("/trace", &rejection.body_text(), fix))?;
-    let watch = Watch::read(&pairs).map_err(|why| Failure::bad("/trace", &why, fix))?;
-    stream(gate, watch, "application/x-ndjson").await
+    let (example, kind) = ("/trace?filter=icmp&follow=0", "application/x-ndjson");
+    stream((gate, peer), Form::Trace, query, (example, kind)).await
 }
 
-async fn stream(gate: Gate, watch: Watch, kind: &'static str) -> Result<Response, Failure> {
+/// `GET /capture`: packets as a pcapng file that goes on and on.
+pub(super) async fn capture(
+    State(gate): State<Gate>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    query: Pairs,
+) -> Result<Response, Failure> {
+    let (example, kind) = ("/capture?filter=icmp&snap=128", "application/x-pcapng");
+    let form = Form::Capture(Capture::default());
+    stream((gate, peer), form, query, (example, kind)).await
+}
+
+async fn stream(
+    (gate, peer): (Gate, Peer),
+    form: Form,
+    query: Pairs,
+    (example, kind): (&str, &'static str),
+) -> Result<Response, Failure> {
+    gate.admit_to(peer, "this stream", "see packets")?;
+    let bad = |why: &str| Failure::bad("this query", why, example);
+    let Query(pairs) = query.map_err(|rejection| bad(&rejection.body_text()))?;
+    let watch = Watch::read(form, &pairs).map_err(|why| bad(&why))?;
     let (feed, chunks) = Feed::new();
     let Json(number) = gate
         .ask(|reply| Request::Watch(Box::new(watch), feed, reply))
@@ -143,9 +254,19 @@ mod tests {
             ports: vec!["veth1".into(), "tap0".into()],
             one_in: 100,
             follow: false,
+            form: Form::Capture(Capture {
+                snap_bytes: 96,
+                segments: true,
+                drops: true,
+                direction: Some(Direction::Inbound),
+            }),
         };
         for watch in [Watch::default(), all] {
-            assert_eq!(Watch::read(&watch.pairs()), Ok(watch));
+            let form = match watch.form {
+                Form::Trace => Form::Trace,
+                Form::Capture(_) => Form::Capture(Capture::default()),
+            };
+            assert_eq!(Watch::read(form, &watch.pairs()), Ok(watch));
         }
         for (key, value, why) in [
             ("filter", "hots", "filter:1: "),
@@ -154,7 +275,7 @@ mod tests {
             ("x", "1", "no key `x`"),
         ] {
             let pair = (key.to_owned(), value.to_owned());
-            let error = Watch::read(&[pair]).unwrap_err();
+            let error = Watch::read(Form::Trace, &[pair]).unwrap_err();
             assert!(error.contains(why), "{error}");
         }
     }

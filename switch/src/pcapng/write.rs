@@ -115,6 +115,12 @@ impl Writer {
         &self.out
     }
 
+    /// Takes the blocks out; the memory goes with them.
+    #[must_use]
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.out)
+    }
+
     /// Empties the buffer and keeps its memory.
     pub fn clear(&mut self) {
         self.out.clear();

@@ -53,7 +53,7 @@ pub use selector::{Fate, Filter, Seen, Selector};
 pub use steps::{Found, Gateway, HeldFor, Nat, Step, TimedStep, Tuple, Tx};
 pub use summary::summary;
 pub use tap::{TAPS_MAX, TapId};
-pub use text::{Line, Story, Words};
+pub use text::{Line, Story, Words, change, fate_words};
 
 /// Whether a path is traced: a parameter of the types, so that one of the two costs nothing.
 pub trait Tracer {

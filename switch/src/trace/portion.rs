@@ -52,6 +52,15 @@ impl Limits {
         PORTIONS * (self.per_portion() * record + steps + self.bytes_per_portion())
     }
 
+    /// With no more than so many bytes of a frame.
+    #[must_use]
+    pub const fn within(self, snap_bytes: usize) -> Self {
+        Self {
+            snap_bytes: smaller(self.snap_bytes, snap_bytes),
+            ..self
+        }
+    }
+
     /// Room for one frame before and after, at least.
     const fn bytes_per_portion(self) -> usize {
         let least = self.snap_bytes + smaller(self.snap_bytes, HEAD_BYTES_MAX);

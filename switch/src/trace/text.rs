@@ -12,6 +12,7 @@ use crate::port::PortIndex;
 use crate::verdict::Verdict;
 
 use super::record::Record;
+use super::selector::Fate;
 use super::steps::{Endpoint, Found, Gateway, HeldFor, Nat, Step, Tuple, Tx};
 use super::summary::summary;
 
@@ -237,8 +238,9 @@ fn told(error: icmp::Error) -> String {
     }
 }
 
-/// The endpoint that the NAT is about: before and after.
-fn change(step: Step) -> Option<[String; 2]> {
+/// The endpoint that the NAT changed: before and after; `None` for steps that changed none.
+#[must_use]
+pub fn change(step: Step) -> Option<[String; 2]> {
     let Step::Nat(what) = step else {
         return None;
     };
@@ -279,16 +281,23 @@ fn sent(tx: Tx, words: &impl Words) -> String {
 
 /// What became of it in all, and what to do about it.
 fn fate(record: &Record, words: &impl Words) -> (String, &'static str) {
-    let from = record
-        .ingress
-        .map_or_else(|| "gateway".into(), |port| words.port(port));
-    let egress_drop = record.steps.iter().find_map(|timed| {
-        let Step::Tx(tx) = timed.step else {
-            return None;
-        };
-        tx.outcome.err().map(|reason| (tx.port, reason))
-    });
-    let fate = match (record.verdict, egress_drop) {
+    let fate = Fate {
+        steps: &record.steps,
+        verdict: record.verdict,
+    };
+    fate_words(fate, (record.ingress, record.copies.0), words)
+}
+
+/// A frame's fate in words, and what to do about it: of one that came in there, and of which so
+/// many copies left.
+pub fn fate_words(
+    fate: Fate<'_>,
+    (ingress, copies): (Option<PortIndex>, u32),
+    words: &impl Words,
+) -> (String, &'static str) {
+    let from = || ingress.map_or_else(|| "gateway".into(), |port| words.port(port));
+    let dropped = |tx: Tx| Some((tx.port, tx.outcome.err()?));
+    let text = match (fate.verdict, fate.sent().find_map(dropped)) {
         (Some(Verdict::Drop(reason)), _) => {
             return (format!("DROPPED {}", reason.word()), reason.fix());
         }
@@ -297,18 +306,17 @@ fn fate(record: &Record, words: &impl Words) -> (String, &'static str) {
             return (format!("DROPPED {} at {port}", reason.word()), reason.fix());
         }
         (Some(Verdict::Forward(to) | Verdict::Route(to)), None) => {
-            format!("FORWARDED {from} → {}", words.port(to))
+            format!("FORWARDED {} → {}", from(), words.port(to))
         }
         (Some(Verdict::Flood), None) => {
-            let copies = record.copies.0;
             let ports = if copies == 1 { "port" } else { "ports" };
-            format!("FLOODED {from} → {copies} {ports}")
+            format!("FLOODED {} → {copies} {ports}", from())
         }
-        (Some(Verdict::Answer), None) => format!("ANSWERED {from}"),
+        (Some(Verdict::Answer), None) => format!("ANSWERED {}", from()),
         (Some(Verdict::Absorb), None) => "ABSORBED".into(),
         (Some(Verdict::Hold), None) => "HELD".into(),
         (Some(Verdict::HandOver(worker)), None) => format!("HANDED OVER to worker {worker}"),
         (None, None) => "SENT".into(),
     };
-    (fate, "")
+    (text, "")
 }

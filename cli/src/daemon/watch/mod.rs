@@ -11,6 +11,7 @@
 //! nobody: what they find no memory for is lost, counted, and told in its place. So all a slow
 //! reader costs is what it asked for, and one that dies is noticed within a second.
 
+mod capture;
 mod names;
 mod select;
 mod trace;
@@ -23,9 +24,10 @@ use std::time::Duration;
 use axum::body::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use nat::Nanos;
+use switch::limits::FRAME_BYTES_MAX;
 use switch::trace::{Limits, TapId, TracePortion};
 
-use crate::control::watch::Watch;
+use crate::control::watch::{Form, Watch};
 use crate::control::{Feed, Refusal, ReplyTo, api};
 use crate::show::moment;
 
@@ -120,40 +122,46 @@ impl Daemon {
             .map(index)
             .collect::<Result<Vec<_>, _>>()?;
         let choice = Choice {
-            filter: watch.filter,
-            ports,
+            filter: watch.filter.clone(),
+            ports: ports.clone(),
+            direction: match watch.form {
+                Form::Capture(capture) => capture.direction,
+                Form::Trace => None,
+            },
             one_in: watch.one_in,
-            drops_only: false,
+            drops_only: matches!(watch.form, Form::Capture(capture) if capture.drops),
             follow: watch.follow,
-            timed: true,
+            timed: watch.form == Form::Trace,
         };
-        let encode = trace::Lines::new(names.clone(), Wall::of(self.clock));
-        let clock = self.clock;
+        let (limits, clock) = (limits(watch.form), self.clock);
         let traced = self.switch.trace(
-            choice.selector(names),
-            Limits::default(),
+            choice.selector(names.clone()),
+            limits,
             std::sync::Arc::new(move || clock.now()),
         );
-        let thread = std::thread::Builder::new()
-            .name("watch".into())
-            .spawn(move || tell(&traced.portions, feed, encode))
-            .map_err(|error| Refusal::Failed {
+        let wall = Wall::of(self.clock);
+        let (portions, tap) = (traced.portions, traced.id);
+        let thread = std::thread::Builder::new().name("watch".into());
+        let thread = thread.spawn(move || match watch.form {
+            Form::Trace => tell(&portions, feed, trace::Lines::new(names, wall)),
+            Form::Capture(capture) => {
+                let what = (capture, ports, watch.filter.as_str().to_owned());
+                tell(&portions, feed, capture::Blocks::new(names, wall, what));
+            }
+        });
+        let thread = thread.map_err(|error| {
+            self.switch.stop_trace(tap);
+            Refusal::Failed {
                 what: "a thread for this reader".into(),
                 why: error.to_string(),
                 fix: "end other readers".into(),
-            });
-        let thread = match thread {
-            Ok(thread) => thread,
-            Err(refusal) => {
-                self.switch.stop_trace(traced.id);
-                return Err(refusal);
             }
-        };
+        })?;
         self.watches.last += 1;
         let number = self.watches.last;
         self.watches.running.push(Running {
             number,
-            tap: traced.id,
+            tap,
             thread,
         });
         Ok(number)
@@ -213,6 +221,20 @@ impl Wall {
         let since = Duration::from(at.saturating_sub(self.at));
         let before = Duration::from(self.at.saturating_sub(at));
         (self.wall + since).saturating_sub(before)
+    }
+}
+
+/// The memory of a reader's taps. Of packets themselves there is more to keep: 32 MiB for each
+/// worker, of which every page costs nothing until it is first used.
+fn limits(form: Form) -> Limits {
+    match form {
+        Form::Trace => Limits::default(),
+        Form::Capture(capture) => Limits {
+            snap_bytes: usize::try_from(capture.snap_bytes).unwrap_or(FRAME_BYTES_MAX),
+            records: 16_384,
+            bytes: 32 << 20,
+        }
+        .within(FRAME_BYTES_MAX),
     }
 }
 

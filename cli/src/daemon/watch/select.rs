@@ -1,6 +1,7 @@
 //! What a reader wants to see, as the workers are asked it.
 
 use switch::filter::{Filter, Metadata, Subject};
+use switch::pcapng::Direction;
 use switch::port::PortIndex;
 use switch::trace::{Fate, Seen, Selector};
 
@@ -11,6 +12,8 @@ pub(super) struct Choice {
     pub(super) filter: Filter,
     /// That came in or went out there; empty: anywhere.
     pub(super) ports: Vec<PortIndex>,
+    /// Of these ways only one is meant.
+    pub(super) direction: Option<Direction>,
     pub(super) one_in: u32,
     pub(super) drops_only: bool,
     pub(super) follow: bool,
@@ -23,6 +26,7 @@ impl Choice {
         let Self {
             filter,
             ports,
+            direction,
             one_in,
             drops_only,
             follow,
@@ -33,15 +37,15 @@ impl Choice {
             drops_only,
             follow,
             timed,
-            needs_fate: filter.needs_metadata() || !ports.is_empty(),
+            needs_fate: filter.needs_metadata() || !ports.is_empty() || direction.is_some(),
             ..Selector::ALL
         };
-        if filter.is_everything() && ports.is_empty() {
+        if filter.is_everything() && ports.is_empty() && direction.is_none() {
             return selector;
         }
         Selector {
             filter: Some(std::sync::Arc::new(move |seen: &Seen<'_>| {
-                is_at(&ports, seen) && matches(&filter, &names, seen)
+                is_at(&ports, direction, seen) && matches(&filter, &names, seen)
             })),
             ..selector
         }
@@ -54,8 +58,15 @@ fn ways<'s>(seen: &Seen<'s>) -> impl Iterator<Item = PortIndex> + use<'s> {
     std::iter::once(seen.ingress).chain(sent)
 }
 
-fn is_at(ports: &[PortIndex], seen: &Seen<'_>) -> bool {
-    ports.is_empty() || ways(seen).any(|port| ports.contains(&port))
+/// Whether it came in at one of the ports or went out there, of none at any.
+fn is_at(ports: &[PortIndex], direction: Option<Direction>, seen: &Seen<'_>) -> bool {
+    let named = |port: PortIndex| ports.is_empty() || ports.contains(&port);
+    let mut sent = seen.fate.into_iter().flat_map(Fate::sent);
+    match direction {
+        Some(Direction::Inbound) => named(seen.ingress),
+        Some(Direction::Outbound) => sent.any(|tx| tx.outcome.is_ok() && named(tx.port)),
+        None => named(seen.ingress) || sent.any(|tx| named(tx.port)),
+    }
 }
 
 fn matches(filter: &Filter, names: &PortNames, seen: &Seen<'_>) -> bool {

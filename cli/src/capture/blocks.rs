@@ -1,0 +1,169 @@
+//! The blocks of a stream of pcapng, as they came: what goes into files is not taken apart further
+//! than it takes to count it.
+//!
+//! The stream is one of ours, so it is little-endian and of one section
+//! (draft-ietf-opsawg-pcapng 3).
+
+use std::io::{ErrorKind, Read};
+
+use crate::error::CliError;
+
+/// Block types (draft-ietf-opsawg-pcapng 11.1).
+const ISB: u32 = 5;
+const EPB: u32 = 6;
+/// Where the options of an interface's statistics begin, and those of a packet without its bytes.
+const ISB_FIXED_BYTES: usize = 20;
+const EPB_FIXED_BYTES: usize = 28;
+/// Counts of lost packets, in these two.
+const EPB_DROPCOUNT: u16 = 4;
+const ISB_IFDROP: u16 = 5;
+
+/// The longest block taken in.
+const BLOCK_BYTES_MAX: usize = 16 << 20;
+
+/// A block, with its type and lengths.
+pub(super) struct Block<'b> {
+    pub(super) bytes: &'b [u8],
+}
+
+impl Block<'_> {
+    fn word(&self, at: usize) -> Option<u32> {
+        let bytes = self.bytes.get(at..)?.first_chunk()?;
+        Some(u32::from_le_bytes(*bytes))
+    }
+
+    fn kind(&self) -> u32 {
+        self.word(0).unwrap_or(0)
+    }
+
+    pub(super) fn is_packet(&self) -> bool {
+        self.kind() == EPB
+    }
+
+    /// True for what an interface counted, at the end.
+    pub(super) fn is_statistics(&self) -> bool {
+        self.kind() == ISB
+    }
+
+    /// Packets that were lost before this one; of statistics, in all.
+    pub(super) fn lost(&self) -> u64 {
+        let (options, code) = match self.kind() {
+            EPB => {
+                let captured = self.word(20).and_then(|bytes| usize::try_from(bytes).ok());
+                let captured = captured.unwrap_or(0).next_multiple_of(4);
+                (EPB_FIXED_BYTES.saturating_add(captured), EPB_DROPCOUNT)
+            }
+            ISB => (ISB_FIXED_BYTES, ISB_IFDROP),
+            _ => return 0,
+        };
+        self.option(options, code).unwrap_or(0)
+    }
+
+    /// The number in the first option of this code.
+    fn option(&self, mut at: usize, wanted: u16) -> Option<u64> {
+        loop {
+            let [code0, code1, length0, length1] = *self.bytes.get(at..)?.first_chunk()?;
+            let code = u16::from_le_bytes([code0, code1]);
+            let length = usize::from(u16::from_le_bytes([length0, length1]));
+            if code == wanted {
+                let value = self.bytes.get(at + 4..at + 4 + length)?;
+                return Some(u64::from_le_bytes(value.try_into().ok()?));
+            }
+            if code == 0 {
+                return None;
+            }
+            at += 4 + length.next_multiple_of(4);
+        }
+    }
+}
+
+/// Reads blocks one by one.
+pub(super) struct Blocks<R> {
+    from: R,
+    block: Vec<u8>,
+}
+
+impl<R: Read> Blocks<R> {
+    pub(super) const fn new(from: R) -> Self {
+        Self {
+            from,
+            block: Vec::new(),
+        }
+    }
+
+    /// The next block; `None` at the end, also where that is in the middle of one: a switch that is
+    /// killed leaves off anywhere.
+    pub(super) fn next(&mut self) -> Result<Option<Block<'_>>, CliError> {
+        let garbled = |why: &str| CliError::failed("the stream", why, "restart vswitch");
+        self.block.resize(8, 0);
+        if !self.fill(0)? {
+            return Ok(None);
+        }
+        let length = Block { bytes: &self.block }.word(4).unwrap_or(0);
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        if !(12..=BLOCK_BYTES_MAX).contains(&length) || length % 4 != 0 {
+            return Err(garbled("is no pcapng"));
+        }
+        self.block.resize(length, 0);
+        if !self.fill(8)? {
+            return Ok(None);
+        }
+        Ok(Some(Block { bytes: &self.block }))
+    }
+
+    fn fill(&mut self, at: usize) -> Result<bool, CliError> {
+        let rest = self.block.get_mut(at..).unwrap_or_default();
+        match self.from.read_exact(rest) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(CliError::failed("the stream", error.to_string(), "")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use switch::pcapng::{InterfaceInfo, PacketInfo, SectionInfo, StatisticsInfo, Writer};
+
+    use super::*;
+
+    #[test]
+    fn packets_and_losses_are_counted_and_a_broken_end_is_an_end() {
+        let mut writer = Writer::new();
+        writer.section(&SectionInfo::default());
+        writer.interface(&InterfaceInfo {
+            name: "veth1",
+            ..InterfaceInfo::default()
+        });
+        for (length, dropped) in [(61, None), (60, Some(7))] {
+            writer.packet(&PacketInfo {
+                bytes: &[0; 64][..length],
+                dropped,
+                packet_id: Some(1),
+                comments: &["odd"],
+                ..PacketInfo::default()
+            });
+        }
+        writer.statistics(&StatisticsInfo {
+            received: Some(9),
+            dropped: Some(8),
+            ..StatisticsInfo::default()
+        });
+        let bytes = writer.take();
+        let read = |bytes: &[u8]| {
+            let mut blocks = Blocks::new(bytes);
+            let mut seen = Vec::new();
+            while let Some(block) = blocks.next().unwrap() {
+                seen.push((block.is_packet(), block.is_statistics(), block.lost()));
+            }
+            seen
+        };
+        let head = [(false, false, 0); 2];
+        let rest = [(true, false, 0), (true, false, 7), (false, true, 8)];
+        assert_eq!(read(&bytes), [head.as_slice(), &rest].concat());
+        for cut in 1..40 {
+            assert_eq!(read(&bytes[..bytes.len() - cut]).len(), 4);
+        }
+        assert!(Blocks::new(&[1_u8; 12][..]).next().is_err());
+    }
+}

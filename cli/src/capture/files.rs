@@ -1,0 +1,122 @@
+//! Files of a capture, one after the other: tcpdump's `-C`, `-G` and `-W`.
+//!
+//! Each file stands by itself: what heads the stream heads every one of them.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::args::Rotation;
+use crate::error::CliError;
+use crate::keep::Keep;
+
+use super::blocks::Block;
+
+/// The files. `now` tells the world's time, for `-G`.
+pub(super) struct Files<N> {
+    path: PathBuf,
+    rotation: Rotation,
+    now: N,
+    file: Keep,
+    /// Files begun before this one.
+    number: u64,
+    began: Duration,
+    /// Section and interfaces.
+    head: Vec<u8>,
+    packets: u64,
+}
+
+impl<N: Fn() -> Duration> Files<N> {
+    pub(super) fn begin(path: &Path, rotation: Rotation, now: N) -> Result<Self, CliError> {
+        Ok(Self {
+            path: path.to_owned(),
+            rotation,
+            file: Keep::begin(&name(path, rotation, 0))?,
+            number: 0,
+            began: now(),
+            now,
+            head: Vec::new(),
+            packets: 0,
+        })
+    }
+
+    /// Writes a block; breaks where there are as many files as there may be.
+    pub(super) fn block(&mut self, block: &Block<'_>) -> Result<ControlFlow<()>, CliError> {
+        if block.is_packet() {
+            if self.is_full() && self.next_file()?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            self.packets += 1;
+        } else if !block.is_statistics() {
+            self.head.extend_from_slice(block.bytes);
+        }
+        self.file.add(block.bytes)?;
+        Ok(ControlFlow::Continue(()))
+    }
+
+    pub(super) fn flush(&mut self) -> Result<(), CliError> {
+        self.file.flush()
+    }
+
+    fn is_full(&self) -> bool {
+        let Rotation { bytes, seconds, .. } = self.rotation;
+        let is_long = bytes.is_some_and(|bytes| self.packets > 0 && self.file.len() >= bytes);
+        let age = || (self.now)().saturating_sub(self.began);
+        is_long || seconds.is_some_and(|seconds| age() >= Duration::from_secs(seconds))
+    }
+
+    fn next_file(&mut self) -> Result<ControlFlow<()>, CliError> {
+        self.file.flush()?;
+        let Rotation { bytes, files, .. } = self.rotation;
+        if bytes.is_none() && files.is_some_and(|files| self.number + 1 >= files) {
+            return Ok(ControlFlow::Break(()));
+        }
+        self.number += 1;
+        self.began = (self.now)();
+        self.packets = 0;
+        self.file = Keep::begin(&name(&self.path, self.rotation, self.number))?;
+        self.file.add(&self.head)?;
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// The name of a file. In a ring of files all have a number, of as many digits as the last; else
+/// the first has none (tcpdump.c, `MakeFilename`).
+fn name(path: &Path, rotation: Rotation, number: u64) -> PathBuf {
+    let numbered = |number: String| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(number);
+        name.into()
+    };
+    match (rotation.bytes, rotation.files) {
+        (Some(_), Some(files)) => {
+            let digits = files.saturating_sub(1).to_string().len();
+            numbered(format!("{:0digits$}", number % files))
+        }
+        _ if number == 0 => path.to_owned(),
+        _ => numbered(number.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_called_as_tcpdump_calls_them() {
+        let names = |rotation: Rotation, count: u64| -> Vec<String> {
+            let name = |number| name(Path::new("a"), rotation, number).display().to_string();
+            (0..count).map(name).collect()
+        };
+        let by_size = Rotation {
+            bytes: Some(1),
+            ..Rotation::default()
+        };
+        assert_eq!(names(by_size, 3), ["a", "a1", "a2"]);
+        let ring = Rotation {
+            files: Some(11),
+            ..by_size
+        };
+        assert_eq!(names(ring, 12)[9..], ["a09", "a10", "a00"]);
+    }
+}

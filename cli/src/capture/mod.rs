@@ -1,0 +1,186 @@
+//! `vswitch capture`: packets as text, or as pcapng into files.
+//!
+//! What comes from the switch is pcapng already ([`crate::daemon`] makes it). Into a file it goes
+//! block by block, as it came; for text it is read as any other capture would be.
+
+mod blocks;
+mod files;
+mod text;
+
+use std::io::{self, Read, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use switch::filter::Subject;
+use switch::pcapng::Reader;
+
+use crate::args::{CapturePlan, Common};
+use crate::client::Client;
+use crate::client::watch::{Over, watch_bytes};
+use crate::control::api;
+use crate::control::watch::Watch;
+use crate::dispatch::{Outcome, message, print, print_on};
+use crate::error::{CliError, Exit, printable};
+use crate::show::moment;
+
+use blocks::{Block, Blocks};
+use files::Files;
+
+/// Packets and losses so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Tally {
+    packets: u64,
+    lost: u64,
+}
+
+/// Captures until there were enough, an interrupt comes, the reader of the output has gone, or the
+/// switch has stopped, which is exit code 3.
+///
+/// # Errors
+/// Those of [`watch_bytes`]; a file that cannot be read or written, or is no capture.
+pub fn command(common: &Common, plan: &CapturePlan) -> Outcome {
+    if let Some(path) = &plan.read {
+        let file = std::fs::File::open(path)
+            .map_err(|error| failed(path, &error.to_string(), "vswitch capture -w FILE"))?;
+        let name = path.display().to_string();
+        lines(
+            common,
+            plan,
+            (&name, io::BufReader::new(file)),
+            Some(&plan.watch),
+        )?;
+        return Ok(Exit::Done);
+    }
+    let (tally, over) = watch_bytes(common, "/capture", &plan.watch.pairs(), |body| match &plan
+        .write
+    {
+        None => lines(common, plan, ("the stream", body), None),
+        Some(path) if path.as_os_str() == "-" => piped(plan, body),
+        Some(path) => {
+            let files = Files::begin(path, plan.rotation, moment::now)?;
+            filed(plan, body, files)
+        }
+    })?;
+    let Tally { packets, lost } = tally;
+    message(common, &format!("{packets} packets captured, {lost} lost"));
+    match over {
+        Over::Enough | Over::Interrupted => Ok(Exit::Done),
+        Over::Stopped => Err(Client::new(common).stopped()),
+    }
+}
+
+/// The ports there are.
+///
+/// # Errors
+/// Those of [`Client::table`].
+pub fn list(common: &Common) -> Outcome {
+    let client = Client::new(common);
+    let ports: Vec<api::Port> = client.read(&client.table(&crate::args::Table::Ports)?)?;
+    let line = |(number, port): (usize, &api::Port)| {
+        let peer = port.vswitch.peer.as_ref().map(|peer| format!(" ({peer})"));
+        format!("{number}.{}{}\n", port.ifname, peer.unwrap_or_default())
+    };
+    let text: String = (1..).zip(&ports).map(line).collect();
+    print(common.colour, &text)
+}
+
+/// A line of text for each packet.
+fn lines(
+    common: &Common,
+    plan: &CapturePlan,
+    (name, from): (&str, impl Read),
+    watch: Option<&Watch>,
+) -> Result<Tally, CliError> {
+    let bad = |error: switch::pcapng::ReadError| {
+        CliError::failed(
+            name,
+            error.to_string(),
+            "a pcap or pcapng file of Ethernet frames",
+        )
+    };
+    let mut tally = Tally::default();
+    let mut reader = Reader::new(from).map_err(bad)?;
+    let line = text::Line::new(plan.ethernet);
+    loop {
+        let Some(packet) = reader.next_packet().map_err(bad)? else {
+            return Ok(tally);
+        };
+        let subject = Subject {
+            frame: packet.bytes,
+            length: packet.original_bytes,
+            metadata: None,
+        };
+        if watch.is_some_and(|watch| !watch.filter.matches(&subject)) {
+            continue;
+        }
+        tally.packets += 1;
+        tally.lost += packet.dropped.unwrap_or(0);
+        let (interface, (time, text)) = (packet.interface, line.of(&packet));
+        let name = reader.interfaces().get(interface).map_or("", |it| &it.name);
+        let text = format!("{time} {} {text}\n", printable(name));
+        let is_enough = plan.count.is_some_and(|count| tally.packets >= count);
+        if print_on(common.colour, &text)?.is_break() || is_enough {
+            return Ok(tally);
+        }
+    }
+}
+
+/// All blocks to stdout. A reader that has gone has had enough.
+fn piped(plan: &CapturePlan, from: &mut impl Read) -> Result<Tally, CliError> {
+    let mut out = io::stdout().lock();
+    each_block(plan, from, |block| {
+        match out.write_all(block.bytes).and_then(|()| out.flush()) {
+            Ok(()) => Ok(ControlFlow::Continue(())),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+            Err(error) => Err(failed(Path::new("stdout"), &error.to_string(), "")),
+        }
+    })
+}
+
+fn filed(
+    plan: &CapturePlan,
+    from: &mut impl Read,
+    mut files: Files<impl Fn() -> std::time::Duration>,
+) -> Result<Tally, CliError> {
+    let tally = each_block(plan, from, |block| {
+        let goes_on = files.block(block)?;
+        if plan.unbuffered {
+            files.flush()?;
+        }
+        Ok(goes_on)
+    })?;
+    files.flush()?;
+    Ok(tally)
+}
+
+/// Hands on the blocks, up to the packet that is enough.
+fn each_block(
+    plan: &CapturePlan,
+    from: &mut impl Read,
+    mut work: impl FnMut(&Block<'_>) -> Result<ControlFlow<()>, CliError>,
+) -> Result<Tally, CliError> {
+    let mut tally = Tally::default();
+    // What interfaces have counted at the end has also what was lost behind the last packet.
+    let mut lost_in_all = 0;
+    let mut blocks = Blocks::new(from);
+    while let Some(block) = blocks.next()? {
+        if block.is_statistics() {
+            lost_in_all += block.lost();
+        } else {
+            tally.lost += block.lost();
+        }
+        if work(&block)?.is_break() {
+            break;
+        }
+        tally.packets += u64::from(block.is_packet());
+        if plan.count.is_some_and(|count| tally.packets >= count) {
+            break;
+        }
+    }
+    tally.lost = tally.lost.max(lost_in_all);
+    Ok(tally)
+}
+
+fn failed(path: &Path, why: &str, fix: &str) -> CliError {
+    CliError::failed(path.display().to_string(), why, fix)
+}
