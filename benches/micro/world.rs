@@ -15,6 +15,7 @@ use switch::mac::Mac;
 use switch::neigh::{Link, Neighbours};
 use switch::pipeline;
 use switch::port::{Egress, PortIndex};
+use switch::stations::Stations;
 use switch::trace::{Off, Tracer};
 
 const GATEWAY: [u8; 4] = [10, 9, 0, 1];
@@ -35,6 +36,7 @@ pub(super) struct World {
     pub(super) nat: Nat,
     hold: Hold,
     origin: Origin,
+    stations: Stations,
     member_mtu_min: u32,
 }
 
@@ -100,6 +102,7 @@ impl World {
             nat: Nat::new(config, 1),
             hold: Hold::default(),
             origin: Origin::new(Nanos(0)),
+            stations: Stations::default(),
         }
     }
 
@@ -120,6 +123,7 @@ impl World {
             nat: Some(&mut self.nat),
             hold: &mut self.hold,
             origin: &mut self.origin,
+            stations: &mut self.stations,
             worker: 0,
             member_mtu_min: self.member_mtu_min,
             last_hop: None,

@@ -12,8 +12,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use switch::verdict::DropReason;
 
-use crate::args::{Common, Mutation, Table};
+use crate::args::{Common, Mutation, Table, WhyPlan};
 use crate::control::api;
 use crate::control::select::Pair;
 use crate::control::server::ANSWER_SECS_MAX;
@@ -90,6 +91,27 @@ impl<'a> Client<'a> {
         self.request("POST", "/trace/what-if", Some(&body))
     }
 
+    /// What became of the packets to an address, as the server's JSON.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub fn why(&self, plan: WhyPlan) -> Result<Vec<u8>, CliError> {
+        let src = plan
+            .src
+            .map_or_else(String::new, |src| format!("&src={src}"));
+        self.request("GET", &format!("/why?dst={}{src}", plan.dst), None)
+    }
+
+    /// What is kept of a reason; nothing where it never applied.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub fn kept_drops(&self, reason: DropReason) -> Result<Vec<api::Drop>, CliError> {
+        let path = format!("/drops/kept?reason={}", reason.word());
+        let body = self.request("GET", &path, None)?;
+        self.read(&body)
+    }
+
     /// Changes something; the answer as the server's JSON.
     ///
     /// # Errors
@@ -129,6 +151,7 @@ impl<'a> Client<'a> {
             }
             Mutation::LatencyReset => ("POST", "/latency/reset".into(), None),
             Mutation::NeighFlush => ("POST", "/neigh/flush".into(), None),
+            Mutation::DropsFlush => ("POST", "/drops/flush".into(), None),
         };
         let unwritable = |error: serde_json::Error| self.broken(&error.to_string());
         self.request(

@@ -9,10 +9,11 @@ use std::path::Path;
 
 use anstream::{AutoStream, ColorChoice};
 use serde::de::DeserializeOwned;
+use switch::verdict::DropReason;
 
 use crate::args::{
     self, Action, BenchPlan, CleanPlan, Colour, Common, DemoPlan, DoctorPlan, Invocation,
-    MetricsPlan, Mutation, Stop, Table, View,
+    MetricsPlan, Mutation, Stop, Table, View, WhyPlan,
 };
 use crate::bench::report;
 use crate::client::Client;
@@ -81,13 +82,8 @@ fn dispatch(common: &Common, action: Action, hooks: &Hooks) -> Outcome {
         Action::Monitor(plan) => crate::monitor::command(common, &plan),
         Action::Top(plan) => crate::top::command(common, &plan),
         Action::Change(mutation) => change(common, &mutation),
-        Action::Explain(reasons) => {
-            if common.json {
-                json(common, show::explain::reasons_json(&reasons))
-            } else {
-                print(common.colour, &show::explain::reasons(&reasons))
-            }
-        }
+        Action::Explain(reason) => explain(common, reason),
+        Action::Why(plan) => why(common, plan),
         Action::ConfigCheck(file) => config_check(common, &file),
         Action::Completion(shell) => write(common.colour, &man::completion(shell)),
         Action::Man(None) => write(common.colour, &man::page().map_err(|e| unwritten(&e))?),
@@ -152,6 +148,49 @@ fn metrics(common: &Common, plan: MetricsPlan) -> Outcome {
         return Err(CliError::usage("--json", why, "vswitch -j -s port"));
     }
     write(common.colour, &Client::new(common).metrics()?)
+}
+
+/// What became of the packets to an address; the answer is no where nothing is known.
+fn why(common: &Common, plan: WhyPlan) -> Outcome {
+    let client = Client::new(common);
+    let body = client.why(plan)?;
+    let why: api::Why = client.read(&body)?;
+    let text = if common.json {
+        format!("{}\n", String::from_utf8_lossy(&body))
+    } else {
+        show::why::why(&why)
+    };
+    print(common.colour, &text)?;
+    Ok(if why.known { Exit::Done } else { Exit::No })
+}
+
+/// What a reason means, and the packets kept of it where a switch runs; or what each means.
+fn explain(common: &Common, reason: Option<DropReason>) -> Outcome {
+    let drops = match reason {
+        None => {
+            let all = DropReason::ALL.iter();
+            all.map(|reason| api::Drop::new(*reason, None, 0, None))
+                .collect()
+        }
+        Some(reason) => {
+            let kept = Client::new(common).kept_drops(reason);
+            let kept = kept.or_else(|error| match error.exit {
+                // Nobody to ask; what the reason means is known all the same.
+                Exit::NotRunning => Ok(Vec::new()),
+                Exit::Done | Exit::Failed | Exit::Usage | Exit::No => Err(error),
+            })?;
+            if kept.is_empty() {
+                vec![api::Drop::new(reason, None, 0, None)]
+            } else {
+                kept
+            }
+        }
+    };
+    if common.json {
+        json(common, serde_json::to_string(&drops))
+    } else {
+        print(common.colour, &show::explain::reasons(&drops))
+    }
 }
 
 /// The sessions as `conntrack -L` prints them: lines to stdout, their number to stderr.

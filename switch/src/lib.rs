@@ -43,6 +43,7 @@ pub mod neigh;
 pub mod pcapng;
 pub mod pipeline;
 pub mod port;
+pub mod stations;
 pub mod switch;
 pub mod table;
 pub mod trace;

@@ -57,3 +57,7 @@ pub const DROP_BYTES: usize = 128;
 pub const DROPS_FIRST: usize = 8;
 /// See [`DROPS_FIRST`].
 pub const DROPS_LAST: usize = 32;
+
+/// News of stations that a worker keeps from one tick to the next: 64 of 40 bytes. More stations
+/// than that move within 0.1 s only in an attack or a loop, of which the number tells enough.
+pub const STATION_NEWS_MAX: usize = 64;

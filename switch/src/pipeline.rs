@@ -215,13 +215,21 @@ fn admit(
         .fdb
         .learn(port.network.0, ethernet.source, frame.ingress, ctx.now);
     ctx.trace(|| Step::Learn(ethernet.source, learned));
+    let station = (port.network.0, ethernet.source);
     match learned {
-        Learned::Locked { .. } => Err(DropReason::SourceLocked),
+        Learned::Locked { .. } => {
+            ctx.stations.note(ctx.now, station, frame.ingress, learned);
+            Err(DropReason::SourceLocked)
+        }
+        Learned::Moved { .. } | Learned::Damped { .. } => {
+            ctx.stations.note(ctx.now, station, frame.ingress, learned);
+            Ok(())
+        }
         Learned::Refreshed => {
             memo.source = source;
             Ok(())
         }
-        Learned::New | Learned::Moved { .. } | Learned::Damped { .. } | Learned::Full => Ok(()),
+        Learned::New | Learned::Full => Ok(()),
     }
 }
 

@@ -8,6 +8,7 @@ mod handle;
 mod latency;
 mod moves;
 mod sessions;
+mod stations;
 mod tracing;
 mod what_if;
 

@@ -39,7 +39,7 @@ impl Running {
         vswitch(&format!("--name lab --run-dir {run_dir} {words}"), &[])
     }
 
-    fn raw(&self, request: &str) -> (u16, String) {
+    pub(super) fn raw(&self, request: &str) -> (u16, String) {
         raw(self.instance.socket_path(), request)
     }
 }

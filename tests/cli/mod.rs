@@ -9,6 +9,7 @@ mod config;
 mod control;
 mod demo;
 mod diff;
+mod dropped;
 mod latency;
 mod metrics;
 mod notify;

@@ -5,7 +5,6 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use switch::mac::Mac;
-use switch::verdict::DropReason;
 use vswitch_cli::control::api::{self, Counters, FdbState, OperState, Role};
 use vswitch_cli::control::select::Extent;
 use vswitch_cli::control::server::QUEUE_REQUESTS_MAX;
@@ -277,11 +276,7 @@ impl World {
                 states: vec![state("tcp", "ESTABLISHED"), state("udp", "UNREPLIED")],
                 published: vec![published()],
             },
-            drops: vec![
-                api::Drop::new(DropReason::NoRoute, Some("veth-blue".into()), 3, Some(0.0)),
-                api::Drop::new(DropReason::EgressDown, Some("web0".into()), 1400, Some(0.2)),
-                api::Drop::new(DropReason::NatUnsolicited, None, 3, None),
-            ],
+            drops: super::dropped::drops(),
             status: status(),
         }
     }
@@ -315,11 +310,18 @@ impl World {
                 watched(feed);
             }
             Request::WhatIf(device, what, reply) => reply.send(tried(device, &what)),
-            Request::Drops(reply) => reply.send(Ok(self.drops.clone())),
             Request::Latency(reply) => reply.send(Ok(super::latency::latency())),
             Request::LatencyReset(reply) => {
                 reply.send(Ok(api::Done::new("latency of 2 pairs forgotten", 2)));
             }
+            Request::MonitorEvents(kinds, feed, reply) => {
+                reply.send(Ok(()));
+                super::dropped::happened(&kinds, feed);
+            }
+            Request::Drops(reply) => reply.send(Ok(self.drops.clone())),
+            Request::Why { dst, src, reply } => reply.send(Ok(self.why(dst, src))),
+            Request::DropsFlush(reply) => reply.send(Ok(self.forget_packets())),
+            Request::KeptDrops(reason, reply) => reply.send(Ok(self.kept(reason))),
             Request::Metrics(reply) => reply.send(Ok(self.reading())),
             Request::Status(reply) => reply.send(Ok(self.status.clone())),
             Request::Published(reply) => reply.send(Ok(self.nat.published.clone())),
@@ -392,6 +394,18 @@ impl World {
         }
     }
 
+    fn set_port(&mut self, port: &str, worker: u16) -> Result<api::Done, Refusal> {
+        let found = self.ports.iter_mut().find(|found| found.ifname == port);
+        let Some(found) = found else {
+            let what = format!("port {port}");
+            let fix = "vswitch port".into();
+            return Err(Refusal::Absent { what, fix });
+        };
+        let from = std::mem::replace(&mut found.vswitch.worker, worker);
+        let text = format!("{port} moved from worker {from} to worker {worker}");
+        Ok(api::Done::new(text, 1))
+    }
+
     #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is another's part")]
     fn change(&mut self, request: Request) {
         match request {
@@ -415,17 +429,7 @@ impl World {
                 port,
                 worker,
                 reply,
-            } => {
-                let found = self.ports.iter_mut().find(|found| found.ifname == port);
-                let Some(found) = found else {
-                    let what = format!("port {port}");
-                    let fix = "vswitch port".into();
-                    return reply.send(Err(Refusal::Absent { what, fix }));
-                };
-                let from = std::mem::replace(&mut found.vswitch.worker, worker);
-                let text = format!("{port} moved from worker {from} to worker {worker}");
-                reply.send(Ok(api::Done::new(text, 1)));
-            }
+            } => reply.send(self.set_port(&port, worker)),
             Request::PortDel(name, reply) => {
                 let before = self.ports.len();
                 self.ports.retain(|port| port.ifname != name);

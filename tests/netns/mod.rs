@@ -27,6 +27,7 @@ mod bench_beds;
 mod capture;
 mod clients;
 mod differential;
+mod drops;
 mod ethtool;
 mod flows;
 mod frames;

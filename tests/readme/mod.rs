@@ -23,8 +23,9 @@ use console::Step;
 const STAGE: &str = include_str!("stage.sh");
 
 /// The pages that are looked through.
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "README.md",
+    "docs/drops.md",
     "docs/latency.md",
     "docs/nat.md",
     "docs/top.md",
@@ -64,6 +65,11 @@ fn the_tutorial_prints_what_the_readme_says() {
 #[test]
 fn the_tutorial_of_the_nat_prints_what_its_page_says() {
     tutorial("docs/nat.md");
+}
+
+#[test]
+fn the_tutorial_of_drops_prints_what_its_page_says() {
+    tutorial("docs/drops.md");
 }
 
 #[test]

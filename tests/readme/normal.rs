@@ -43,7 +43,8 @@ fn sign(word: &str, all: bool) -> String {
     }
     let sign = if is_mac(end) {
         "MAC"
-    } else if is_time(end) || is_number(end) && (all || end != "0") || end == "-" {
+    } else if is_time(end) || is_moment(end) || is_number(end) && (all || end != "0") || end == "-"
+    {
         "N"
     } else if let Some(address) = with_port(end) {
         return format!("{address}:PORT{tail}");
@@ -59,6 +60,12 @@ fn sign(word: &str, all: bool) -> String {
 
 fn is_number(word: &str) -> bool {
     word.parse::<f64>().is_ok()
+}
+
+/// `2026-11-22T10:00:00.123Z`.
+fn is_moment(word: &str) -> bool {
+    let clock = word.split_once('T').map(|(_, clock)| clock);
+    clock.is_some_and(|clock| clock.ends_with('Z') && clock.len() == "10:00:00.123Z".len())
 }
 
 /// `12s`, `0.3s`, `205ms`.

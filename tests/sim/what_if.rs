@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nat::Nanos;
 use switch::config::Role;
+use switch::drops::DropRecord;
 use switch::fdb::FdbEntry;
 use switch::frame::{Offload, OwnedFrame};
 use switch::neigh::NeighbourEntry;
@@ -32,6 +33,7 @@ struct State {
     totals: switch::counters::Totals,
     ports: Vec<PortTotals>,
     held: Vec<usize>,
+    drops: Vec<Vec<DropRecord>>,
     view: String,
 }
 
@@ -65,6 +67,9 @@ impl World {
                 .map(|wire| self.switch.port_totals(wire.index))
                 .collect(),
             held: self.workers.iter().map(|worker| worker.held()).collect(),
+            drops: (self.workers.iter())
+                .map(|worker| worker.drops(None))
+                .collect(),
             view: format!("{:?}", self.switch.view()),
         }
     }

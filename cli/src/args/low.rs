@@ -6,8 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::View;
 use super::bench::{Bench, Report};
+use super::monitor::MonitorNoun;
 use super::run::RunArgs;
-use super::tables::{DropsNoun, FdbNoun, FlushNoun, MonitorNoun, PortNoun, StatusNoun};
+use super::tables::{DropsNoun, FdbNoun, FlushNoun, PortNoun, StatusNoun};
 use crate::config::settings::PortWord;
 use crate::config::words::{self, Why};
 
@@ -174,10 +175,12 @@ pub enum Noun {
                             vswitch trace --what-if veth1 'icmp 10.77.0.11 > 1.1.1.1 ttl 1'"
     )]
     Trace(Box<super::trace::TraceNoun>),
-    /// What happens, as it happens
+    /// What happens, as it happens: ports, stations, guards, drops, NAT sessions
     #[command(
-        subcommand,
-        after_help = "Example: vswitch monitor nat\n         vswitch -j monitor nat -c 10"
+        after_help = "Without a word: all but nat, of which there is much. nat alone prints as \
+                      conntrack -E does.\n\n\
+                      Example: vswitch monitor\n         vswitch monitor port drop\n         \
+                      vswitch -j monitor nat -c 10"
     )]
     Monitor(MonitorNoun),
     /// How long frames take, by pair of ports; what each worker is bound by
@@ -193,8 +196,19 @@ pub enum Noun {
                             vswitch metrics dashboard > vswitch-dashboard.json")]
     Metrics(super::metrics::MetricsNoun),
     /// Why frames were dropped, and what fixes it
-    #[command(after_help = "Example: vswitch drops\n         vswitch drops --why NO_ROUTE")]
+    #[command(
+        after_help = "Example: vswitch drops\n         vswitch drops --why NO_ROUTE\n         \
+                            vswitch drops flush"
+    )]
     Drops(DropsNoun),
+    /// What became of the packets to an address, and what is known of it now
+    #[command(
+        after_help = "Tells of the dropped packets to it that are kept, under whatever address \
+                      they were\ntranslated to; exit code 4 where nothing is known.\n\n\
+                      Example: vswitch why --dst 10.77.0.11\n         \
+                      vswitch why --src 10.77.0.11 --dst 1.1.1.1"
+    )]
+    Why(super::why::WhyNoun),
     /// The switch as a whole: workers, totals, whether every frame is accounted for
     #[command(after_help = "Example: vswitch status")]
     Status(StatusNoun),
@@ -268,6 +282,7 @@ impl Noun {
             Self::Latency(_) => "latency",
             Self::Metrics(_) => "metrics",
             Self::Drops(_) => "drops",
+            Self::Why(_) => "why",
             Self::Status(_) => "status",
             Self::Top(_) => "top",
             Self::Doctor(_) => "doctor",

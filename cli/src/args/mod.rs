@@ -13,13 +13,16 @@ mod capture;
 mod iproute;
 mod latency;
 mod metrics;
+mod monitor;
 mod nat;
 mod replay;
 mod top;
 mod trace;
 mod usage;
+mod why;
 
 use std::ffi::OsString;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use clap::{CommandFactory, FromArgMatches};
@@ -28,6 +31,7 @@ use switch::verdict::DropReason;
 
 use crate::config::settings::{NAME_DEFAULT, PortWord, RUN_DIR_DEFAULT};
 use crate::config::{Layer, PublishedAt, Source};
+use crate::control::api::EventKind;
 use crate::control::select::Pair;
 use crate::error::CliError;
 use crate::replay::{LivePlan, OfflinePlan};
@@ -111,7 +115,9 @@ pub enum Action {
     /// Change something in a running switch.
     Change(Mutation),
     /// Explain one reason for drops, or all.
-    Explain(Vec<DropReason>),
+    Explain(Option<DropReason>),
+    /// Tell what became of the packets to an address.
+    Why(WhyPlan),
     /// Look whether this machine is ready.
     Doctor(DoctorPlan),
     /// Undo what a killed vswitch left behind.
@@ -176,6 +182,8 @@ pub enum Mutation {
     LatencyReset,
     /// Forget all neighbours.
     NeighFlush,
+    /// Forget the packets kept of drops.
+    DropsFlush,
 }
 
 /// What `latency` is to do.
@@ -196,11 +204,24 @@ pub enum MetricsPlan {
     Dashboard,
 }
 
-/// What `monitor` is to print: the NAT's events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What `monitor` is to print.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MonitorPlan {
+    /// Events of the switch, of these kinds.
+    pub kinds: Vec<EventKind>,
+    /// The NAT's events.
+    pub nat: bool,
     /// End after so many events, 1 or more; `None`: go on.
     pub count: Option<u64>,
+}
+
+/// What `why` is to tell of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WhyPlan {
+    /// The address of the packets.
+    pub dst: Ipv4Addr,
+    /// Whose; `None`: anybody's.
+    pub src: Option<Ipv4Addr>,
 }
 
 /// What `doctor` is to look at.
@@ -310,6 +331,7 @@ impl low::Low {
             Some(low::Noun::Latency(noun)) => noun.action(view),
             Some(low::Noun::Metrics(noun)) => noun.action(),
             Some(low::Noun::Drops(noun)) => noun.action(view),
+            Some(low::Noun::Why(noun)) => noun.action(),
             Some(low::Noun::Status(noun)) => Action::Show(Table::Status, noun.view.or(view)),
             Some(low::Noun::Top(noun)) => noun.action(common.json),
             Some(low::Noun::Doctor(doctor)) => Action::Doctor(DoctorPlan {

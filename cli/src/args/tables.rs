@@ -7,7 +7,7 @@ use switch::mac::Mac;
 use switch::verdict::DropReason;
 
 use super::low::ViewArgs;
-use super::{Action, MonitorPlan, Mutation, Table};
+use super::{Action, Mutation, Table};
 use crate::config::words::{self, Why};
 
 /// The literal word `dev`, which iproute2 wants between a MAC address and its port.
@@ -183,68 +183,36 @@ impl FlushNoun {
     }
 }
 
-/// `monitor …`.
-#[derive(Debug, Subcommand)]
-pub enum MonitorNoun {
-    /// Sessions of the address translation: new, updated, destroyed, as conntrack -E prints them
-    #[command(after_help = "Example: vswitch monitor nat\n         vswitch -j monitor nat -c 10")]
-    Nat {
-        /// End after so many events (-c N for short)
-        #[arg(long, value_name = "N", value_parser = count)]
-        count: Option<u64>,
-    },
-}
-
-impl MonitorNoun {
-    pub(super) const fn action(self) -> Action {
-        match self {
-            Self::Nat { count } => Action::Monitor(MonitorPlan { count }),
-        }
-    }
-}
-
-fn count(text: &str) -> Result<u64, Why> {
-    words::number(text, (1, u64::MAX))
-}
-
 /// `drops …`.
 #[derive(Debug, Args)]
 pub struct DropsNoun {
     #[command(flatten)]
     view: ViewArgs,
-    /// Explain a reason, or all of them; needs no running switch
+    /// Explain a reason, with the packets kept if a switch runs; or explain all of them
     #[arg(long, value_name = "REASON", num_args = 0..=1, value_parser = reason)]
     #[expect(clippy::option_option, reason = "the flag may stand without its value")]
     why: Option<Option<DropReason>>,
     #[command(subcommand)]
-    verb: Option<ShowVerb>,
+    verb: Option<DropsVerb>,
 }
 
-/// Only `show`.
 #[derive(Debug, Subcommand)]
-enum ShowVerb {
-    /// Show it; the default
+enum DropsVerb {
+    /// Show them; the default
     Show(ViewArgs),
-}
-
-impl ShowVerb {
-    const fn view(&self) -> ViewArgs {
-        match self {
-            Self::Show(view) => *view,
-        }
-    }
+    /// Forget the packets kept, so that the next are the first; the counters go on
+    Flush,
 }
 
 impl DropsNoun {
     pub(super) fn action(self, root: ViewArgs) -> Action {
-        match self.why {
-            Some(Some(reason)) => Action::Explain(vec![reason]),
-            Some(None) => Action::Explain(DropReason::ALL.to_vec()),
-            None => {
-                let own = self.verb.map_or_else(ViewArgs::default, |verb| verb.view());
-                Action::Show(Table::Drops, own.plus(self.view).or(root))
-            }
-        }
+        let own = match (self.why, self.verb) {
+            (Some(reason), _) => return Action::Explain(reason),
+            (None, Some(DropsVerb::Flush)) => return Action::Change(Mutation::DropsFlush),
+            (None, Some(DropsVerb::Show(own))) => own,
+            (None, None) => ViewArgs::default(),
+        };
+        Action::Show(Table::Drops, own.plus(self.view).or(root))
     }
 }
 

@@ -13,13 +13,16 @@
 
 mod body;
 mod event;
+mod kept;
 mod latency;
 mod nat;
+mod news;
 mod published;
 mod schema;
 mod side;
 mod trace;
 mod what_if;
+mod why;
 mod worker;
 
 use std::fmt;
@@ -35,7 +38,12 @@ use super::text;
 pub use self::nat::{NatCounters, NatState};
 pub use body::{FdbAdd, NatPublish, PortAdd, PortSet};
 pub use event::{Happening, Lost, NatEvent, NatRecord};
+pub use kept::{KeptPacket, KeptPackets};
 pub use latency::{Bound, Latency, LatencyPair, LatencyStage, LatencyTo, WorkerLoad};
+pub use news::{
+    DropEvent, DropHappening, Event, EventKind, EventRecord, EventWhat, GuardEvent, GuardHappening,
+    LostEvents, PortEvent, PortHappening, StationEvent, StationHappening,
+};
 pub use published::{Published, PublishedState, PublishedTarget};
 pub use schema::*;
 pub use side::Side;
@@ -43,6 +51,7 @@ pub use trace::{
     Fate, Traced, TracedChange, TracedFrame, TracedLost, TracedRecord, TracedStep, TracedTx,
 };
 pub use what_if::{WhatIf, WhatIfAsked, WhatIfStation};
+pub use why::{Why, WhyAddress, WhyDrop, WhyNow, WhyPlace, WhyRoute};
 pub use worker::Worker;
 
 /// Frames and bytes one way.
@@ -344,6 +353,12 @@ pub struct Drop {
     pub meaning: String,
     /// What to do about it; empty where there is nothing to do.
     pub fix: String,
+    /// The packet that was dropped last; `null` where none is kept.
+    #[serde(default)]
+    pub last: Option<KeptPacket>,
+    /// All packets that are kept, in the answer about one reason: `GET /drops/kept`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptPackets>,
 }
 
 impl Drop {
@@ -362,6 +377,8 @@ impl Drop {
             rate,
             meaning: reason.meaning().into(),
             fix,
+            last: None,
+            kept: None,
         }
     }
 }

@@ -16,9 +16,10 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use futures_core::Stream;
+use serde::Serialize;
 use tokio::sync::mpsc;
 
-use super::api::{Lost, NatEventSchema};
+use super::api::NatEventSchema;
 use super::request::Request;
 use super::server::{Failure, Gate};
 
@@ -29,7 +30,16 @@ pub const CHUNKS_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Feed {
     to: mpsc::Sender<Bytes>,
+    /// The schema of the records, for the line that tells of a gap.
+    schema: &'static str,
     /// Records left out since the reader was told last.
+    lost: u64,
+}
+
+/// A gap, as a line has it; see [`super::api::Lost`].
+#[derive(Serialize)]
+struct Gap {
+    schema: &'static str,
     lost: u64,
 }
 
@@ -38,11 +48,18 @@ pub struct Feed {
 pub struct Chunks(mpsc::Receiver<Bytes>);
 
 impl Feed {
-    /// A stream's two ends.
+    /// The two ends of a stream of the NAT's events.
     #[must_use]
     pub fn new() -> (Self, Chunks) {
+        Self::of(NatEventSchema::WORD)
+    }
+
+    /// The two ends of a stream of records of that schema.
+    #[must_use]
+    pub fn of(schema: &'static str) -> (Self, Chunks) {
         let (to, chunks) = mpsc::channel(CHUNKS_MAX);
-        (Self { to, lost: 0 }, Chunks(chunks))
+        let lost = 0;
+        (Self { to, schema, lost }, Chunks(chunks))
     }
 
     /// Whether the reader has gone.
@@ -74,12 +91,12 @@ impl Feed {
     /// Tells the reader of a gap, if there is one and there is room to.
     pub fn tell_lost(&mut self) {
         if self.lost > 0 {
-            let lost = Lost {
-                schema: NatEventSchema,
+            let gap = Gap {
+                schema: self.schema,
                 lost: self.lost,
             };
             // Two plain fields: there is nothing in them that JSON could not say.
-            let line = serde_json::to_string(&lost).unwrap_or_default() + "\n";
+            let line = serde_json::to_string(&gap).unwrap_or_default() + "\n";
             if self.to.try_send(line.into()).is_ok() {
                 self.lost = 0;
             }
@@ -99,8 +116,14 @@ impl Stream for Chunks {
 pub(super) async fn monitor_nat(State(gate): State<Gate>) -> Result<Response, Failure> {
     let (feed, chunks) = Feed::new();
     let Json(()) = gate.ask(|reply| Request::MonitorNat(feed, reply)).await?;
-    let kind = [(CONTENT_TYPE, "application/x-ndjson")];
-    Ok((kind, Body::from_stream(chunks)).into_response())
+    Ok(chunks.into_response())
+}
+
+impl IntoResponse for Chunks {
+    fn into_response(self) -> Response {
+        let kind = [(CONTENT_TYPE, "application/x-ndjson")];
+        (kind, Body::from_stream(self)).into_response()
+    }
 }
 
 #[cfg(test)]

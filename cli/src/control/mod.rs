@@ -26,7 +26,9 @@ pub mod server;
 pub mod watch;
 pub mod what_if;
 
+mod drops;
 mod metrics;
+mod news;
 mod text;
 
 pub use feed::Feed;

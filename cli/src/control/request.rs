@@ -1,6 +1,9 @@
 //! What the control server asks of the loop that owns the switch.
 
+use std::net::Ipv4Addr;
+
 use switch::mac::Mac;
+use switch::verdict::DropReason;
 use tokio::sync::oneshot;
 
 use super::api;
@@ -32,8 +35,23 @@ pub enum Request {
     WatchEnd(u64, ReplyTo<api::Done>),
     /// What would become of a packet that came in on the port of that device.
     WhatIf(String, Try, ReplyTo<api::WhatIf>),
+    /// The switch's events of these kinds from now on, until the reader has gone.
+    MonitorEvents(Vec<api::EventKind>, Feed, ReplyTo<()>),
     /// The reasons that applied at least once.
     Drops(ReplyTo<Vec<api::Drop>>),
+    /// The packets kept of a reason, or of each that applied.
+    KeptDrops(Option<DropReason>, ReplyTo<Vec<api::Drop>>),
+    /// What became of the packets to an address, from another or from anybody.
+    Why {
+        /// The address.
+        dst: Ipv4Addr,
+        /// The other.
+        src: Option<Ipv4Addr>,
+        /// The way back.
+        reply: ReplyTo<api::Why>,
+    },
+    /// Forget the packets kept.
+    DropsFlush(ReplyTo<api::Done>),
     /// Everything counted, for Prometheus.
     Metrics(ReplyTo<Reading>),
     /// How long frames take.

@@ -22,8 +22,10 @@ use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 
 use super::api::{self, ErrorSchema};
+use super::drops;
 use super::feed::monitor_nat;
 use super::metrics;
+use super::news;
 use super::request::{Refusal, ReplyTo, Request};
 use super::select;
 use super::watch;
@@ -162,7 +164,11 @@ fn routes(gate: Gate) -> Router {
         .route("/trace/what-if", post(what_if::what_if))
         .route("/capture", get(watch::capture))
         .route("/watch/{number}", delete(watch::end))
-        .route("/drops", get(drops))
+        .route("/monitor/events", get(news::monitor_events))
+        .route("/why", get(drops::why))
+        .route("/drops", get(drops::counted))
+        .route("/drops/kept", get(drops::kept))
+        .route("/drops/flush", post(drops::flush))
         .route("/status", get(status))
         .fallback(unknown)
         .method_not_allowed_fallback(method)
@@ -260,7 +266,7 @@ impl Gate {
     }
 
     /// Refuses a change by anybody but root and the user the switch runs as.
-    fn admit(&self, peer: Peer) -> Result<(), Failure> {
+    pub(super) fn admit(&self, peer: Peer) -> Result<(), Failure> {
         self.admit_to(peer, "this change", "change this switch")
     }
 
@@ -329,10 +335,6 @@ fn read_query<T>(
     let Query(pairs) =
         query.map_err(|rejection| Failure::bad(path, &rejection.body_text(), &fix))?;
     read(pairs).map_err(|why| Failure::bad(path, &why, &fix))
-}
-
-async fn drops(State(gate): State<Gate>) -> Answer<Vec<api::Drop>> {
-    gate.ask(Request::Drops).await
 }
 
 async fn latency(State(gate): State<Gate>) -> Answer<api::Latency> {
@@ -484,8 +486,8 @@ const PUBLISH_HELP: &str = "vswitch nat publish --help";
 const UNPUBLISH_HELP: &str = "vswitch nat unpublish --help";
 
 async fn unknown(uri: axum::http::Uri) -> Failure {
-    let why = "no such path; there are /ports /fdb /neigh /nat /drops /status /latency \
-               /metrics /monitor/nat /trace /capture";
+    let why = "no such path; there are /ports /fdb /neigh /nat /drops /why /status /latency \
+               /metrics /monitor/nat /monitor/events /trace /capture";
     Failure::new(StatusCode::NOT_FOUND, uri.path(), why, "")
 }
 

@@ -36,9 +36,16 @@ impl Daemon {
             Request::Watch(watch, feed, reply) => self.watch(*watch, feed, reply),
             Request::WatchEnd(number, reply) => reply.send(self.end_watch(number)),
             Request::WhatIf(device, what, reply) => reply.send(self.what_if(&device, what)),
-            Request::Drops(reply) => reply.send(Ok(self.drops_answer())),
             Request::Latency(reply) => reply.send(Ok(self.latency_answer())),
             Request::LatencyReset(reply) => reply.send(Ok(self.latency_reset())),
+            Request::MonitorEvents(kinds, feed, reply) => self.monitor_events(kinds, feed, reply),
+            Request::Drops(reply) => reply.send(Ok(self.drops_answer())),
+            Request::KeptDrops(reason, reply) => reply.send(Ok(self.kept_answer(reason))),
+            Request::Why { dst, src, reply } => reply.send(Ok(self.why_answer(dst, src))),
+            Request::DropsFlush(reply) => {
+                self.switch.forget_drops();
+                reply.send(Ok(done("kept packets forgotten; counters go on".into(), 1)));
+            }
             Request::Metrics(reply) => reply.send(Ok(self.reading())),
             Request::Status(reply) => reply.send(Ok(self.status_answer())),
             Request::PortAdd(spec, reply) => reply.send(self.port_add(&spec)),
@@ -182,7 +189,7 @@ impl Daemon {
         port.map_or_else(|| self.name_of(index), |port| port.spec.word.to_string())
     }
 
-    fn fdb_answer(&self) -> Vec<api::FdbEntry> {
+    pub(super) fn fdb_answer(&self) -> Vec<api::FdbEntry> {
         let master = self.settings.name.clone();
         let own = api::FdbEntry {
             schema: api::FdbSchema,
@@ -214,7 +221,7 @@ impl Daemon {
         learned.chain([own]).collect()
     }
 
-    fn neighbours_answer(&self) -> Vec<api::Neighbour> {
+    pub(super) fn neighbours_answer(&self) -> Vec<api::Neighbour> {
         let entries = self.switch.neighbours().entries(self.clock.now());
         let answer = entries.into_iter().map(|entry| {
             let (side, dev) = match entry.link {
@@ -246,22 +253,6 @@ impl Daemon {
             .mac
             .and_then(|mac| fdb.lookup(network, mac, self.clock.now()));
         port.map_or_else(|| self.settings.name.clone(), |port| self.name_of(port))
-    }
-
-    fn drops_answer(&self) -> Vec<api::Drop> {
-        let rate =
-            |port: PortIndex, reason: DropReason| self.rates.now.get(&(port.0, reason)).copied();
-        let mut drops: Vec<api::Drop> = self
-            .all_ports()
-            .flat_map(|(index, name)| {
-                let totals = self.switch.port_totals(index);
-                totals.drops.into_iter().map(move |(reason, count)| {
-                    api::Drop::new(reason, Some(name.to_owned()), count, rate(index, reason))
-                })
-            })
-            .collect();
-        drops.sort_by_key(|drop| std::cmp::Reverse(drop.count));
-        drops
     }
 
     pub(super) fn status_answer(&self) -> api::Status {

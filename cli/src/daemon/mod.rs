@@ -18,14 +18,17 @@
 //! `Daemon::stop`; what a SIGKILL leaves is undone by the next start or `vswitch clean`.
 
 mod answer;
+mod bursts;
 mod check;
 mod cover;
+mod drops;
 mod gateway;
 mod latency;
 mod lines;
 mod metrics;
 mod monitor;
 mod natlog;
+mod news;
 mod open;
 mod ports;
 mod publish;
@@ -37,6 +40,7 @@ mod start;
 pub mod state;
 mod uplink;
 mod watch;
+mod why;
 mod workers;
 
 use std::collections::HashMap;
@@ -128,6 +132,8 @@ struct Daemon {
     look_again: bool,
     /// When the workers' ticks were last compared.
     beat_at: Nanos,
+    /// Tells those who watch what happens.
+    news: news::News,
     /// Distributes the NAT's events; `None` where there is no NAT.
     events: Option<monitor::Hub>,
     /// Keeps sessions over a restart, if that is wanted.
@@ -193,6 +199,7 @@ impl Daemon {
         // Before the server, which waits for the streams to end.
         self.events = None;
         self.end_watches();
+        self.news = news::News::default();
         // A service manager that has gone has no use for the news.
         let _ = notifier.stopping();
         Ok(())
@@ -209,7 +216,13 @@ impl Daemon {
         let mut events = events.clone();
         let mut deaf = false;
         loop {
+            let stations = self.news.stations.clone();
             select! {
+                recv(stations) -> portion => match portion {
+                    Ok(portion) => self.tell_stations(&portion),
+                    // No worker is left to tell anything.
+                    Err(_) => self.news.stations = crossbeam_channel::never(),
+                },
                 recv(requests) -> request => match request {
                     Ok(request) => self.answer(request),
                     Err(_) => return,
@@ -235,6 +248,7 @@ impl Daemon {
                     self.tick(notifier);
                 }
             }
+            self.tell_changes();
         }
     }
 
@@ -291,8 +305,11 @@ impl Daemon {
             )
         };
         self.rates.now = counts.iter().map(rate).collect();
+        let (before, at) = (&self.rates.before, self.rates.at);
+        let turns = self.news.bursts.look((before, at), (&counts, now));
         self.rates.before = counts;
         self.rates.at = now;
+        self.tell_bursts(&turns);
     }
 
     /// Puts the host back as it was, and says whether it is. What could not be undone is named and

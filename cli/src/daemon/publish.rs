@@ -48,7 +48,7 @@ pub(super) struct Publishing {
     /// The port whose peer is looked at next.
     next_peer: usize,
     /// Why all could not be matched the last time, so that it is said once.
-    trouble: Option<String>,
+    pub(super) trouble: Option<String>,
 }
 
 /// One publish.

@@ -84,7 +84,7 @@ impl Daemon {
         })
     }
 
-    fn session(&self, session: &SessionView, now: Nanos) -> api::NatSession {
+    pub(super) fn session(&self, session: &SessionView, now: Nanos) -> api::NatSession {
         let endpoint =
             |(address, port): (std::net::Ipv4Addr, u16)| SocketAddr::new(IpAddr::V4(address), port);
         let traffic = |traffic: nat::Traffic| api::Traffic {
@@ -162,7 +162,7 @@ fn states<'s>(sessions: impl Iterator<Item = &'s SessionView>) -> Vec<api::NatSt
 mod tests {
     use super::*;
 
-    fn session(bytes: u64, age_secs: u64) -> SessionView {
+    pub(super) fn session(bytes: u64, age_secs: u64) -> SessionView {
         SessionView {
             protocol: nat::Protocol::Udp,
             state: "REPLIED",

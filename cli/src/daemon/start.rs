@@ -88,6 +88,7 @@ impl Daemon {
             latency: latency::Book::default(),
             look_again: false,
             beat_at: Nanos::ZERO,
+            news: super::news::News::default(),
             events: None,
             keeper: None,
             standby: None,

@@ -1,5 +1,6 @@
 //! `vswitch drops`.
 
+use super::explain::packet_words;
 use super::table::{BAD, Cell, NOTE, Table, styled};
 use super::units;
 use crate::args::View;
@@ -17,8 +18,8 @@ pub fn drops(drops: &[Drop], view: View) -> String {
     }
     let headers: &[&str] = match (view.brief, view.details) {
         (true, _) => &[">COUNT", "REASON", "PORT"],
-        (false, false) => &[">COUNT", ">/s", "REASON", "PORT", "FIX"],
-        (false, true) => &[">COUNT", ">/s", "REASON", "PORT", "MEANING", "FIX"],
+        (false, false) => &[">COUNT", ">/s", "REASON", "PORT", "LAST", "FIX"],
+        (false, true) => &[">COUNT", ">/s", "REASON", "PORT", "LAST", "MEANING", "FIX"],
     };
     let mut table = Table::new(headers);
     let mut sorted: Vec<_> = drops.iter().collect();
@@ -37,7 +38,7 @@ pub fn drops(drops: &[Drop], view: View) -> String {
             continue;
         }
         let rate = drop.rate.map_or_else(|| "-".into(), units::rate);
-        let mut row = vec![count, rate.into(), reason, port];
+        let mut row = vec![count, rate.into(), reason, port, last(drop).into()];
         if view.details {
             row.push(drop.meaning.clone().into());
         }
@@ -45,4 +46,16 @@ pub fn drops(drops: &[Drop], view: View) -> String {
         table.row(row);
     }
     table.render(view.header())
+}
+
+/// The last packet: where it came from, if the drop is at its egress, and how long ago.
+fn last(drop: &Drop) -> String {
+    let Some(last) = &drop.last else {
+        return "-".into();
+    };
+    let from = match (&last.egress, &last.port) {
+        (Some(_), Some(port)) => format!(" from {port}"),
+        (Some(_), None) | (None, _) => String::new(),
+    };
+    format!("{}{from}, {} ago", packet_words(last), units::age(last.age))
 }

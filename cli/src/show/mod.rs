@@ -14,12 +14,14 @@ pub mod moment;
 pub mod monitor;
 pub mod nat;
 pub mod neigh;
+pub mod news;
 pub mod port;
 pub mod replay;
 pub mod status;
 pub mod table;
 pub mod trace;
 pub mod units;
+pub mod why;
 pub mod worker;
 
 mod drops;

@@ -47,6 +47,7 @@ pub struct Drops {
     slots: Box<[DropRecord]>,
     /// Frames kept for each reason, those since overwritten included.
     seen: [u64; DropReason::COUNT],
+    is_paused: bool,
 }
 
 impl Default for Drops {
@@ -57,6 +58,7 @@ impl Default for Drops {
         Self {
             slots: slots.collect(),
             seen: [0; DropReason::COUNT],
+            is_paused: false,
         }
     }
 }
@@ -73,6 +75,9 @@ impl Drops {
     #[cold]
     #[inline(never)]
     pub fn keep(&mut self, at: Nanos, dropped: Dropped<'_>) {
+        if self.is_paused {
+            return;
+        }
         let index = dropped.reason.index();
         let Some(seen) = self.seen.get_mut(index) else {
             return;
@@ -105,6 +110,11 @@ impl Drops {
             records[before..].sort_unstable_by_key(|record| record.number);
         }
         records
+    }
+
+    /// Keeps nothing for a while: what is only tried out is no drop.
+    pub(crate) const fn pause(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
     }
 
     /// Forgets all of them: the next are the first.

@@ -56,6 +56,7 @@ use crate::frame::{Frame, Offload, OwnedFrame};
 use crate::hold::Hold;
 use crate::neigh::Neighbours;
 use crate::port::PortIndex;
+use crate::stations::Stations;
 use crate::trace::{Gateway, Off, Step, Tracer};
 use crate::verdict::{DropReason, Verdict};
 
@@ -123,6 +124,8 @@ pub struct Context<'c, T = Off> {
     pub hold: &'c mut Hold,
     /// Frames made here.
     pub origin: &'c mut Origin,
+    /// What is told of stations.
+    pub stations: &'c mut Stations,
     /// The index of this worker, and of its slice of NAT ports.
     pub worker: u16,
     /// The smallest MTU of any port but the uplink, in bytes: [`View::member_mtu_min`].

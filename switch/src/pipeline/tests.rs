@@ -14,6 +14,7 @@ use crate::mac::Mac;
 use crate::neigh::{Link, Neighbours};
 use crate::port::sim::{CableOptions, cable};
 use crate::port::{Egress, PortIndex};
+use crate::stations::Stations;
 
 const GATEWAY: Mac = Mac([2, 0, 0, 0, 9, 1]);
 const UPLINK: Mac = Mac([2, 0, 0, 0, 0xee, 0]);
@@ -72,6 +73,7 @@ struct Bench {
     nat: Nat,
     hold: Hold,
     origin: Origin,
+    stations: Stations,
 }
 
 impl Bench {
@@ -83,6 +85,7 @@ impl Bench {
             nat: Nat::new(Config::new(EXTERNAL, 40_000..=40_999), 1),
             hold: Hold::default(),
             origin: Origin::new(Nanos(0)),
+            stations: Stations::default(),
         }
     }
 
@@ -95,6 +98,7 @@ impl Bench {
             nat: Some(&mut self.nat),
             hold: &mut self.hold,
             origin: &mut self.origin,
+            stations: &mut self.stations,
             worker: 0,
             member_mtu_min: self.view.member_mtu_min(),
             last_hop: None,

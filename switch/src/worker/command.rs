@@ -16,7 +16,7 @@ use crate::port::{PortIndex, Rx};
 use crate::trace::{Recorder, TapId};
 use crate::verdict::DropReason;
 
-use super::{NatEvents, NatPortion, NatRestore, WhatIf, Worker, count_losses};
+use super::{NatEvents, NatPortion, NatRestore, StationPortion, WhatIf, Worker, count_losses};
 
 /// A command in a worker's mailbox; obeyed between two batches.
 #[derive(Debug)]
@@ -52,6 +52,8 @@ pub enum Command {
     Drops(Option<DropReason>, Sender<Vec<DropRecord>>),
     /// Forget what is kept of dropped frames.
     ForgetDrops,
+    /// Send news of stations there, or none.
+    TellStations(Option<Sender<StationPortion>>),
     /// Trace what this recorder's tap chooses, too.
     Trace(Box<Recorder>),
     /// Trace it no more.
@@ -144,6 +146,7 @@ impl Worker {
                     let _ = answer.send(self.drops(reason));
                 }
                 Command::ForgetDrops => self.engine.drops.forget(),
+                Command::TellStations(to) => self.tell_stations(to),
                 Command::Trace(recorder) => self.trace(recorder),
                 Command::EndTrace(id) => self.end_trace(id),
                 Command::WhatIf(what_if) => self.what_if(what_if, now),

@@ -11,6 +11,7 @@ use crate::hold::Hold;
 use crate::latency::Probe;
 use crate::pipeline;
 use crate::port::PortIndex;
+use crate::stations::Stations;
 use crate::trace::{Off, On, Recorder, Tag, Tracer};
 use crate::verdict::{DropReason, Verdict};
 
@@ -25,6 +26,8 @@ pub(super) struct Engine {
     pub(super) origin: Origin,
     /// What was dropped.
     pub(super) drops: Drops,
+    /// What is told of stations.
+    pub(super) stations: Stations,
     /// Of the view in force; kept here because finding it looks at every port.
     pub(super) member_mtu_min: u32,
     /// While frames are traced.
@@ -117,6 +120,7 @@ impl Engine {
             nat: self.nat.as_mut(),
             hold: &mut self.hold,
             origin: &mut self.origin,
+            stations: &mut self.stations,
             worker: self.index,
             member_mtu_min: self.member_mtu_min,
             last_hop: None,

@@ -33,10 +33,12 @@ mod link;
 mod ports;
 mod run;
 mod sessions;
+mod stations;
 mod what_if;
 
 use std::sync::Arc;
 
+use crossbeam_channel::Sender;
 use nat::{Nanos, Nat};
 
 pub use command::{Command, GiveBack, Moving, NatReport};
@@ -44,6 +46,7 @@ pub use events::NatEvents;
 pub use link::{Inbox, Link};
 pub use run::{Idle, run};
 pub use sessions::{NatPortion, NatRestore, NatRestored};
+pub use stations::StationPortion;
 pub use what_if::WhatIf;
 
 use crate::config::View;
@@ -58,6 +61,7 @@ use crate::latency::{Probe, WorkerLatency};
 use crate::limits::BATCH_FRAMES_MAX;
 use crate::neigh::{Neighbour, Neighbours};
 use crate::port::{HotBuffers, Tx};
+use crate::stations::Stations;
 use crate::trace;
 use crate::verdict::DropReason;
 
@@ -96,6 +100,7 @@ pub struct Worker {
     hot: HotBuffers,
     engine: Engine,
     event_tap: Option<EventTap>,
+    stations_to: Option<Sender<StationPortion>>,
     /// The neighbours' generation when held frames were last looked at.
     neighbours_seen: u64,
     /// Packets that recorders of this worker have named.
@@ -129,11 +134,13 @@ impl Worker {
                 hold: Hold::default(),
                 origin: Origin::new(now),
                 drops: Drops::default(),
+                stations: Stations::default(),
                 member_mtu_min: View::default().member_mtu_min(),
                 recorder: None,
                 probe,
             },
             event_tap: None,
+            stations_to: None,
             neighbours_seen: 0,
             packets_named: 0,
             stopping: false,
@@ -290,6 +297,7 @@ impl Worker {
         self.ask_again(now);
         self.release_held(now);
         self.send_events(now);
+        self.send_stations();
         self.send_records();
         if let Some(probe) = &mut self.engine.probe {
             probe.tick(now);

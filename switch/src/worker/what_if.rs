@@ -14,6 +14,7 @@
 //! ports                         without a way out: Egress::Nowhere
 //! queues of the other workers   queues of nobody, with room where those have some
 //! counters                      nobody's
+//! drops, news of stations       none are kept
 //! ```
 //!
 //! What is handed over lies in one of nobody's queues afterwards. Then the question goes on to the
@@ -32,6 +33,7 @@ use crate::config::View;
 use crate::counters::WorkerCounters;
 use crate::frame::{Batch, OwnedFrame};
 use crate::port::Egress;
+use crate::stations::Stations;
 use crate::trace::Recorder;
 
 use super::engine::Engine;
@@ -139,6 +141,9 @@ impl Engine {
             replace(&mut self.origin, origin),
             replace(&mut self.hold, hold),
         );
+        // What is tried is neither dropped nor moved.
+        let stations = replace(&mut self.stations, Stations::default());
+        self.drops.pause(true);
         if let Some(nat) = &mut self.nat {
             nat.begin_trial();
         }
@@ -151,6 +156,8 @@ impl Engine {
             nat.end_trial();
         }
         (self.origin, self.hold) = (origin, hold);
+        self.drops.pause(false);
+        self.stations = stations;
         let told_to = replace(&mut self.recorder, recorder);
         if let Some(mut told_to) = told_to {
             told_to.finish();

@@ -51,6 +51,10 @@ schemas! {
     TraceSchema "vswitch.trace/1";
     /// The schema of [`WhatIf`](super::WhatIf).
     WhatIfSchema "vswitch.what-if/1";
+    /// The schema of an [`Event`](super::Event).
+    EventSchema "vswitch.event/1";
+    /// The schema of [`Why`](super::Why).
+    WhySchema "vswitch.why/1";
     /// The schema of a [`Drop`](super::Drop).
     DropSchema "vswitch.drop/1";
     /// The schema of [`Status`](super::Status).
