@@ -33,7 +33,6 @@ use crate::config::View;
 use crate::counters::WorkerCounters;
 use crate::frame::{Batch, OwnedFrame};
 use crate::port::Egress;
-use crate::stations::Stations;
 use crate::trace::Recorder;
 
 use super::engine::Engine;
@@ -142,7 +141,7 @@ impl Engine {
             replace(&mut self.hold, hold),
         );
         // What is tried is neither dropped nor moved.
-        let stations = replace(&mut self.stations, Stations::default());
+        let stations = std::mem::take(&mut self.stations);
         self.drops.pause(true);
         if let Some(nat) = &mut self.nat {
             nat.begin_trial();
