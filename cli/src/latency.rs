@@ -28,7 +28,7 @@ pub fn stage(counts: &Counts) -> Option<LatencyStage> {
         .buckets()
         .map(|bucket| (longest(bucket.to), bucket.count))
         .collect();
-    let frames: u64 = buckets.iter().map(|(_, count)| count).sum();
+    let frames = counts.count();
     let histogram = histogram(&buckets)?;
     let quantile = |quantile| seconds(histogram.value_at_quantile(quantile).min(max));
     #[expect(clippy::cast_precision_loss, reason = "a mean for people to read")]

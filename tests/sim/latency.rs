@@ -192,7 +192,8 @@ fn where_a_frame_goes_decides_what_is_known_of_it() {
     bed.send(0, station(7), at);
     bed.send(0, station(0), at);
     bed.send(1, station(0), None);
-    bed.send(1, station(0), Some(Nanos(WALL.0 + 1)));
+    bed.send(1, station(0), Some(Nanos(WALL.0 + LOOK + 1)));
+    bed.send(2, station(0), Some(Nanos(WALL.0 + 300)));
     bed.poll();
     let read = bed.read();
     let flooded = of(&read, pair(0, To::Flood));
@@ -208,6 +209,10 @@ fn where_a_frame_goes_decides_what_is_known_of_it() {
     assert_eq!(unknown.stage(Stage::Send).count(), 2);
     assert_eq!(unknown.stage(Stage::Wait).count(), 0);
     assert_eq!(unknown.stage(Stage::Total).count(), 0);
+    // This one came while its batch was taken, 300 ns after the beginning.
+    let late = of(&read, pair(2, To::Port(PortIndex(0))));
+    assert_eq!(figures(late.stage(Stage::Wait)), (1, 0, 0));
+    assert_eq!(figures(late.stage(Stage::Total)), (1, 1700, 1700));
 }
 
 #[test]

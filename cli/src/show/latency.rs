@@ -24,8 +24,7 @@ pub fn latency(latency: &Latency, view: View) -> String {
             }
             let style = if total { STRONG } else { PLAIN };
             let mut row: Vec<Cell> = vec![ingress.into(), egress.into(), styled(word, style)];
-            // What was measured of a pair was so in all stages that it has.
-            let frames = stage.map_or_else(|| "-".into(), |_| units::count(pair.frames));
+            let frames = stage.map_or_else(|| "-".into(), |stage| units::count(stage.frames()));
             row.push(frames.into());
             if view.details {
                 let measured = stage.map_or_else(|| "-".into(), |_| units::count(pair.samples));

@@ -20,7 +20,8 @@
 //! readings of the wall clock, since that is what the kernel stamps slots with; a clock set back
 //! meanwhile makes it unknown, one set forward makes one bad sample. The other stages are by a
 //! clock that nobody sets. All frames of a batch share its process and send: none has left before
-//! the last is sent.
+//! the last is sent. A frame that comes while its batch is taken has not waited at all, and its
+//! total begins when it comes.
 //!
 //! A frame from a TAP has no stamp, so wait and total are unknown there. Frames that a worker takes
 //! over from another, that waited for a neighbour or were made by the gateway are not measured.

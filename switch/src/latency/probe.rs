@@ -120,16 +120,16 @@ impl Probe {
             let pair = Pair::of(frame.ingress, *verdict);
             let cells = into.cells(pair);
             let leaves = pair.to != To::Nowhere;
-            let wait = self.wait(place);
+            let wait = self.wait(place, process);
             cells.samples.add(1);
             cells.stage(Stage::Process).add(process, weight);
             if leaves {
                 cells.stage(Stage::Send).add(send, weight);
             }
-            if let Some(wait) = wait {
+            if let Some((wait, late)) = wait {
                 cells.stage(Stage::Wait).add(wait, weight);
                 if leaves {
-                    let total = Nanos(wait.0 + process.0 + send.0);
+                    let total = Nanos(wait.0 + process.0 + send.0 - late.0);
                     cells.stage(Stage::Total).add(total, weight);
                 }
             }
@@ -137,10 +137,17 @@ impl Probe {
         self.go_on();
     }
 
-    /// How long the batch's frame in this place lay in its ring, if that is known.
-    fn wait(&self, place: usize) -> Option<Nanos> {
+    /// How long the batch's frame in this place lay in its ring, and how long after the beginning
+    /// it came, if that is known: one of them is 0, since a batch takes along what comes while it
+    /// is taken.
+    fn wait(&self, place: usize, process: Nanos) -> Option<(Nanos, Nanos)> {
         let arrival = (*self.arrivals.get(place)?)?;
-        self.began_wall.0.checked_sub(arrival.0).map(Nanos)
+        if let Some(wait) = self.began_wall.0.checked_sub(arrival.0) {
+            return Some((Nanos(wait), Nanos::ZERO));
+        }
+        // Later still it cannot have come: the clock was set back.
+        let late = arrival.saturating_sub(self.began_wall);
+        (late <= process).then_some((Nanos::ZERO, late))
     }
 
     /// After a batch was measured: now and then makes the mean longer, and draws the next.

@@ -90,6 +90,14 @@ pub struct LatencyStage {
     pub buckets: Vec<(u64, u64)>,
 }
 
+impl LatencyStage {
+    /// The frames that it is about.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.buckets.iter().map(|(_, frames)| frames).sum()
+    }
+}
+
 /// How much one worker has to do, lately.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkerLoad {
