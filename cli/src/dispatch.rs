@@ -23,7 +23,7 @@ use crate::control::api;
 use crate::control::select::Pair;
 use crate::error::{CliError, Exit, printable};
 use crate::metrics::dashboard;
-use crate::{man, replay, show};
+use crate::{man, record, replay, show};
 
 /// What a command comes to.
 pub type Outcome = Result<Exit, CliError>;
@@ -68,6 +68,7 @@ fn dispatch(common: &Common, action: Action, hooks: &Hooks) -> Outcome {
         Action::Demo(plan) => (hooks.demo)(common, plan),
         Action::Bench(plan) => (hooks.bench)(common, &plan),
         Action::Report(plan) => report::command(common, &plan),
+        Action::Record(plan) => record::command(common, &plan),
         Action::ReplayOffline(plan) => replay::offline(common, &plan),
         Action::ReplayLive(plan) => replay::live(common, &plan),
         Action::Show(table, view) => show_table(common, &table, view),

@@ -42,6 +42,7 @@ mod nat;
 mod offload;
 mod publish;
 mod reader;
+mod record;
 mod replay;
 mod restart;
 mod robust;

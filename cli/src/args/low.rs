@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-use super::View;
 use super::bench::{Bench, Report};
 use super::monitor::MonitorNoun;
 use super::run::RunArgs;
 use super::tables::{DropsNoun, FdbNoun, FlushNoun, PortNoun, StatusNoun};
+use super::{DoctorPlan, View};
 use crate::config::settings::PortWord;
 use crate::config::words::{self, Why};
 
@@ -238,6 +238,10 @@ pub enum Noun {
     /// Make a page of what `bench` or `iperf3 -J` measured
     #[command(after_help = "Example: vswitch report run.json -o run.html")]
     Report(Report),
+    /// All that comes into a running switch, to be replayed
+    #[command(after_help = "Example: vswitch record -w bug.pcapng\n         \
+                            vswitch replay bug.pcapng --offline")]
+    Record(super::replay::Record),
     /// A capture once more: through a switch in memory, or out of an interface
     #[command(
         after_help = "Example: vswitch replay web.pcapng --offline -w verdicts.pcapng\n         \
@@ -290,6 +294,7 @@ impl Noun {
             Self::Demo(_) => "demo",
             Self::Bench(_) => "bench",
             Self::Report(_) => "report",
+            Self::Record(_) => "record",
             Self::Replay(_) => "replay",
             Self::Config(_) => "config",
             Self::Completion { .. } => "completion",
@@ -342,6 +347,15 @@ pub struct Doctor {
     /// Uplink to look at as well
     #[arg(long, value_name = "IF", value_parser = words::interface)]
     pub uplink: Option<String>,
+}
+
+impl Doctor {
+    pub(super) fn plan(self) -> DoctorPlan {
+        DoctorPlan {
+            ports: self.ports.into_iter().flat_map(|list| list.0).collect(),
+            uplink: self.uplink,
+        }
+    }
 }
 
 /// `clean`.

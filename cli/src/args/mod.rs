@@ -15,7 +15,7 @@ mod latency;
 mod metrics;
 mod monitor;
 mod nat;
-mod replay;
+pub(crate) mod replay;
 mod top;
 mod trace;
 mod usage;
@@ -34,6 +34,7 @@ use crate::config::{Layer, PublishedAt, Source};
 use crate::control::api::EventKind;
 use crate::control::select::Pair;
 use crate::error::CliError;
+use crate::record::RecordPlan;
 use crate::replay::{LivePlan, OfflinePlan};
 use crate::top::TopPlan;
 
@@ -128,6 +129,8 @@ pub enum Action {
     Bench(BenchPlan),
     /// Make a page of what was measured.
     Report(ReportPlan),
+    /// Record all that comes in.
+    Record(RecordPlan),
     /// Run a capture through a switch in memory.
     ReplayOffline(Box<OfflinePlan>),
     /// Send a capture to an interface.
@@ -334,10 +337,7 @@ impl low::Low {
             Some(low::Noun::Why(noun)) => noun.action(),
             Some(low::Noun::Status(noun)) => Action::Show(Table::Status, noun.view.or(view)),
             Some(low::Noun::Top(noun)) => noun.action(common.json),
-            Some(low::Noun::Doctor(doctor)) => Action::Doctor(DoctorPlan {
-                ports: doctor.ports.into_iter().flat_map(|list| list.0).collect(),
-                uplink: doctor.uplink,
-            }),
+            Some(low::Noun::Doctor(doctor)) => Action::Doctor(doctor.plan()),
             Some(low::Noun::Clean(clean)) => Action::Clean(match (clean.all, clean.target) {
                 (true, _) => CleanPlan::All,
                 (false, Some(name)) => CleanPlan::Name(name),
@@ -346,6 +346,7 @@ impl low::Low {
             Some(low::Noun::Demo(demo)) => Action::Demo(DemoPlan { keep: demo.keep }),
             Some(low::Noun::Bench(bench)) => bench.action()?,
             Some(low::Noun::Report(report)) => report.action()?,
+            Some(low::Noun::Record(record)) => record.action(),
             Some(low::Noun::Replay(replay)) => replay.action(named)?,
             Some(low::Noun::Config(low::ConfigVerb::Check { file })) => Action::ConfigCheck(file),
             Some(low::Noun::Completion { shell }) => Action::Completion(shell),

@@ -1,4 +1,4 @@
-//! The flags of `replay`.
+//! The flags of `record` and `replay`.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ use super::run::RunArgs;
 use crate::config::words::{self, Why};
 use crate::config::{Cidr, Layer};
 use crate::error::CliError;
+use crate::record::RecordPlan;
 use crate::replay::{LivePlan, OfflinePlan, Pace, Surroundings};
 
 /// Bytes of an IP packet that a port may take: the least that IPv4 needs, the most there are.
@@ -57,6 +58,20 @@ pub struct Replay {
     run: RunArgs,
 }
 
+/// `record`.
+#[derive(Debug, Args)]
+pub struct Record {
+    /// Where to write it; it gets its name when the recording ends
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    write: PathBuf,
+}
+
+impl Record {
+    pub(super) fn action(self) -> Action {
+        Action::Record(RecordPlan { file: self.write })
+    }
+}
+
 /// What goes with `--offline` only.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Offline options")]
@@ -78,10 +93,10 @@ struct OfflineArgs {
     /// Where a neighbour is that the capture does not tell of; may be repeated
     #[arg(long, value_name = "IP=MAC", value_parser = neighbour, requires = "offline")]
     neigh: Vec<(Ipv4Addr, Mac)>,
-    /// MTU of all ports, in bytes [default: 1500]
+    /// MTU of all ports, in bytes [default: as recorded, else 1500]
     #[arg(long, value_name = "BYTES", value_parser = mtu, requires = "offline")]
     mtu: Option<u32>,
-    /// What the switch's choices are drawn from [default: 1]
+    /// What the switch's choices are drawn from [default: as recorded, else 1]
     #[arg(long, value_name = "N", requires = "offline")]
     seed: Option<u64>,
 }
@@ -105,7 +120,7 @@ fn within(text: &str, (low, high): (f64, f64)) -> Result<f64, Why> {
 }
 
 /// `NET/LEN=ROUTER`, or `NET/LEN` for what is on the link.
-fn route(text: &str) -> Result<Route, Why> {
+pub(crate) fn route(text: &str) -> Result<Route, Why> {
     let why = "not NETWORK/LENGTH=ROUTER such as 0.0.0.0/0=192.0.2.1";
     let (network, via) = match text.split_once('=') {
         Some((network, via)) => (network, Some(via.parse().map_err(|_| why)?)),
@@ -125,7 +140,7 @@ fn route(text: &str) -> Result<Route, Why> {
 }
 
 /// `IP=MAC`.
-fn neighbour(text: &str) -> Result<(Ipv4Addr, Mac), Why> {
+pub(crate) fn neighbour(text: &str) -> Result<(Ipv4Addr, Mac), Why> {
     let why = "not IP=MAC such as 192.0.2.1=02:00:00:00:00:01";
     let (address, mac) = text.split_once('=').ok_or(why)?;
     Ok((address.parse().map_err(|_| why)?, words::station(mac)?))
@@ -189,9 +204,9 @@ impl Replay {
                 mac: host_mac,
                 routes: route,
                 neighbours: neigh,
-                mtu: mtu.unwrap_or(1500),
+                mtu,
             },
-            seed: seed.unwrap_or(1),
+            seed,
             write,
         })))
     }

@@ -31,6 +31,8 @@ pub enum Request {
     MonitorNat(Feed, ReplyTo<()>),
     /// Packets' ways from now on, until the reader has gone or the watch of that number is ended.
     Watch(Box<Watch>, Feed, ReplyTo<u64>),
+    /// All that comes in from now on, as a recording; a watch like the other.
+    Record(Feed, ReplyTo<u64>),
     /// End a watch: what was recorded so far still comes.
     WatchEnd(u64, ReplyTo<api::Done>),
     /// What would become of a packet that came in on the port of that device.

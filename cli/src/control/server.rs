@@ -163,6 +163,7 @@ fn routes(gate: Gate) -> Router {
         .route("/trace", get(watch::trace))
         .route("/trace/what-if", post(what_if::what_if))
         .route("/capture", get(watch::capture))
+        .route("/record", get(watch::record))
         .route("/watch/{number}", delete(watch::end))
         .route("/monitor/events", get(news::monitor_events))
         .route("/why", get(drops::why))
@@ -487,7 +488,7 @@ const UNPUBLISH_HELP: &str = "vswitch nat unpublish --help";
 
 async fn unknown(uri: axum::http::Uri) -> Failure {
     let why = "no such path; there are /ports /fdb /neigh /nat /drops /why /status /latency \
-               /metrics /monitor/nat /monitor/events /trace /capture";
+               /metrics /monitor/nat /monitor/events /trace /capture /record";
     Failure::new(StatusCode::NOT_FOUND, uri.path(), why, "")
 }
 

@@ -1,4 +1,4 @@
-//! Streams of packets' ways: `GET /trace` and `GET /capture`.
+//! Streams of packets' ways: `GET /trace`, `GET /capture` and `GET /record`.
 //!
 //! A watch has a number, which its answer's header tells ([`NUMBER`]); `DELETE /watch/NUMBER` ends
 //! it in order: what was recorded until then still comes, and then the stream is at its end.
@@ -14,7 +14,7 @@ use switch::pcapng::Direction;
 
 use super::api;
 use super::feed::Feed;
-use super::request::Request;
+use super::request::{ReplyTo, Request};
 use super::server::{Answer, Failure, Gate, Pairs, Peer};
 use crate::config::words::{self, Why};
 
@@ -210,6 +210,15 @@ pub(super) async fn capture(
     stream((gate, peer), form, query, (example, kind)).await
 }
 
+/// `GET /record`: all that comes in, as a pcapng file that `vswitch replay` plays again.
+pub(super) async fn record(
+    State(gate): State<Gate>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+) -> Result<Response, Failure> {
+    gate.admit_to(peer, "this recording", "see packets")?;
+    answer(gate, Request::Record, "application/x-pcapng").await
+}
+
 async fn stream(
     (gate, peer): (Gate, Peer),
     form: Form,
@@ -220,10 +229,17 @@ async fn stream(
     let bad = |why: &str| Failure::bad("this query", why, example);
     let Query(pairs) = query.map_err(|rejection| bad(&rejection.body_text()))?;
     let watch = Watch::read(form, &pairs).map_err(|why| bad(&why))?;
+    let begin = |feed, reply| Request::Watch(Box::new(watch), feed, reply);
+    answer(gate, begin, kind).await
+}
+
+async fn answer(
+    gate: Gate,
+    begin: impl FnOnce(Feed, ReplyTo<u64>) -> Request,
+    kind: &'static str,
+) -> Result<Response, Failure> {
     let (feed, chunks) = Feed::new();
-    let Json(number) = gate
-        .ask(|reply| Request::Watch(Box::new(watch), feed, reply))
-        .await?;
+    let Json(number) = gate.ask(|reply| begin(feed, reply)).await?;
     let head = [
         (CONTENT_TYPE, kind.to_owned()),
         (NUMBER, number.to_string()),

@@ -34,6 +34,7 @@ impl Daemon {
             }
             Request::MonitorNat(feed, reply) => self.monitor_nat(feed, reply),
             Request::Watch(watch, feed, reply) => self.watch(*watch, feed, reply),
+            Request::Record(feed, reply) => self.record(feed, reply),
             Request::WatchEnd(number, reply) => reply.send(self.end_watch(number)),
             Request::WhatIf(device, what, reply) => reply.send(self.what_if(&device, what)),
             Request::Latency(reply) => reply.send(Ok(self.latency_answer())),

@@ -115,6 +115,8 @@ struct Daemon {
     clock: Clock,
     ready_at: Nanos,
     switch: Switch,
+    /// What its choices are drawn from.
+    seed: u64,
     journal: Journal,
     guard: Guard,
     netlink: Netlink,

@@ -74,6 +74,7 @@ impl Daemon {
             clock,
             ready_at: Nanos::ZERO,
             switch,
+            seed,
             guard: Guard::new(journal.clone(), &settings.name),
             journal,
             netlink,

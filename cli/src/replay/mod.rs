@@ -20,8 +20,12 @@
 //! What a switch reads from its host it cannot read here: the uplink's address, its routes and who
 //! answers ARP there are [`Surroundings`]. Nobody answers but by packets of the capture.
 //!
+//! A [recording](crate::record) brings settings, surroundings and tables along ([`again`]). Its
+//! packets go in batch by batch, as they did, and their verdicts are compared.
+//!
 //! [`live`] only sends: `tcpreplay` with the letters it has.
 
+mod again;
 mod comment;
 mod live;
 mod output;
@@ -44,7 +48,7 @@ use crate::error::{CliError, Exit};
 use crate::show;
 
 pub use live::{LivePlan, Pace, command as live};
-pub use report::{Dropped, PortReport, Report, Skipped, Verdicts};
+pub use report::{Dropped, PortReport, Recorded, Report, Skipped, Verdicts};
 
 /// A capture to run through a switch in memory.
 #[derive(Debug)]
@@ -55,8 +59,8 @@ pub struct OfflinePlan {
     pub source: Source,
     /// What it would learn from its host.
     pub surroundings: Surroundings,
-    /// Seed of hash keys and port choice.
-    pub seed: u64,
+    /// Seed of hash keys and port choice; `None`: as recorded.
+    pub seed: Option<u64>,
     /// Where to write what went in and out.
     pub write: Option<PathBuf>,
 }
@@ -72,8 +76,8 @@ pub struct Surroundings {
     pub routes: Vec<Route>,
     /// Neighbours that are always known.
     pub neighbours: Vec<(Ipv4Addr, Mac)>,
-    /// MTU of every port, in bytes.
-    pub mtu: u32,
+    /// MTU of every port, in bytes; `None`: as recorded.
+    pub mtu: Option<u32>,
 }
 
 /// Runs the capture through a switch in memory and prints what became of it.
@@ -93,11 +97,13 @@ pub fn offline(common: &Common, plan: &OfflinePlan) -> Outcome {
         show::replay::report(&report)
     };
     print(common.colour, &text)?;
-    if report.conserved {
-        Ok(Exit::Done)
-    } else {
+    if !report.conserved {
         let why = "not every frame is accounted for; this is a mistake in vswitch";
-        Err(CliError::failed(report.file, why, ""))
+        return Err(CliError::failed(report.file, why, ""));
+    }
+    match report.recorded {
+        Some(recorded) if recorded.differ > 0 => Ok(Exit::No),
+        Some(_) | None => Ok(Exit::Done),
     }
 }
 
@@ -105,10 +111,19 @@ pub fn offline(common: &Common, plan: &OfflinePlan) -> Outcome {
 fn run(plan: &OfflinePlan) -> Result<(Report, Vec<String>), CliError> {
     let survey = survey::of(&plan.file)?;
     let settings = survey.settings(plan)?;
-    let mut scene = scene::Scene::build(&settings, &plan.surroundings, plan.seed)?;
+    let recording = survey.recording.as_ref();
+    let around = match recording {
+        Some(recording) => again::surroundings(recording, &plan.surroundings)?,
+        None => plan.surroundings.clone(),
+    };
+    let seed = plan.seed.or(recording.map(|recording| recording.seed));
+    let mut scene = scene::Scene::build(&settings, &around, seed.unwrap_or(1))?;
+    if let Some(recording) = recording {
+        again::restore(&mut scene, recording, around.mtu)?;
+    }
     let ways = survey.ways(&settings, &scene.names())?;
     let mut notes = scene.notes(&settings);
-    notes.extend(survey.notes(plan));
+    notes.extend(survey.notes(&around));
     let output = plan.write.as_deref().map(|path| {
         let names: Vec<String> = scene.names();
         output::Output::begin(path, &plan.file, &names)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use nat::Nanos;
 use switch::config::Role;
+use switch::frame::Offload;
 use switch::limits::FRAME_BYTES_MAX;
 use switch::pcapng::{Direction, Packet};
 use switch::port::PortIndex;
@@ -14,12 +15,13 @@ use switch::trace::{Limits, RecordView, Selector, Step};
 
 use super::comment::Comment;
 use super::output::{Output, Written};
-use super::report::{Dropped, PortReport, Report, Skipped};
+use super::report::{Differing, Dropped, PortReport, Recorded, Report, Skipped};
 use super::scene::{BEGIN, Names, Scene};
 use super::survey::{self, Survey, Ways};
-use super::tally::{Kind, Numbers, Tally};
+use super::tally::{Coming, Kind, Numbers, Tally};
 use crate::control::api::ReplaySchema;
 use crate::error::CliError;
+use crate::record::{Noted, verdict_words};
 
 /// From one tick of the workers to the next, as an idle worker sleeps.
 const TICK: Nanos = Nanos(100_000_000);
@@ -38,6 +40,12 @@ const REMIND: Nanos = Nanos::from_secs(10);
 /// Rounds until a packet has left the switch; some dozens are usual.
 const ROUNDS_MAX: u32 = 100_000;
 
+/// Packets of one batch time that go in together, at most.
+const TOGETHER_MAX: usize = 4096;
+
+/// Verdicts that are not as they were, of which so many are told.
+const EXAMPLES_MAX: usize = 10;
+
 /// Copies of one frame that a port has sent.
 type Sent = (u32, Option<Rc<Comment>>);
 
@@ -48,8 +56,10 @@ struct Player<'s> {
     tally: Tally,
     numbers: Numbers,
     skipped: Skipped,
-    /// The packet that came in last.
-    current: Vec<u8>,
+    /// How verdicts compare, where they were recorded.
+    recorded: Option<Recorded>,
+    /// Packets on their wires.
+    coming: usize,
     /// What each port has sent, in order, by the records.
     sent: Vec<VecDeque<Sent>>,
     /// Ports with something in `sent`.
@@ -74,6 +84,10 @@ pub(super) fn play(
     output: Option<Output>,
 ) -> Result<Report, CliError> {
     let mut player = Player::new(scene, output, survey.first.unwrap_or(0));
+    player.recorded = survey.recording.as_ref().map(|_| Recorded {
+        lost: survey.lost,
+        ..Recorded::default()
+    });
     let mut reader = survey::open(&survey.path)?;
     let (mut number, mut time) = (0, player.first);
     while let Some(packet) = reader
@@ -84,10 +98,16 @@ pub(super) fn play(
         // Packets may be out of order, and the clock does not go back.
         time = time.max(packet.time.unwrap_or(time));
         if let Some(place) = player.way(ways, &packet) {
-            player.advance(BEGIN + Nanos(time - player.first))?;
-            player.feed(place, number, packet.bytes)?;
+            let now = BEGIN + Nanos(time - player.first);
+            let same_batch = player.recorded.is_some() && now == player.now;
+            if !same_batch || player.coming >= TOGETHER_MAX {
+                player.rounds()?;
+            }
+            player.advance(now)?;
+            player.feed(place, number, &packet)?;
         }
     }
+    player.rounds()?;
     player.come_to_rest()?;
     player.report(survey)
 }
@@ -102,15 +122,16 @@ impl<'s> Player<'s> {
         for worker in &mut scene.workers {
             worker.tick(BEGIN);
         }
-        let (ports, workers) = (scene.wires.len(), scene.workers.len());
+        let ports = scene.wires.len();
         Self {
             scene,
             trace,
             output,
             tally: Tally::new(ports),
-            numbers: Numbers::new(workers),
+            numbers: Numbers::new(ports),
             skipped: Skipped::default(),
-            current: Vec::new(),
+            recorded: None,
+            coming: 0,
             sent: vec![VecDeque::new(); ports],
             senders: Vec::new(),
             wide: None,
@@ -161,17 +182,24 @@ impl<'s> Player<'s> {
         Ok(())
     }
 
-    fn feed(&mut self, place: usize, number: u64, bytes: &[u8]) -> Result<(), CliError> {
+    fn feed(&mut self, place: usize, number: u64, packet: &Packet<'_>) -> Result<(), CliError> {
         let wire = &self.scene.wires[place];
-        if !wire.send(bytes) {
-            let why = "its cable is full, which one packet at a time cannot make it";
+        let noted = Noted::read(packet.comments()).filter(|_| self.recorded.is_some());
+        let offload = noted.as_ref().map_or(Offload::PLAIN, |noted| noted.offload);
+        if !wire.send(packet.bytes, offload) {
+            let why = "its cable is full, which so few packets at a time cannot make it";
             return Err(CliError::failed(&wire.name, why, ""));
         }
-        self.numbers.comes(wire.worker, number);
+        let needed = self.output.is_some();
+        let coming = Coming {
+            number,
+            bytes: packet.bytes.iter().copied().filter(|_| needed).collect(),
+            verdict: noted.and_then(|noted| noted.verdict),
+        };
+        self.numbers.comes(place, coming);
         self.fed += 1;
-        self.current.clear();
-        self.current.extend_from_slice(bytes);
-        self.rounds()
+        self.coming += 1;
+        Ok(())
     }
 
     /// Runs all workers in turn until nothing moves any more.
@@ -183,6 +211,8 @@ impl<'s> Player<'s> {
                 self.collect(worker)?;
             }
             if moved == 0 {
+                self.coming = 0;
+                self.numbers.rest();
                 return Ok(());
             }
         }
@@ -208,7 +238,12 @@ impl<'s> Player<'s> {
 
     fn take(&mut self, record: &RecordView<'_>) -> Result<(), CliError> {
         self.tally.count(record);
-        let (kind, number) = (Kind::of(record), self.numbers.of(record));
+        let fresh = self.numbers.fresh(record);
+        let number = fresh.as_ref().map(|coming| coming.number);
+        let (kind, number) = (Kind::of(record), self.numbers.of(record, number));
+        if let Some(fresh) = &fresh {
+            self.compare(record, fresh);
+        }
         let comment = self.output.is_some().then(|| {
             let names = Names(&self.scene.wires);
             Rc::new(Comment::new(&record.to_record(), kind, number, &names))
@@ -227,12 +262,12 @@ impl<'s> Player<'s> {
             self.senders.extend(0..self.scene.wires.len());
         }
         let ingress = record.head.ingress.map(PortIndex::index);
-        if let (Some(comment), Some(port), Kind::Fresh) = (comment, ingress, kind) {
+        if let (Some(comment), Some(port), Some(fresh)) = (comment, ingress, fresh) {
             let time = self.time();
             let packet = Written {
                 port,
                 time,
-                bytes: &self.current,
+                bytes: &fresh.bytes,
                 direction: Direction::Inbound,
                 number,
                 comments: &comment.inbound(),
@@ -242,6 +277,29 @@ impl<'s> Player<'s> {
             }
         }
         Ok(())
+    }
+
+    /// Compares a packet's verdict with that which was recorded.
+    fn compare(&mut self, record: &RecordView<'_>, packet: &Coming) {
+        let Some(recorded) = &mut self.recorded else {
+            return;
+        };
+        let (Some(was), Some(verdict)) = (&packet.verdict, record.head.verdict) else {
+            return;
+        };
+        let is = verdict_words(verdict, &Names(&self.scene.wires));
+        if *was == is {
+            recorded.same += 1;
+            return;
+        }
+        recorded.differ += 1;
+        if recorded.examples.len() < EXAMPLES_MAX {
+            recorded.examples.push(Differing {
+                packet: packet.number,
+                was: was.clone(),
+                is,
+            });
+        }
     }
 
     fn deliver(&mut self) -> Result<(), CliError> {
@@ -335,6 +393,7 @@ impl<'s> Player<'s> {
             packets: survey.packets,
             seconds: seconds(survey.nanoseconds()),
             skipped: self.skipped,
+            recorded: self.recorded,
             ports,
             conserved,
         })

@@ -17,10 +17,37 @@ pub struct Report {
     pub seconds: f64,
     /// Packets that did not go in.
     pub skipped: Skipped,
+    /// How it compares with what was recorded, where it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<Recorded>,
     /// The ports of the switch, in their order.
     pub ports: Vec<PortReport>,
     /// Whether every frame and every copy is accounted for.
     pub conserved: bool,
+}
+
+/// The first verdicts of a recording's packets, then and now.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Recorded {
+    /// Packets that were lost while they were recorded.
+    pub lost: u64,
+    /// Verdicts that are as they were.
+    pub same: u64,
+    /// Verdicts that are not.
+    pub differ: u64,
+    /// The first of those.
+    pub examples: Vec<Differing>,
+}
+
+/// A verdict that is not as it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Differing {
+    /// The packet's number in the recording.
+    pub packet: u64,
+    /// What became of it then.
+    pub was: String,
+    /// What becomes of it now.
+    pub is: String,
 }
 
 /// Packets that did not go in, by why.

@@ -15,6 +15,7 @@ use switch::trace::Words;
 use switch::worker::Worker;
 
 use super::Surroundings;
+use super::survey::MTU_DEFAULT;
 use crate::config::publish::TargetHost;
 use crate::config::{Cidr, Settings};
 use crate::daemon;
@@ -32,15 +33,13 @@ pub(super) struct Wire {
     pub(super) name: String,
     pub(super) role: Role,
     pub(super) index: PortIndex,
-    /// The worker that receives.
-    pub(super) worker: u16,
     cable: SimHost,
 }
 
 impl Wire {
     /// Puts a frame on the wire to the switch; false where there is no room.
-    pub(super) fn send(&self, bytes: &[u8]) -> bool {
-        self.cable.send(bytes, Offload::PLAIN)
+    pub(super) fn send(&self, bytes: &[u8], offload: Offload) -> bool {
+        self.cable.send(bytes, offload)
     }
 
     /// The next frame the switch has sent here.
@@ -75,6 +74,7 @@ impl Scene {
         seed: u64,
     ) -> Result<Self, CliError> {
         let address = uplink_address(settings, around)?;
+        let mtu = around.mtu.unwrap_or(MTU_DEFAULT);
         let of_switch = daemon::switch_settings(settings, seed);
         let (switch, workers) =
             Switch::build(&of_switch, false, BEGIN, || Ok(Tx::without_sockets()))
@@ -92,14 +92,14 @@ impl Scene {
             .unwrap_or_else(|| daemon::stable_mac(&settings.name, "gateway"));
         let view = daemon::gateway_view(cidr, mac);
         scene.switch.update(|v| v.gateway = Some(view));
-        scene.add_members(settings, around.mtu)?;
+        scene.add_members(settings, mtu)?;
         if let (Some(device), Some(address)) = (&settings.uplink, address) {
-            let index = scene.add((device, Role::Uplink), around.mtu, None)?;
+            let index = scene.add((device, Role::Uplink), mtu, None)?;
             let uplink = uplink_view(settings, around, index, address);
             scene.switch.update(|view| view.uplink = Some(uplink));
         }
         if settings.host_port {
-            let index = scene.add((&settings.name, Role::Host), around.mtu, None)?;
+            let index = scene.add((&settings.name, Role::Host), mtu, None)?;
             scene.switch.update(|view| view.host.port = Some(index));
         }
         let shared = address.filter(|_| settings.uplink_address.is_none());
@@ -109,14 +109,9 @@ impl Scene {
         own.sort();
         scene.switch.update(|view| view.host.addresses = own);
         scene.publish(settings)?;
-        let inside = |address| cidr.holds(address);
-        scene.neighbours = around
-            .neighbours
-            .iter()
-            .map(|(address, mac)| match inside(*address) {
-                true => (view.link(), *address, *mac),
-                false => (Link::Uplink, *address, *mac),
-            })
+        let neighbours = around.neighbours.iter();
+        scene.neighbours = neighbours
+            .map(|(address, mac)| (scene.link(*address), *address, *mac))
             .collect();
         scene.remind(BEGIN);
         for worker in &mut scene.workers {
@@ -181,7 +176,6 @@ impl Scene {
             name: device.to_owned(),
             role,
             index,
-            worker: self.switch.port_worker(index).unwrap_or(0),
             cable,
         });
         Ok(index)
@@ -207,6 +201,19 @@ impl Scene {
         let publishes = Arc::new(publishes);
         self.switch.update(|view| view.publishes = publishes);
         Ok(())
+    }
+
+    /// Where a neighbour is.
+    fn link(&self, address: Ipv4Addr) -> Link {
+        let gateway = self.switch.view().gateway;
+        let inside = gateway.filter(|gateway| gateway.contains(address));
+        inside.map_or(Link::Uplink, |gateway| gateway.link())
+    }
+
+    /// Tells the switch of a neighbour, which grows old as any other.
+    pub(super) fn introduce(&self, address: Ipv4Addr, mac: Mac) {
+        let link = self.link(address);
+        (self.switch.neighbours()).confirm(link, address, mac, BEGIN);
     }
 
     /// Confirms the neighbours that are always known, lest they grow old.

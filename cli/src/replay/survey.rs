@@ -6,10 +6,14 @@ use std::path::{Path, PathBuf};
 
 use switch::pcapng::{Fault, Interface, ReadError, Reader};
 
-use super::OfflinePlan;
+use super::{OfflinePlan, Surroundings};
 use crate::config::settings::{NAME_DEFAULT, PortWord};
-use crate::config::{Settings, words};
+use crate::config::{Settings, file, words};
 use crate::error::CliError;
+use crate::record::Recording;
+
+/// Bytes that a port takes where nobody says.
+pub(super) const MTU_DEFAULT: u32 = 1500;
 
 /// What a capture has, once it is known to be sound from its first byte to its last.
 #[derive(Debug)]
@@ -25,6 +29,10 @@ pub(super) struct Survey {
     longest: usize,
     /// Packets of which only a part was captured.
     cut: u64,
+    /// What it is a recording of, if it is one.
+    pub(super) recording: Option<Recording>,
+    /// Packets lost while they were recorded.
+    pub(super) lost: u64,
 }
 
 pub(super) type FileReader = Reader<BufReader<File>>;
@@ -70,6 +78,8 @@ pub(super) fn of(path: &Path) -> Result<Survey, CliError> {
         last: None,
         longest: 0,
         cut: 0,
+        recording: None,
+        lost: 0,
     };
     while let Some(packet) = reader
         .next_packet()
@@ -78,12 +88,19 @@ pub(super) fn of(path: &Path) -> Result<Survey, CliError> {
         survey.packets += 1;
         survey.longest = survey.longest.max(packet.bytes.len());
         survey.cut += u64::from(packet.is_cut());
+        survey.lost += packet.dropped.unwrap_or(0);
         if let Some(time) = packet.time {
             survey.first = Some(survey.first.map_or(time, |first| first.min(time)));
             survey.last = survey.last.max(Some(time));
         }
     }
     survey.interfaces = reader.interfaces().to_vec();
+    let name = path.display().to_string();
+    survey.recording = Recording::find(&name, &reader.section().comments)?;
+    if let Some(recording) = &survey.recording {
+        // The clock began to run before the first packet came.
+        survey.first = survey.first.map(|first| first.min(recording.began));
+    }
     Ok(survey)
 }
 
@@ -100,7 +117,13 @@ impl Survey {
     /// The settings, with the capture's interfaces as ports where none is named.
     pub(super) fn settings(&self, plan: &OfflinePlan) -> Result<Settings, CliError> {
         let mut unnamed = false;
+        let recorded = self.recording.as_ref();
+        let recorded = recorded.map(|it| file::parse("the recording", &it.settings));
+        let recorded = recorded.transpose()?;
         let settings = plan.source.load_with(|layer| {
+            if let Some(recorded) = recorded {
+                *layer = std::mem::take(layer).over(recorded);
+            }
             // A number of workers that depended on the machine would not give one result on all.
             layer.workers.get_or_insert(1);
             if !layer.ports.is_empty() {
@@ -151,15 +174,29 @@ impl Survey {
     }
 
     /// What may surprise who looks at the result.
-    pub(super) fn notes(&self, plan: &OfflinePlan) -> Vec<String> {
+    pub(super) fn notes(&self, around: &Surroundings) -> Vec<String> {
         let mut notes = Vec::new();
-        let room = usize::try_from(plan.surroundings.mtu).unwrap_or(usize::MAX);
+        let room = around.mtu.unwrap_or(MTU_DEFAULT);
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
         // A header of 14 bytes, and a VLAN tag.
-        if self.longest > room.saturating_add(18) {
+        if self.recording.is_none() && self.longest > room.saturating_add(18) {
             notes.push(format!(
                 "the longest packet has {} bytes, more than the MTU of {room}; fix: --mtu 65535, \
                  or ethtool -K DEV gso off tso off gro off before capturing",
                 self.longest
+            ));
+        }
+        let sessions = self.recording.as_ref().map_or(0, |it| it.sessions);
+        if sessions > 0 {
+            notes.push(format!(
+                "{sessions} NAT sessions were there before the recording, and are not in it: \
+                 their packets from outside are nobody's"
+            ));
+        }
+        if self.lost > 0 {
+            notes.push(format!(
+                "{} packets came faster than they were recorded, and are missing",
+                self.lost
             ));
         }
         if self.cut > 0 {

@@ -71,11 +71,21 @@ impl Tally {
     }
 }
 
+/// A packet on its wire.
+#[derive(Debug, Default)]
+pub(super) struct Coming {
+    pub(super) number: u64,
+    /// Where they are needed.
+    pub(super) bytes: Vec<u8>,
+    /// The verdict it was given when it was recorded.
+    pub(super) verdict: Option<String>,
+}
+
 /// The place of packets in the capture, counted from 1 as Wireshark counts frames.
 #[derive(Debug)]
 pub(super) struct Numbers {
-    /// Packets a worker has yet to see, in their order.
-    coming: Vec<VecDeque<u64>>,
+    /// Packets a port has yet to take, in their order.
+    coming: Vec<VecDeque<Coming>>,
     /// Those that wait.
     waiting: HashMap<PacketId, u64>,
     /// Those seen since the last packet came in: what the gateway makes names its cause.
@@ -83,34 +93,44 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    pub(super) fn new(workers: usize) -> Self {
+    pub(super) fn new(ports: usize) -> Self {
         Self {
-            coming: vec![VecDeque::new(); workers],
+            coming: std::iter::repeat_with(VecDeque::new).take(ports).collect(),
             waiting: HashMap::new(),
             seen: HashMap::new(),
         }
     }
 
-    /// A packet is put on the wire to a port of that worker.
-    pub(super) fn comes(&mut self, worker: u16, number: u64) {
-        self.seen.clear();
-        if let Some(coming) = self.coming.get_mut(usize::from(worker)) {
-            coming.push_back(number);
+    /// A packet is put on the wire to that port.
+    pub(super) fn comes(&mut self, port: usize, packet: Coming) {
+        if let Some(coming) = self.coming.get_mut(port) {
+            coming.push_back(packet);
         }
     }
 
-    /// The packet of a record, or that which it came of.
-    pub(super) fn of(&mut self, record: &RecordView<'_>) -> Option<u64> {
+    /// All that was seen has left the switch, or waits.
+    pub(super) fn rest(&mut self) {
+        self.seen.clear();
+    }
+
+    /// The packet of a record, if it is fresh.
+    pub(super) fn fresh(&mut self, record: &RecordView<'_>) -> Option<Coming> {
+        if Kind::of(record) != Kind::Fresh {
+            return None;
+        }
+        let port = record.head.ingress?;
+        self.coming.get_mut(port.index())?.pop_front()
+    }
+
+    /// The packet of a record, or that which it came of; `fresh` is its number where it just came.
+    pub(super) fn of(&mut self, record: &RecordView<'_>, fresh: Option<u64>) -> Option<u64> {
         let id = record.head.id;
         let known = |numbers: &Self, id| {
             let waiting = numbers.waiting.get(&id);
             waiting.or_else(|| numbers.seen.get(&id)).copied()
         };
         let number = match Kind::of(record) {
-            Kind::Fresh => self
-                .coming
-                .get_mut(usize::from(record.worker))
-                .and_then(VecDeque::pop_front),
+            Kind::Fresh => fresh,
             Kind::Resumed => known(self, id),
             Kind::Made => return record.head.cause.and_then(|cause| known(self, cause)),
         }?;

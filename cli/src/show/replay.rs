@@ -3,7 +3,7 @@
 use super::table::{BAD, GOOD, NOTE, STRONG, Table, styled};
 use super::units;
 use crate::error::printable;
-use crate::replay::{Report, Skipped};
+use crate::replay::{Recorded, Report, Skipped};
 
 /// What became of a capture: by port, then by reason.
 #[must_use]
@@ -27,6 +27,9 @@ pub fn report(report: &Report) -> String {
         out.push('\n');
         out.push_str(&drops);
     }
+    if let Some(recorded) = &report.recorded {
+        out.push_str(&compared(recorded));
+    }
     let (style, words) = if report.conserved {
         (GOOD, "every frame is accounted for")
     } else {
@@ -34,6 +37,23 @@ pub fn report(report: &Report) -> String {
     };
     out.push_str(&format!("\n{style}{words}{style:#}\n"));
     out
+}
+
+/// Whether verdicts are as they were recorded, and which are not.
+fn compared(recorded: &Recorded) -> String {
+    let same = units::count(recorded.same);
+    if recorded.differ == 0 {
+        return format!("\n{GOOD}all {same} verdicts are as they were recorded{GOOD:#}\n");
+    }
+    let mut text = format!(
+        "\n{BAD}{} verdicts are not as they were recorded{BAD:#}, {same} are\n",
+        units::count(recorded.differ)
+    );
+    for one in &recorded.examples {
+        let (was, is) = (printable(&one.was), printable(&one.is));
+        text.push_str(&format!("packet {}: was {was}, is {is}\n", one.packet));
+    }
+    text
 }
 
 fn skipped(skipped: Skipped) -> String {

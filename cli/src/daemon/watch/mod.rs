@@ -13,6 +13,7 @@
 
 mod capture;
 mod names;
+mod record;
 mod select;
 mod trace;
 mod what_if;
@@ -25,7 +26,7 @@ use axum::body::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use nat::Nanos;
 use switch::limits::FRAME_BYTES_MAX;
-use switch::trace::{Limits, TapId, TracePortion};
+use switch::trace::{Limits, Selector, TapId, TracePortion};
 
 use crate::control::watch::{Form, Watch};
 use crate::control::{Feed, Refusal, ReplyTo, api};
@@ -99,14 +100,6 @@ impl Daemon {
     }
 
     fn begin_watch(&mut self, watch: Watch, feed: Feed) -> Answer<u64> {
-        self.watches.forget_ended();
-        if self.watches.running.len() >= READERS_MAX {
-            return Err(Refusal::Conflict {
-                what: "trace".into(),
-                why: format!("{READERS_MAX} readers are there already"),
-                fix: "end one of them".into(),
-            });
-        }
         self.name_ports();
         let names = self.watches.names.clone();
         let all = names.all();
@@ -133,22 +126,38 @@ impl Daemon {
             follow: watch.follow,
             timed: watch.form == Form::Trace,
         };
-        let (limits, clock) = (limits(watch.form), self.clock);
-        let traced = self.switch.trace(
-            choice.selector(names.clone()),
-            limits,
-            std::sync::Arc::new(move || clock.now()),
-        );
-        let wall = Wall::of(self.clock);
-        let (portions, tap) = (traced.portions, traced.id);
-        let thread = std::thread::Builder::new().name("watch".into());
-        let thread = thread.spawn(move || match watch.form {
-            Form::Trace => tell(&portions, feed, trace::Lines::new(names, wall)),
+        let (limits, wall) = (limits(watch.form), Wall::of(self.clock));
+        let selector = choice.selector(names.clone());
+        self.start_watch(selector, limits, move |portions| match watch.form {
+            Form::Trace => tell(portions, feed, trace::Lines::new(names, wall)),
             Form::Capture(capture) => {
                 let what = (capture, ports, watch.filter.as_str().to_owned());
-                tell(&portions, feed, capture::Blocks::new(names, wall, what));
+                tell(portions, feed, capture::Blocks::new(names, wall, what));
             }
-        });
+        })
+    }
+
+    /// Gives a reader taps, and a thread for `life`.
+    fn start_watch(
+        &mut self,
+        selector: Selector,
+        limits: Limits,
+        life: impl FnOnce(&Receiver<TracePortion>) + Send + 'static,
+    ) -> Answer<u64> {
+        self.watches.forget_ended();
+        if self.watches.running.len() >= READERS_MAX {
+            return Err(Refusal::Conflict {
+                what: "trace".into(),
+                why: format!("{READERS_MAX} readers are there already"),
+                fix: "end one of them".into(),
+            });
+        }
+        let clock = self.clock;
+        let clock = std::sync::Arc::new(move || clock.now());
+        let traced = self.switch.trace(selector, limits, clock);
+        let (portions, tap) = (traced.portions, traced.id);
+        let thread = std::thread::Builder::new().name("watch".into());
+        let thread = thread.spawn(move || life(&portions));
         let thread = thread.map_err(|error| {
             self.switch.stop_trace(tap);
             Refusal::Failed {
