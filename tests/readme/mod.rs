@@ -28,6 +28,7 @@ const PAGES: [&str; 9] = [
     "docs/drops.md",
     "docs/latency.md",
     "docs/nat.md",
+    "docs/replay.md",
     "docs/top.md",
     "docs/trace.md",
     "ARCHITECTURE.md",
