@@ -83,7 +83,7 @@ impl Daemon {
             ..Selector::ALL
         };
         self.start_watch(selector, LIMITS, move |portions| {
-            tell(portions, feed, blocks)
+            tell(portions, feed, blocks);
         })
     }
 
