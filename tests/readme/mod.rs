@@ -25,6 +25,7 @@ const STAGE: &str = include_str!("stage.sh");
 /// The pages that are looked through.
 const PAGES: [&str; 10] = [
     "README.md",
+    "docs/capture.md",
     "docs/drops.md",
     "docs/latency.md",
     "docs/nat.md",
@@ -81,6 +82,11 @@ fn the_tutorial_of_top_prints_what_its_page_says() {
 #[test]
 fn the_tutorial_of_trace_prints_what_its_page_says() {
     tutorial("docs/trace.md");
+}
+
+#[test]
+fn the_tutorial_of_capture_prints_what_its_page_says() {
+    tutorial("docs/capture.md");
 }
 
 /// Goal: the page names every key. Method: its rows are those of the help.

@@ -26,7 +26,13 @@ fn line(command: &str, line: &str) -> String {
     let all = ["bits/sec", "stopped:", "rtt"]
         .iter()
         .any(|word| line.contains(word));
-    let timed = ["vswitch top", "vswitch trace"];
+    let timed = [
+        "vswitch top",
+        "vswitch trace",
+        "capture",
+        "tshark",
+        "tcpdump",
+    ];
     let timed = timed.iter().any(|words| command.contains(words));
     let all = all || command == "demo" || timed;
     let mut words: Vec<&str> = line.split_whitespace().collect();
@@ -43,7 +49,11 @@ fn sign(word: &str, all: bool) -> String {
     }
     let sign = if is_mac(end) {
         "MAC"
-    } else if is_time(end) || is_moment(end) || is_number(end) && (all || end != "0") || end == "-"
+    } else if is_time(end)
+        || is_moment(end)
+        || end.starts_with("0x")
+        || is_number(end) && (all || end != "0")
+        || end == "-"
     {
         "N"
     } else if let Some(address) = with_port(end) {

@@ -7,6 +7,8 @@ done
 # Nothing of this is seen outside: /run, where ip and vswitch keep what they make, is our own.
 mount --make-rprivate / && mount -t tmpfs none /run && mkdir /run/netns || exit
 mount -t sysfs none /sys || exit
+# What steps write is gone with the stage.
+cd /run || exit
 # The internet: a router with an address that answers.
 ip netns add outside &&
     ip link set lo up &&
@@ -52,8 +54,8 @@ step() {
         switch=
         tail -n +$((said + 1)) /run/terminal
         ;;
-    *iperf3* | *jq* | *curl*)
-        for program in iperf3 jq curl; do
+    *iperf3* | *jq* | *curl* | tshark* | tcpdump*)
+        for program in iperf3 jq curl tshark tcpdump; do
             case $1 in *$program*) command -v $program >/dev/null || { echo absent; return; } ;; esac
         done
         eval "$1" 2>&1
