@@ -23,7 +23,7 @@ use console::Step;
 const STAGE: &str = include_str!("stage.sh");
 
 /// The pages that are looked through.
-const PAGES: [&str; 10] = [
+const PAGES: &[&str] = &[
     "README.md",
     "docs/capture.md",
     "docs/drops.md",
