@@ -1,8 +1,8 @@
 //! Durations counted in buckets that are a sixteenth of their value wide.
 //!
 //! Below 128 ns a bucket is 8 ns wide. From there on each power of two is cut into 16 buckets: so a
-//! value told by its bucket is off by less than 1/16 of it, up to [`LAST_NANOS`]; what is longer is
-//! in the last bucket. The longest and the sum are kept exactly.
+//! value told by its bucket is off by less than 1/16 of it, up to 8.6 s; what is longer is in
+//! the last bucket. The longest and the sum are kept exactly.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -9,7 +9,7 @@
 //!      |------------------------- total -----------------------|
 //! ```
 //!
-//! Always on, and so it must cost nothing: only some batches are measured. A [`Probe`] draws how
+//! Always on, and so it must cost nothing: only some batches are measured. A `Probe` draws how
 //! many batches to pass over, evenly from 1 to twice the mean less one, so that no rhythm of ports
 //! or senders falls into step with it; and a measured frame counts for as many as were passed over
 //! on average. The mean follows the rate: a switch with less than a thousand batches a second has

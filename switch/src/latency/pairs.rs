@@ -131,7 +131,7 @@ impl Default for WorkerLatency {
     }
 }
 
-/// What was measured of one pair, since the start or the last [`take`](WorkerLatency::take).
+/// What was measured of one pair, since the start or since it was taken last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PairLatency {
     /// The pair; `None` for all that found no place.
