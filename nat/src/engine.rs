@@ -13,6 +13,7 @@ use crate::hash::HashKey;
 use crate::ids::Ids;
 use crate::list::Links;
 use crate::mapping::Mappings;
+use crate::observe::Observer;
 use crate::outcome::{Counters, Direction, Outcome, Reason};
 use crate::peers::Peers;
 use crate::pool::slice_ports;
@@ -78,6 +79,7 @@ pub struct Nat {
     pub(crate) strangers: Strangers,
     pub(crate) adopted: Option<Arc<Adopted>>,
     pub(crate) adoptions: Adoptions,
+    pub(crate) observer: Option<&'static Observer>,
     /// What this one is the twin of, while something is tried out.
     pub(crate) trial_of: Option<Box<Self>>,
 }
@@ -116,6 +118,7 @@ impl Nat {
             strangers: Strangers::new(&config),
             adopted: None,
             adoptions: Adoptions::default(),
+            observer: None,
             trial_of: None,
             config,
         }

@@ -352,6 +352,7 @@ impl Nat {
         let Some(session) = self.sessions.get(id) else {
             return;
         };
+        self.tell_begin(session);
         if session.origin == Side::Outside {
             let kind = Kind::of_provisional(session);
             self.strangers.opened(&mut self.links, id, kind);
@@ -368,6 +369,7 @@ impl Nat {
     pub(crate) fn ended(&mut self, id: u32, session: &Session) {
         self.counters.sessions_removed += 1;
         self.note_end(session);
+        self.tell_end(session);
         if session.origin == Side::Outside {
             let kind = Kind::of_provisional(session);
             self.strangers.ended(&mut self.links, id, kind);

@@ -57,6 +57,7 @@ impl Nat {
             strangers,
             adopted,
             adoptions,
+            observer: _,
             trial_of: _,
         } = self;
         Self {
@@ -77,6 +78,7 @@ impl Nat {
             strangers: strangers.clone(),
             adopted: adopted.clone(),
             adoptions: adoptions.clone(),
+            observer: None,
             trial_of: None,
         }
     }

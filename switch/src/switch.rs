@@ -569,7 +569,8 @@ fn make_nat(nat: &NatSettings, settings: &Settings, slice: u16) -> Result<Nat, S
     config.other_protocols = nat.preserve_ids;
     config.validate()?;
     let seed = settings.seed.wrapping_add(u64::from(slice));
-    let nat = Nat::new(config, seed);
+    let mut nat = Nat::new(config, seed);
+    nat.observe(&sys::usdt::SESSIONS);
     nat.rooms().for_each(sys::huge::prefer_huge_pages_in);
     Ok(nat)
 }

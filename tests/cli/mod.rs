@@ -19,6 +19,7 @@ mod screens;
 mod top;
 mod trace;
 mod usage;
+mod usdt;
 mod world;
 
 use std::path::{Path, PathBuf};

@@ -4,6 +4,7 @@
 use crate::drops::{Account, Dropped};
 use crate::frame::{Frame, Offload, VNET_HEADER_BYTES};
 use crate::port::SendOutcome;
+use crate::port::sys::usdt;
 use crate::trace::{Tag, Tracer};
 use crate::verdict::DropReason;
 
@@ -33,6 +34,9 @@ impl<'b, T: Tracer> Books<'b, T> {
         counters.totals.sent.add(1);
         port.sent_frames.add(1);
         port.sent_bytes.add(bytes as u64);
+        if usdt::wants_sent() && !counters.are_for_nobody() {
+            usdt::sent(place.egress, bytes);
+        }
         if let Some(recorder) = self.tracer.recorder() {
             recorder.sent(place.index, place.egress, Ok(()), bytes);
         }

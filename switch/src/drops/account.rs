@@ -7,7 +7,8 @@ use crate::ethernet;
 use crate::frame::{Frame, Offload, Stage};
 use crate::mac::Mac;
 use crate::port::PortIndex;
-use crate::verdict::Verdict;
+use crate::port::sys::usdt;
+use crate::verdict::{DropReason, Verdict};
 
 use super::{Dropped, Drops};
 
@@ -37,6 +38,7 @@ impl Account<'_> {
     pub fn verdict(&mut self, verdict: Verdict, frame: &Frame<'_>) {
         self.counters.verdict(verdict, frame.ingress);
         if let Verdict::Drop(reason) = verdict {
+            self.tell(frame.ingress, reason);
             self.drops.keep(
                 self.now,
                 Dropped {
@@ -57,6 +59,7 @@ impl Account<'_> {
     pub fn packet_verdict(&mut self, verdict: Verdict, ingress: PortIndex, packet: &[u8]) {
         self.counters.verdict(verdict, ingress);
         if let Verdict::Drop(reason) = verdict {
+            self.tell(ingress, reason);
             let header = ethernet::header(Mac::ZERO, Mac::ZERO, ethernet::IPV4);
             self.drops.keep(
                 self.now,
@@ -76,10 +79,19 @@ impl Account<'_> {
     /// A copy that `egress` did not take.
     pub fn copy_dropped(&mut self, egress: PortIndex, dropped: Dropped<'_>) {
         self.counters.port(egress).drop_frames(dropped.reason, 1);
+        self.tell(egress, dropped.reason);
         let dropped = Dropped {
             egress: Some(egress),
             ..dropped
         };
         self.drops.keep(self.now, dropped);
+    }
+
+    /// Tells whoever listens by a probe; of what is only tried, nobody hears.
+    #[inline]
+    fn tell(&self, port: PortIndex, reason: DropReason) {
+        if usdt::wants_dropped() && !self.counters.are_for_nobody() {
+            usdt::dropped(port, reason, 1);
+        }
     }
 }

@@ -60,6 +60,7 @@ use crate::hold::Hold;
 use crate::latency::{Probe, WorkerLatency};
 use crate::limits::BATCH_FRAMES_MAX;
 use crate::neigh::{Neighbour, Neighbours};
+use crate::port::sys::usdt;
 use crate::port::{HotBuffers, Tx};
 use crate::stations::Stations;
 use crate::trace;
@@ -210,6 +211,7 @@ impl Worker {
             counters.totals.received.add(count as u64);
             counters.port(own.port).received_frames.add(count as u64);
             counters.port(own.port).received_bytes.add(bytes as u64);
+            usdt::received(own.port, engine.index, &batch);
             engine.run(shared, view, &mut batch, now);
         }
         drop(batch);
@@ -350,6 +352,9 @@ fn count_losses(counters: &WorkerCounters, own: &mut OwnRx) {
             counters.totals.received.add(count);
             port.received_frames.add(count);
             port.drop_frames(reason, count);
+            if usdt::wants_dropped() {
+                usdt::dropped(own.port, reason, count);
+            }
         }
     }
 }

@@ -24,7 +24,7 @@
 //! What it would set free is not followed: frames that wait for the neighbour it tells of, or for
 //! the first fragment that it is.
 
-use std::mem::replace;
+use std::mem::{replace, swap};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use nat::Nanos;
@@ -32,6 +32,7 @@ use nat::Nanos;
 use crate::config::View;
 use crate::counters::WorkerCounters;
 use crate::frame::{Batch, OwnedFrame};
+use crate::latency::Probe;
 use crate::port::Egress;
 use crate::trace::Recorder;
 
@@ -47,6 +48,8 @@ pub struct WhatIf {
     shared: Shared,
     inboxes: Vec<Inbox>,
     view: View,
+    /// None: its time is not measured.
+    probe: Option<Probe>,
     /// One for each worker.
     recorders: Vec<Option<Box<Recorder>>>,
     handovers: u32,
@@ -90,6 +93,7 @@ impl WhatIf {
             shared: surroundings,
             inboxes,
             view,
+            probe: None,
             recorders: recorders.map(|recorder| Some(Box::new(recorder))).collect(),
             handovers: 0,
             done,
@@ -125,45 +129,63 @@ impl Worker {
 
 impl Engine {
     fn try_out(&mut self, what_if: &mut WhatIf, now: Nanos) {
+        let place = usize::from(self.index);
+        let recorder = what_if.recorders.get_mut(place).and_then(Option::take);
+        let (hold, origin) = (self.hold.twin(), self.origin.twin());
+        let own = (
+            replace(&mut self.hold, hold),
+            replace(&mut self.origin, origin),
+            replace(&mut self.recorder, recorder),
+            std::mem::take(&mut self.stations),
+        );
+        self.lend_the_rest(what_if, true);
         let WhatIf {
             frame,
             shared,
             view,
-            recorders,
             ..
         } = what_if;
-        let told_to = recorders.get_mut(usize::from(self.index));
-        let recorder = told_to.and_then(Option::take);
-        let (origin, hold) = (self.origin.twin(), self.hold.twin());
-        let recorder = replace(&mut self.recorder, recorder);
-        let (origin, hold) = (
-            replace(&mut self.origin, origin),
-            replace(&mut self.hold, hold),
-        );
-        // What is tried is neither dropped nor moved.
-        let stations = std::mem::take(&mut self.stations);
-        self.drops.pause(true);
-        if let Some(nat) = &mut self.nat {
-            nat.begin_trial();
-        }
         if let Some(told_to) = &mut self.recorder {
             told_to.resume(std::iter::once(frame.tag));
         }
         let mut batch: Batch<'_> = std::iter::once(frame.borrow()).collect();
         self.run(shared, view, &mut batch, now);
-        if let Some(nat) = &mut self.nat {
-            nat.end_trial();
-        }
-        (self.origin, self.hold) = (origin, hold);
-        self.drops.pause(false);
-        self.stations = stations;
+        drop(batch);
+        self.lend_the_rest(what_if, false);
+        let (hold, origin, recorder, stations) = own;
+        (self.hold, self.origin, self.stations) = (hold, origin, stations);
         let told_to = replace(&mut self.recorder, recorder);
         if let Some(mut told_to) = told_to {
             told_to.finish();
             // It may come here again.
-            if let Some(place) = recorders.get_mut(usize::from(self.index)) {
+            if let Some(place) = what_if.recorders.get_mut(place) {
                 *place = Some(told_to);
             }
+        }
+    }
+
+    /// Puts what a frame changes out of its way, or back. All of an engine is named, so that what
+    /// is added later is not forgotten here.
+    fn lend_the_rest(&mut self, what_if: &mut WhatIf, begins: bool) {
+        let Self {
+            index: _,
+            dispatcher: _,
+            nat,
+            hold: _,
+            origin: _,
+            drops,
+            stations: _,
+            member_mtu_min: _,
+            recorder: _,
+            probe,
+        } = self;
+        // What is tried is not dropped.
+        drops.pause(begins);
+        swap(probe, &mut what_if.probe);
+        match nat {
+            Some(nat) if begins => nat.begin_trial(),
+            Some(nat) => nat.end_trial(),
+            None => {}
         }
     }
 }

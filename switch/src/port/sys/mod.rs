@@ -17,6 +17,7 @@ pub mod sentry;
 pub(in crate::port) mod socket;
 pub(in crate::port) mod tap;
 pub(in crate::port) mod tpacket;
+pub(crate) mod usdt;
 pub mod wake;
 
 use std::io;
