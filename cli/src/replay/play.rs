@@ -296,8 +296,8 @@ impl<'s> Player<'s> {
         if recorded.examples.len() < EXAMPLES_MAX {
             recorded.examples.push(Differing {
                 packet: packet.number,
-                was: was.clone(),
-                is,
+                was: bare(was),
+                is: bare(&is),
             });
         }
     }
@@ -398,6 +398,11 @@ impl<'s> Player<'s> {
             conserved,
         })
     }
+}
+
+/// A verdict without the word that heads its comment.
+fn bare(verdict: &str) -> String {
+    verdict.strip_prefix("verdict ").unwrap_or(verdict).into()
 }
 
 const fn role(role: Role) -> &'static str {
