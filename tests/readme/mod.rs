@@ -189,6 +189,20 @@ fn the_demo_prints_what_the_readme_says() {
     assert!(lines.len() > 10, "the README shows the demo");
 }
 
+/// Goal: the trace that the README shows is a real one. Method: its page, of which the tutorial
+/// runs every step, has the same.
+#[test]
+fn the_trace_of_the_readme_is_that_of_its_page() {
+    let (readme, page) = (read("README.md"), read("docs/trace.md"));
+    let of = |text: &str| {
+        let mut steps = console::steps(text).into_iter();
+        let step = steps.find(|step| step.command.starts_with("sudo vswitch trace "));
+        step.map(|step| (normal::lines(&step.command, &step.output), step.command))
+    };
+    assert_eq!(of(&readme), of(&page));
+    assert!(of(&page).is_some_and(|(lines, _)| lines.len() > 10));
+}
+
 /// Goal: a bench's answer is as shown. Method: the lines come in this order in what is printed of a
 /// run whose file is kept here.
 #[test]
