@@ -81,6 +81,8 @@ fn dispatch(common: &Common, action: Action, hooks: &Hooks) -> Outcome {
         Action::Trace(plan) => crate::trace::command(common, &plan),
         Action::WhatIf(plan) => crate::trace::what_if::command(common, &plan),
         Action::Monitor(plan) => crate::monitor::command(common, &plan),
+        Action::Plugin(plan) => crate::plugin::command(common, &plan),
+        Action::Extcap(plan) => crate::plugin::extcap::command(common, &plan),
         Action::Top(plan) => crate::top::command(common, &plan),
         Action::Change(mutation) => change(common, &mutation),
         Action::Explain(reason) => explain(common, reason),

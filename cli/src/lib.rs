@@ -26,6 +26,7 @@ pub mod man;
 pub mod metrics;
 pub mod monitor;
 pub mod notify;
+pub mod plugin;
 pub mod record;
 mod replacement;
 pub mod replay;

@@ -13,6 +13,7 @@ mod dropped;
 mod latency;
 mod metrics;
 mod notify;
+mod plugin;
 pub(super) mod replay;
 mod report;
 mod screens;

@@ -29,6 +29,7 @@ mod clients;
 mod differential;
 mod drops;
 mod ethtool;
+mod extcap;
 mod flows;
 mod frames;
 mod gateway;

@@ -218,6 +218,18 @@ pub enum Noun {
                             vswitch top -m stream -d 5"
     )]
     Top(super::top::TopNoun),
+    /// The ports in other programs: install, status, remove
+    #[command(
+        subcommand,
+        after_help = "Example: vswitch plugin install extcap && tshark -D"
+    )]
+    Plugin(super::plugin::PluginNoun),
+    /// What Wireshark asks of a program in its extcap folder
+    #[command(
+        hide = true,
+        after_help = "Example: vswitch extcap --extcap-interfaces"
+    )]
+    Extcap(super::plugin::ExtcapNoun),
     /// Look whether this machine is ready
     #[command(after_help = "Example: vswitch doctor --ports veth1 --uplink eth0")]
     Doctor(Doctor),
@@ -289,6 +301,8 @@ impl Noun {
             Self::Why(_) => "why",
             Self::Status(_) => "status",
             Self::Top(_) => "top",
+            Self::Plugin(_) => "plugin",
+            Self::Extcap(_) => "extcap",
             Self::Doctor(_) => "doctor",
             Self::Clean(_) => "clean",
             Self::Demo(_) => "demo",

@@ -15,6 +15,7 @@ mod latency;
 mod metrics;
 mod monitor;
 mod nat;
+mod plugin;
 pub(crate) mod replay;
 mod top;
 mod trace;
@@ -34,6 +35,7 @@ use crate::config::{Layer, PublishedAt, Source};
 use crate::control::api::EventKind;
 use crate::control::select::Pair;
 use crate::error::CliError;
+use crate::plugin::extcap::ExtcapPlan;
 use crate::record::RecordPlan;
 use crate::replay::{LivePlan, OfflinePlan};
 use crate::top::TopPlan;
@@ -41,6 +43,7 @@ use crate::top::TopPlan;
 pub use bench::{BenchPlan, ReportPlan};
 pub use capture::{CapturePlan, Rotation};
 pub use low::{Colour, Shell};
+pub use plugin::{PluginPlan, PluginVerb};
 pub use trace::{TracePlan, WhatIfPacket, WhatIfPlan};
 
 /// What the program is asked to do.
@@ -113,6 +116,10 @@ pub enum Action {
     Metrics(MetricsPlan),
     /// Show everything at a glance.
     Top(TopPlan),
+    /// Make ports appear in another program, or say whether they do.
+    Plugin(PluginPlan),
+    /// Answer Wireshark.
+    Extcap(ExtcapPlan),
     /// Change something in a running switch.
     Change(Mutation),
     /// Explain one reason for drops, or all.
@@ -337,6 +344,8 @@ impl low::Low {
             Some(low::Noun::Why(noun)) => noun.action(),
             Some(low::Noun::Status(noun)) => Action::Show(Table::Status, noun.view.or(view)),
             Some(low::Noun::Top(noun)) => noun.action(common.json),
+            Some(low::Noun::Plugin(noun)) => noun.action(),
+            Some(low::Noun::Extcap(noun)) => noun.action()?,
             Some(low::Noun::Doctor(doctor)) => Action::Doctor(doctor.plan()),
             Some(low::Noun::Clean(clean)) => Action::Clean(match (clean.all, clean.target) {
                 (true, _) => CleanPlan::All,
