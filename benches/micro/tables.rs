@@ -89,6 +89,18 @@ impl Gateway {
             let _ = black_box(self.engine.outbound(&mut view, self.now));
         }
     }
+
+    /// Has the first packet of the batch open a session, and undoes it.
+    fn try_out(&mut self) {
+        self.engine.begin_trial();
+        let mut bytes = self.batch[0];
+        let mut view = Packet {
+            bytes: &mut bytes,
+            l4_sum: L4Sum::Pseudo,
+        };
+        let _ = black_box(self.engine.outbound(&mut view, self.now));
+        self.engine.end_trial();
+    }
 }
 
 /// Flows that come and go in turn: a prime.
@@ -130,6 +142,15 @@ pub(super) fn nat(c: &mut Criterion) {
         });
         group.bench_function(format!("expire, {name}"), |b| {
             b.iter_custom(|rounds| come_and_go(&mut gateway, rounds).1);
+        });
+    }
+    group.throughput(Throughput::Elements(1));
+    // What a worker is held up by one question what would become of a packet.
+    for sessions in [1_000, 100_000, 1_000_000] {
+        let mut gateway = Gateway::new(sessions);
+        gateway.fill(std::iter::repeat((7, NAME_SERVICE)));
+        group.bench_function(format!("trial, {sessions} sessions"), |b| {
+            b.iter(|| gateway.try_out());
         });
     }
     group.finish();
