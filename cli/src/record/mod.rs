@@ -4,7 +4,7 @@
 //! A recording is a pcapng file that any reader takes for a capture of what came in. What is more
 //! in it is in comments: that of the section is a [`Recording`], the switch as it was when the
 //! recording began; those of a packet are its verdict and, where its sender left work undone, its
-//! [offload](words). The time of a packet is that of its batch, by the worker's clock, so that a
+//! offload (`words`). The time of a packet is that of its batch, by the worker's clock, so that a
 //! replay gives the same frames to the pipeline at once.
 //!
 //! Sessions of the NAT that there were before are counted, and not recorded; neither are changes

@@ -20,7 +20,7 @@
 //! What a switch reads from its host it cannot read here: the uplink's address, its routes and who
 //! answers ARP there are [`Surroundings`]. Nobody answers but by packets of the capture.
 //!
-//! A [recording](crate::record) brings settings, surroundings and tables along ([`again`]). Its
+//! A [recording](crate::record) brings settings, surroundings and tables along (`again`). Its
 //! packets go in batch by batch, as they did, and their verdicts are compared.
 //!
 //! [`live`] only sends: `tcpreplay` with the letters it has.
