@@ -7,9 +7,10 @@
 //! empty: what is looked up there and not found comes from what was laid aside, and what is changed
 //! is copied first. The twin goes, the array is taken back, and nothing has been written to it.
 //!
-//! Who is not on trial pays nothing for that. An item is looked for in the array with the check of
+//! Who is not on trial pays little for that. An item is looked for in the array with the check of
 //! bounds that it has anyway; on trial the array is empty, so the check fails, and only there, on
-//! the cold way, is it asked whether something was laid aside.
+//! the cold way, is it asked whether something was laid aside. What is stored is checked as well,
+//! which BENCHMARKS.md tells the price of.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
