@@ -1,7 +1,7 @@
 //! What an output says, without what differs each time.
 
 /// Units that follow a number of their own.
-const UNITS: [&str; 10] = ["B", "kB", "MB", "GB", "k", "M", "s", "ms", "µs", "ns"];
+const UNITS: [&str; 11] = ["B", "kB", "MB", "GB", "k", "M", "s", "ms", "us", "µs", "ns"];
 
 /// The rungs of the ladder by which a host is kept out; which one depends on the kernel.
 const RUNGS: [&str; 3] = ["nft owner table", "clsact filter", "sysctls only"];
@@ -60,6 +60,8 @@ fn sign(word: &str, all: bool) -> String {
         return format!("{address}:PORT{tail}");
     } else if word.ends_with("Bytes") || word.ends_with("bits/sec") {
         return word.trim_start_matches(['G', 'M', 'K']).to_owned();
+    } else if end.strip_suffix("/s").is_some_and(is_number) {
+        "N/s"
     } else if all {
         return word.chars().filter(|c| !c.is_ascii_digit()).collect();
     } else {
