@@ -68,7 +68,10 @@ fn interval(text: &str) -> Result<Duration, Why> {
     let (whole, tenth) = text.split_once('.').unwrap_or((text, "0"));
     let why = || "not a number of seconds from 0.1 to 3600, with at most one decimal".to_owned();
     let whole: u64 = words::number(whole, (0, TENTHS.1 / 10)).map_err(|_| why())?;
-    let tenth: u64 = words::number(tenth, (0, 9)).map_err(|_| why())?;
+    let tenth: u64 = match tenth.len() {
+        1 => words::number(tenth, (0, 9)).map_err(|_| why())?,
+        _ => return Err(why()),
+    };
     let tenths = whole * 10 + tenth;
     match (TENTHS.0..=TENTHS.1).contains(&tenths) {
         true => Ok(Duration::from_millis(tenths * 100)),

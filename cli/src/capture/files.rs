@@ -6,11 +6,11 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use switch::pcapng::Block;
+
 use crate::args::Rotation;
 use crate::error::CliError;
 use crate::keep::Keep;
-
-use super::blocks::Block;
 
 /// The files. `now` tells the world's time, for `-G`.
 pub(super) struct Files<N> {

@@ -3,7 +3,6 @@
 //! What comes from the switch is pcapng already ([`crate::daemon`] makes it). Into a file it goes
 //! block by block, as it came; for text it is read as any other capture would be.
 
-mod blocks;
 mod files;
 mod text;
 
@@ -12,7 +11,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use switch::filter::Subject;
-use switch::pcapng::Reader;
+use switch::pcapng::{Block, Blocks, Reader};
 
 use crate::args::{CapturePlan, Common};
 use crate::client::Client;
@@ -23,7 +22,6 @@ use crate::dispatch::{Outcome, message, print, print_on};
 use crate::error::{CliError, Exit, printable};
 use crate::show::moment;
 
-use blocks::{Block, Blocks};
 use files::Files;
 
 /// Packets and losses so far.
@@ -163,7 +161,9 @@ fn each_block(
     // What interfaces have counted at the end has also what was lost behind the last packet.
     let mut lost_in_all = 0;
     let mut blocks = Blocks::new(from);
-    while let Some(block) = blocks.next()? {
+    let broken =
+        |error: io::Error| CliError::failed("the stream", error.to_string(), "vswitch status");
+    while let Some(block) = blocks.next_block().map_err(broken)? {
         if block.is_statistics() {
             lost_in_all += block.lost();
         } else {

@@ -36,6 +36,7 @@ mod linktype;
 mod options;
 mod packet;
 mod read;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -44,6 +45,7 @@ pub use error::{Fault, ReadError};
 pub use linktype::LinkType;
 pub use packet::Packet;
 pub use read::{Interface, Reader, Section};
+pub use stream::{Block, Blocks};
 pub use write::{InterfaceInfo, PacketInfo, SectionInfo, StatisticsInfo, Writer};
 
 /// The longest block that is read or written, header and trailer included, as in Wireshark.

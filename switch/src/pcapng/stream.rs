@@ -1,29 +1,23 @@
-//! The blocks of a stream of pcapng, as they came: what goes into files is not taken apart further
-//! than it takes to count it.
+//! The blocks of a stream, as they came: what goes into files is not taken apart further than it
+//! takes to count it.
 //!
-//! The stream is one of ours, so it is little-endian and of one section
+//! The stream is one of [`Writer`](super::Writer)'s, so it is little-endian and of one section
 //! (draft-ietf-opsawg-pcapng 3).
 
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 
-use crate::error::CliError;
+use super::BLOCK_BYTES_MAX;
+use super::blocks::{EPB, EPB_DROPCOUNT, ISB, ISB_IFDROP, OPT_ENDOFOPT};
 
-/// Block types (draft-ietf-opsawg-pcapng 11.1).
-const ISB: u32 = 5;
-const EPB: u32 = 6;
 /// Where the options of an interface's statistics begin, and those of a packet without its bytes.
 const ISB_FIXED_BYTES: usize = 20;
 const EPB_FIXED_BYTES: usize = 28;
-/// Counts of lost packets, in these two.
-const EPB_DROPCOUNT: u16 = 4;
-const ISB_IFDROP: u16 = 5;
-
-/// The longest block taken in.
-const BLOCK_BYTES_MAX: usize = 16 << 20;
 
 /// A block, with its type and lengths.
-pub(super) struct Block<'b> {
-    pub(super) bytes: &'b [u8],
+#[derive(Debug, Clone, Copy)]
+pub struct Block<'b> {
+    /// All of it.
+    pub bytes: &'b [u8],
 }
 
 impl Block<'_> {
@@ -36,17 +30,21 @@ impl Block<'_> {
         self.word(0).unwrap_or(0)
     }
 
-    pub(super) fn is_packet(&self) -> bool {
+    /// True for a packet.
+    #[must_use]
+    pub fn is_packet(&self) -> bool {
         self.kind() == EPB
     }
 
     /// True for what an interface counted, at the end.
-    pub(super) fn is_statistics(&self) -> bool {
+    #[must_use]
+    pub fn is_statistics(&self) -> bool {
         self.kind() == ISB
     }
 
     /// Packets that were lost before this one; of statistics, in all.
-    pub(super) fn lost(&self) -> u64 {
+    #[must_use]
+    pub fn lost(&self) -> u64 {
         let (options, code) = match self.kind() {
             EPB => {
                 let captured = self.word(20).and_then(|bytes| usize::try_from(bytes).ok());
@@ -69,7 +67,7 @@ impl Block<'_> {
                 let value = self.bytes.get(at + 4..at + 4 + length)?;
                 return Some(u64::from_le_bytes(value.try_into().ok()?));
             }
-            if code == 0 {
+            if code == OPT_ENDOFOPT {
                 return None;
             }
             at += 4 + length.next_multiple_of(4);
@@ -78,13 +76,15 @@ impl Block<'_> {
 }
 
 /// Reads blocks one by one.
-pub(super) struct Blocks<R> {
+#[derive(Debug)]
+pub struct Blocks<R> {
     from: R,
     block: Vec<u8>,
 }
 
 impl<R: Read> Blocks<R> {
-    pub(super) const fn new(from: R) -> Self {
+    /// Reads them from there.
+    pub const fn new(from: R) -> Self {
         Self {
             from,
             block: Vec::new(),
@@ -93,37 +93,38 @@ impl<R: Read> Blocks<R> {
 
     /// The next block; `None` at the end, also where that is in the middle of one: a switch that is
     /// killed leaves off anywhere.
-    pub(super) fn next(&mut self) -> Result<Option<Block<'_>>, CliError> {
-        let garbled = |why: &str| CliError::failed("the stream", why, "restart vswitch");
+    ///
+    /// # Errors
+    /// What cannot be a block; it cannot be read.
+    pub fn next_block(&mut self) -> io::Result<Option<Block<'_>>> {
         self.block.resize(8, 0);
         if !self.fill(0)? {
             return Ok(None);
         }
         let length = Block { bytes: &self.block }.word(4).unwrap_or(0);
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        if !(12..=BLOCK_BYTES_MAX).contains(&length) || length % 4 != 0 {
-            return Err(garbled("is no pcapng"));
+        if !(12..=BLOCK_BYTES_MAX).contains(&length) || !length.is_multiple_of(4) {
+            return Err(io::Error::new(ErrorKind::InvalidData, "it is no pcapng"));
         }
-        self.block.resize(length, 0);
+        self.block.resize(usize::try_from(length).unwrap_or(0), 0);
         if !self.fill(8)? {
             return Ok(None);
         }
         Ok(Some(Block { bytes: &self.block }))
     }
 
-    fn fill(&mut self, at: usize) -> Result<bool, CliError> {
+    fn fill(&mut self, at: usize) -> io::Result<bool> {
         let rest = self.block.get_mut(at..).unwrap_or_default();
         match self.from.read_exact(rest) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
-            Err(error) => Err(CliError::failed("the stream", error.to_string(), "")),
+            Err(error) => Err(error),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use switch::pcapng::{InterfaceInfo, PacketInfo, SectionInfo, StatisticsInfo, Writer};
+    use super::super::{InterfaceInfo, PacketInfo, SectionInfo, StatisticsInfo, Writer};
 
     use super::*;
 
@@ -153,7 +154,7 @@ mod tests {
         let read = |bytes: &[u8]| {
             let mut blocks = Blocks::new(bytes);
             let mut seen = Vec::new();
-            while let Some(block) = blocks.next().unwrap() {
+            while let Some(block) = blocks.next_block().unwrap() {
                 seen.push((block.is_packet(), block.is_statistics(), block.lost()));
             }
             seen
@@ -164,6 +165,6 @@ mod tests {
         for cut in 1..40 {
             assert_eq!(read(&bytes[..bytes.len() - cut]).len(), 4);
         }
-        assert!(Blocks::new(&[1_u8; 12][..]).next().is_err());
+        assert!(Blocks::new(&[1_u8; 12][..]).next_block().is_err());
     }
 }
