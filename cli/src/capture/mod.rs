@@ -12,6 +12,7 @@ use std::path::Path;
 
 use switch::filter::Subject;
 use switch::pcapng::{Block, Blocks, Reader};
+use switch::port::defer_current_thread;
 
 use crate::args::{CapturePlan, Common};
 use crate::client::Client;
@@ -49,6 +50,8 @@ pub fn command(common: &Common, plan: &CapturePlan) -> Outcome {
         )?;
         return Ok(Exit::Done);
     }
+    // Two processors and a full stream: what is captured shall not wait for its capture.
+    defer_current_thread();
     let (tally, over) = watch_bytes(common, "/capture", &plan.watch.pairs(), |body| match &plan
         .write
     {

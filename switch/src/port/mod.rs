@@ -27,6 +27,7 @@ pub use hot::HotBuffers;
 pub use packet::{Fanout, FanoutGroup, PacketOptions, PacketRx, Programs, RingGeometry};
 pub use parallel::{close_all, in_parallel};
 #[doc(hidden)]
+pub use sys::affinity::defer_current_thread;
 pub use sys::cursor::rehearsal::Rehearsal;
 pub use sys::poll::{Readiness, Waiter};
 pub use sys::sentry::Sentry;

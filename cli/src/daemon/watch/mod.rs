@@ -9,7 +9,8 @@
 //! Each reader has taps of its own in the workers ([`switch::trace`]) and a thread of its own,
 //! which makes lines of records and waits for the reader where that is slow. The taps wait for
 //! nobody: what they find no memory for is lost, counted, and told in its place. So all a slow
-//! reader costs is what it asked for, and one that dies is noticed within a second.
+//! reader costs is what it asked for, and one that dies is noticed within a second. These threads
+//! run after all others that want the processor: rather than slow what they look at, they lose.
 
 mod capture;
 mod names;
@@ -26,6 +27,7 @@ use axum::body::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use nat::Nanos;
 use switch::limits::FRAME_BYTES_MAX;
+use switch::port::defer_current_thread;
 use switch::trace::{Limits, Selector, TapId, TracePortion};
 
 use crate::control::watch::{Form, Watch};
@@ -249,6 +251,7 @@ fn limits(form: Form) -> Limits {
 
 /// The life of a reader's thread.
 fn tell(portions: &Receiver<TracePortion>, mut feed: Feed, mut encode: impl Encode) {
+    defer_current_thread();
     let mut told: HashMap<u16, u64> = HashMap::new();
     let mut is_there = send(&mut feed, encode.begin());
     while is_there {

@@ -45,6 +45,21 @@ pub fn prefer_current_thread() {
     }
 }
 
+/// How much later than others a thread runs that only looks on.
+const READER_NICE: libc::c_int = 10;
+
+/// Has the calling thread run after others that want the processor too, unless it runs later
+/// already: what looks on shall not take the time of what it looks at. It cannot be taken back
+/// without the right to.
+pub fn defer_current_thread() {
+    // SAFETY: 0 is this thread; it only reads.
+    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    if nice < READER_NICE {
+        // SAFETY: 0 is this thread; only its own scheduling changes.
+        let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, READER_NICE) };
+    }
+}
+
 /// Keeps the calling thread on processor `cpu` from now on.
 ///
 /// # Errors
@@ -105,6 +120,12 @@ mod tests {
         });
         // Whoever may not raise it stays at 0.
         assert!([WORKER_NICE, before].contains(&seen.join().unwrap()));
+        let deferred = std::thread::spawn(|| {
+            super::defer_current_thread();
+            super::defer_current_thread();
+            nice()
+        });
+        assert_eq!(deferred.join().unwrap(), super::READER_NICE.max(before));
         assert_eq!(nice(), before, "other threads stay as they were");
     }
 }
