@@ -36,7 +36,7 @@ pub struct CaptureNoun {
     /// Begin another file after so many million bytes; FILE, FILE1, FILE2 and so on
     #[arg(short = 'C', long, value_name = "MB", value_parser = count, requires = "write")]
     file_size: Option<u64>,
-    /// Begin another file every so many seconds
+    /// Begin another file every so many seconds; FILE may have %Y %m %d %H %M %S %F %T %s in it
     #[arg(short = 'G', long, value_name = "SECS", value_parser = count, requires = "write")]
     rotate_seconds: Option<u64>,
     /// With -C: no more files than these, the oldest is overwritten. With -G: end after so many
