@@ -18,7 +18,7 @@ pub struct CaptureNoun {
     #[arg(value_name = "FILTER")]
     filter: Vec<String>,
     /// Only what comes in or goes out there; repeatable
-    #[arg(short, long, value_name = "PORT", value_parser = port)]
+    #[arg(short, long, value_name = "PORT", value_parser = words::device)]
     interface: Vec<String>,
     /// Write pcapng to a file, or with `-` to stdout
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -28,19 +28,19 @@ pub struct CaptureNoun {
     #[arg(conflicts_with_all = ["write", "interface", "drops", "gso"])]
     read: Option<PathBuf>,
     /// End after so many packets (-c N for short)
-    #[arg(long, value_name = "N", value_parser = count)]
+    #[arg(long, value_name = "N", value_parser = words::count)]
     count: Option<u64>,
     /// Keep so many bytes of each packet [default: all]
     #[arg(short, long, value_name = "BYTES", value_parser = snap)]
     snapshot_length: Option<u32>,
     /// Begin another file after so many million bytes; FILE, FILE1, FILE2 and so on
-    #[arg(short = 'C', long, value_name = "MB", value_parser = count, requires = "write")]
+    #[arg(short = 'C', long, value_name = "MB", value_parser = words::count, requires = "write")]
     file_size: Option<u64>,
     /// Begin another file every so many seconds; FILE may have %Y %m %d %H %M %S %F %T %s in it
-    #[arg(short = 'G', long, value_name = "SECS", value_parser = count, requires = "write")]
+    #[arg(short = 'G', long, value_name = "SECS", value_parser = words::count, requires = "write")]
     rotate_seconds: Option<u64>,
     /// With -C: no more files than these, the oldest is overwritten. With -G: end after so many
-    #[arg(short = 'W', long, value_name = "N", value_parser = count, requires = "write")]
+    #[arg(short = 'W', long, value_name = "N", value_parser = words::count, requires = "write")]
     file_count: Option<u64>,
     /// Only what comes in, or what goes out
     #[arg(
@@ -164,14 +164,6 @@ impl CaptureNoun {
             ethernet: self.ethernet,
         })))
     }
-}
-
-fn port(text: &str) -> Result<String, Why> {
-    words::port_word(text).map(|word| word.device().to_owned())
-}
-
-fn count(text: &str) -> Result<u64, Why> {
-    words::number(text, (1, u64::MAX))
 }
 
 /// tcpdump's 0 is all.

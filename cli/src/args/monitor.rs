@@ -13,7 +13,7 @@ pub struct MonitorNoun {
     #[arg(value_name = "KIND", value_parser = kind)]
     kinds: Vec<Watched>,
     /// End after so many events (-c N for short)
-    #[arg(long, value_name = "N", value_parser = count)]
+    #[arg(long, value_name = "N", value_parser = words::count)]
     count: Option<u64>,
 }
 
@@ -33,10 +33,6 @@ fn kind(text: &str) -> Result<Watched, Why> {
     let mut meant = all.filter(|(word, _)| !text.is_empty() && word.starts_with(text));
     let found = meant.next().map(|(_, kind)| kind);
     found.ok_or_else(|| "it is none of port, station, guard, drop, nat".into())
-}
-
-fn count(text: &str) -> Result<u64, Why> {
-    words::number(text, (1, u64::MAX))
 }
 
 impl MonitorNoun {

@@ -29,11 +29,6 @@ fn checked_port(text: &str) -> Result<String, Why> {
     words::port(text).map(|_| text.to_owned())
 }
 
-/// A port by its device's name; `tap:web0` names the device `web0`.
-fn port_name(text: &str) -> Result<String, Why> {
-    words::port_word(text).map(|word| word.device().to_owned())
-}
-
 fn reason(text: &str) -> Result<DropReason, Why> {
     let word = text.to_ascii_uppercase();
     DropReason::from_word(&word).ok_or_else(|| {
@@ -69,7 +64,7 @@ enum PortVerb {
     #[command(after_help = "Example: vswitch port set veth1 worker=1")]
     Set {
         /// Its name
-        #[arg(value_name = "PORT", value_parser = port_name)]
+        #[arg(value_name = "PORT", value_parser = words::device)]
         port: String,
         /// The worker that is to receive from it, counted from 0
         #[arg(value_name = "worker=N", value_parser = words::port_change)]
@@ -79,7 +74,7 @@ enum PortVerb {
     #[command(visible_alias = "delete")]
     Del {
         /// Its name
-        #[arg(value_name = "PORT", value_parser = port_name)]
+        #[arg(value_name = "PORT", value_parser = words::device)]
         port: String,
     },
 }
@@ -120,7 +115,7 @@ enum FdbVerb {
         #[arg(value_name = "dev")]
         _dev: DevWord,
         /// The port
-        #[arg(value_name = "PORT", value_parser = port_name)]
+        #[arg(value_name = "PORT", value_parser = words::device)]
         port: String,
     },
     /// Forget a station
@@ -137,7 +132,7 @@ enum FdbVerb {
         #[arg(value_name = "dev", requires = "port")]
         dev: Option<DevWord>,
         /// The port
-        #[arg(value_name = "PORT", value_parser = port_name)]
+        #[arg(value_name = "PORT", value_parser = words::device)]
         port: Option<String>,
     },
 }

@@ -31,7 +31,7 @@ pub struct TopNoun {
     #[arg(short, long, value_name = "SECS", value_parser = interval, default_value = "1")]
     delay: Duration,
     /// End after so many intervals [default: 1; tui, stream: go on]
-    #[arg(short = 'n', long, value_name = "N", value_parser = count)]
+    #[arg(short = 'n', long, value_name = "N", value_parser = words::count)]
     count: Option<u64>,
     /// Tab to begin with, or the only one to print: ports, flows, nat, latency, drops, trace
     #[arg(long, value_name = "TAB", value_enum, hide_possible_values = true)]
@@ -57,10 +57,6 @@ impl TopNoun {
             ascii: self.ascii,
         })
     }
-}
-
-fn count(text: &str) -> Result<u64, Why> {
-    words::number(text, (1, u64::MAX))
 }
 
 /// Seconds with at most one decimal.

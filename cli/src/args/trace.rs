@@ -19,7 +19,7 @@ pub struct TraceNoun {
     #[arg(value_name = "FILTER")]
     filter: Vec<String>,
     /// End after so many packets (-c N for short)
-    #[arg(long, value_name = "N", value_parser = count)]
+    #[arg(long, value_name = "N", value_parser = words::count)]
     count: Option<u64>,
     /// Only packets that match themselves: do not follow their sessions
     #[arg(long)]
@@ -39,7 +39,7 @@ pub struct TraceNoun {
     read: Option<PathBuf>,
     /// Say what would become of a packet that came in on PORT, and send nothing; the words are the
     /// packet, in quotes: 'tcp 10.77.0.11:40000 > 1.1.1.1:443 syn', or -r a capture with it
-    #[arg(long, value_name = "PORT", value_parser = port)]
+    #[arg(long, value_name = "PORT", value_parser = words::device)]
     #[arg(conflicts_with_all = ["count", "no_follow", "one_in", "paths", "write"])]
     what_if: Option<String>,
 }
@@ -138,15 +138,6 @@ fn what_if(words: &[String], capture: Option<PathBuf>) -> Result<WhatIfPacket, C
             Err(error) => Err(malformed("packet", &text, error)),
         },
     }
-}
-
-/// The device of a port word: `tap:web0` is `web0`.
-fn port(text: &str) -> Result<String, Why> {
-    Ok(words::port_word(text)?.device().to_owned())
-}
-
-fn count(text: &str) -> Result<u64, Why> {
-    words::number(text, (1, u64::MAX))
 }
 
 fn one_in(text: &str) -> Result<u32, Why> {

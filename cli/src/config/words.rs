@@ -101,6 +101,14 @@ pub fn example(word: &str) -> Option<&'static str> {
         .map(|(_, value)| *value)
 }
 
+/// How many: 1 or more.
+///
+/// # Errors
+/// Not a number, or 0.
+pub fn count(text: &str) -> Result<u64, Why> {
+    number(text, (1, u64::MAX))
+}
+
 /// A whole number within `bounds`, both included.
 ///
 /// # Errors
@@ -166,6 +174,14 @@ pub fn port_word(text: &str) -> Result<PortWord, Why> {
             "no such kind of port `{kind}`; a port is INTERFACE or tap:NAME"
         )),
     }
+}
+
+/// A port by its device's name: `tap:web0` names the device `web0`.
+///
+/// # Errors
+/// As [`port_word`].
+pub fn device(text: &str) -> Result<String, Why> {
+    port_word(text).map(|word| word.device().to_owned())
 }
 
 /// Port words separated by commas.

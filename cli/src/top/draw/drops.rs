@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Style};
 
 use super::Scene;
-use super::paint::{chart, grid, take, write, write_wrapped};
+use super::paint::{chart_over_time, grid, take, write, write_wrapped};
 use crate::show::units;
 use crate::top::grid::Tone;
 use crate::top::tables;
@@ -26,20 +26,9 @@ pub(super) fn draw(buf: &mut Buffer, mut area: Rect, scene: &Scene<'_>) {
         return;
     }
     if area.height > 2 * (CHART_LINES + WORDS_LINES) {
-        let columns = usize::from(area.width);
-        let drops = &app.sight().history.drops;
-        let max = drops.max(columns);
-        let title = format!("Drops a second, most {}", units::rate(max));
-        write(buf, take(&mut area, 1), &title, paint.tone(Tone::Strong));
-        let style = (paint.fg(Color::Red), paint);
-        chart(
-            buf,
-            take(&mut area, CHART_LINES),
-            drops.latest(columns),
-            max,
-            style,
-        );
-        take(&mut area, 1);
+        let title = |max| format!("Drops a second, most {}", units::rate(max));
+        let drops = (&app.sight().history.drops, title);
+        chart_over_time(buf, &mut area, CHART_LINES, drops, (Color::Red, paint));
     }
     let drops = app.drops(&snapshot.drops);
     let (shown, indices) = tables::drops(&drops).shown(area.width, &app.search);

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Style};
 
 use super::Scene;
-use super::paint::{chart, gauge, grid, take, write, write_all};
+use super::paint::{chart_over_time, gauge, grid, take, write, write_all};
 use crate::show::units;
 use crate::top::grid::Tone;
 use crate::top::tables::{self, rate};
@@ -72,20 +72,10 @@ pub(super) fn draw(buf: &mut Buffer, mut area: Rect, scene: &Scene<'_>) {
     }
     take(&mut area, 1);
     if area.height > 2 * CHART_LINES {
-        let columns = usize::from(area.width);
-        let sessions = &app.sight().history.sessions;
-        let max = sessions.max(columns);
-        let title = format!("Sessions over time, most {}", units::rate(max));
-        write(buf, take(&mut area, 1), &title, paint.tone(Tone::Strong));
-        let style = (paint.fg(Color::Magenta), paint);
-        chart(
-            buf,
-            take(&mut area, CHART_LINES),
-            sessions.latest(columns),
-            max,
-            style,
-        );
-        take(&mut area, 1);
+        let title = |max| format!("Sessions over time, most {}", units::rate(max));
+        let sessions = (&app.sight().history.sessions, title);
+        let style = (Color::Magenta, paint);
+        chart_over_time(buf, &mut area, CHART_LINES, sessions, style);
     }
     let states = tables::states(nat);
     let lines = u16::try_from(states.rows.len() + 1).unwrap_or(u16::MAX);

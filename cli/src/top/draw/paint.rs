@@ -10,6 +10,7 @@ use ratatui::widgets::{RenderDirection, Sparkline, Widget};
 
 use crate::error::printable;
 use crate::top::grid::{Grid, Tone};
+use crate::top::history::Series;
 
 /// Blanks between two columns.
 const GAP: u16 = 2;
@@ -246,6 +247,23 @@ pub(super) fn chart(
         .absent_value_symbol(" ")
         .direction(RenderDirection::RightToLeft)
         .render(area, buf);
+}
+
+/// Takes lines off the top of `area` for a figure over time: what it is, then the chart, then a
+/// blank. `title` is given the largest there is to see.
+pub(super) fn chart_over_time(
+    buf: &mut Buffer,
+    area: &mut Rect,
+    lines: u16,
+    (series, title): (&Series, impl FnOnce(f64) -> String),
+    (colour, paint): (Color, Paint),
+) {
+    let columns = usize::from(area.width);
+    let max = series.max(columns);
+    write(buf, take(area, 1), &title(max), paint.tone(Tone::Strong));
+    let style = (paint.fg(colour), paint);
+    chart(buf, take(area, lines), series.latest(columns), max, style);
+    take(area, 1);
 }
 
 /// Draws how much of a whole is used, as a bar along one line.
