@@ -11,7 +11,7 @@ use switch::frame::Offload;
 use switch::limits::{DROP_BYTES, DROPS_FIRST, DROPS_LAST};
 use switch::mac::Mac;
 use switch::port::PortIndex;
-use switch::trace::{Limits, Record, Selector, Snap, Step, TracePortion};
+use switch::trace::{Limits, Record, Selector, Snap, Step};
 use switch::verdict::{DropReason, Verdict};
 use switch::worker::Worker;
 
@@ -169,12 +169,7 @@ fn after_a_storm_each_reason_has_the_packet_that_was_dropped_last() {
             run.world.plug(place, true);
         }
         run.go_with(20, |_| {});
-        run.world.switch.stop_trace(trace.id);
-        run.world.obey();
-        let portions: Vec<TracePortion> = trace.portions.try_iter().collect();
-        assert!(portions.iter().all(|portion| portion.lost == 0));
-        let mut records: Vec<Record> = portions.iter().flat_map(TracePortion::records).collect();
-        records.sort_by_key(|record| record.began);
+        let records = run.world.end_trace(trace);
         check(seed, &run, &story(&records), &before);
         for (reason, count) in run.world.drops() {
             *reasons.entry(reason).or_insert(0) += count;

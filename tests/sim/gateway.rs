@@ -15,12 +15,6 @@ use super::world::{
 
 const PLAIN: Offload = Offload::PLAIN;
 
-fn greeted(setup: Setup) -> World {
-    let mut world = World::new(setup);
-    world.greet();
-    world
-}
-
 /// A packet of member 0 to the gateway's Ethernet address.
 fn to_gateway(packet: &[u8]) -> Vec<u8> {
     ethernet(GATEWAY_MAC, member_mac(0), 0x0800, packet)
@@ -45,7 +39,7 @@ fn errors(world: &mut World) -> Vec<(u8, u8)> {
 
 #[test]
 fn d_1_the_gateway_answers_for_its_own_address_alone() {
-    let mut world = greeted(Setup::default());
+    let mut world = World::greeted(Setup::default());
     let mut ask = |target| {
         let packet = arp(1, (member_mac(0), member_ip(0)), (Mac::ZERO, target));
         let bytes = ethernet(Mac::BROADCAST, member_mac(0), 0x0806, &packet);
@@ -66,7 +60,7 @@ fn d_1_the_gateway_answers_for_its_own_address_alone() {
 
 #[test]
 fn d_2_echo_is_answered_whole_and_alike() {
-    let mut world = greeted(Setup::default());
+    let mut world = World::greeted(Setup::default());
     for len in [0, 1, 8, 1000, 1472] {
         let body: Vec<u8> = (0..=255).cycle().take(len).collect();
         let counted = world.counted(|w| w.host(0).ping(GATEWAY, 9, 3, &body));
@@ -185,7 +179,7 @@ fn d_3_a_queue_for_a_neighbour_is_bounded() {
 
 #[test]
 fn d_4_errors_are_told_to_whom_they_concern_and_to_nobody_else() {
-    let mut world = greeted(Setup::default());
+    let mut world = World::greeted(Setup::default());
     let expired = |ip: Ip| Ip { ttl: 1, ..ip };
     let ip = Ip::new(member_ip(0), O1);
     let (udp, _) = expired(ip).udp((1, 2), &[9; 600], Sum::Full);
@@ -214,7 +208,7 @@ fn d_4_errors_are_told_to_whom_they_concern_and_to_nobody_else() {
 
 #[test]
 fn d_4_no_source_that_cannot_be_answered() {
-    let mut world = greeted(Setup::default());
+    let mut world = World::greeted(Setup::default());
     for src in [
         [0; 4],
         [127, 0, 0, 1],
@@ -238,7 +232,7 @@ fn d_4_no_source_that_cannot_be_answered() {
 
 #[test]
 fn d_5_errors_come_at_a_bounded_rate() {
-    let mut world = greeted(Setup::default());
+    let mut world = World::greeted(Setup::default());
     let ip = Ip {
         ttl: 1,
         ..Ip::new(member_ip(0), O1)
@@ -275,7 +269,7 @@ fn d_5_errors_come_at_a_bounded_rate() {
 
 #[test]
 fn d_6_redirects_and_source_routes_are_refused() {
-    let mut world = greeted(Setup::default());
+    let mut world = World::greeted(Setup::default());
     let (redirect, _) = Ip::new(member_ip(0), O1).icmp(5, 1, [10, 9, 0, 9], &[0; 28]);
     assert_eq!(routed(&mut world, &redirect), "received=1 NAT_ICMP=1");
     let (mut udp, _) = Ip::new(member_ip(0), O1).udp((1, 2), &[], Sum::Full);
@@ -291,7 +285,7 @@ fn d_6_redirects_and_source_routes_are_refused() {
 
 #[test]
 fn d_7_without_a_host_port_the_gateways_ports_are_refused_at_once() {
-    let mut world = greeted(Setup::default());
+    let mut world = World::greeted(Setup::default());
     let counted = world.counted(|w| w.host(0).udp(GATEWAY, (5000, 9), b"hello"));
     assert_eq!(counted, "received=1 originated=1 sent=1 NO_HOST_PORT=1");
     assert_eq!(errors(&mut world), [(3, 3)]);
@@ -300,7 +294,7 @@ fn d_7_without_a_host_port_the_gateways_ports_are_refused_at_once() {
 #[test]
 fn a0_12_the_host_is_reached_by_its_port_and_reaches_members() {
     for uplink in [Uplink::Shared, Uplink::Own, Uplink::None] {
-        let mut world = greeted(Setup {
+        let mut world = World::greeted(Setup {
             host_port: true,
             uplink,
             ..Setup::default()
@@ -331,7 +325,7 @@ fn a0_12_the_host_is_reached_by_its_port_and_reaches_members() {
 #[test]
 fn a0_12_fragments_for_the_host_come_to_the_host() {
     use super::host::Order::{Reversed, Straight};
-    let mut world = greeted(Setup {
+    let mut world = World::greeted(Setup {
         host_port: true,
         ..Setup::default()
     });
@@ -355,7 +349,7 @@ fn a0_12_fragments_for_the_host_come_to_the_host() {
 
 #[test]
 fn a2_11_each_hop_costs_one_of_the_time_to_live() {
-    let mut world = greeted(Setup::default());
+    let mut world = World::greeted(Setup::default());
     for (ttl, there) in [(64, Some(63)), (2, Some(1)), (1, None), (0, None)] {
         for dst in [O1, member_ip(1)] {
             let ip = Ip {
@@ -402,7 +396,7 @@ fn a2_11_each_hop_costs_one_of_the_time_to_live() {
 
 #[test]
 fn a0_11_the_uplink_is_no_bridge_port() {
-    let mut world = greeted(Setup::default());
+    let mut world = World::greeted(Setup::default());
     let place = world.place(Role::Uplink);
     let bytes = ethernet(Mac::BROADCAST, member_mac(0), 0x9999, &[0; 46]);
     let counted = world.counted(|w| assert!(w.send(0, &bytes, PLAIN)));
@@ -420,7 +414,7 @@ fn a0_11_the_uplink_is_no_bridge_port() {
 
 #[test]
 fn b_23_a_member_made_anew_is_reached_by_its_first_word() {
-    let mut world = greeted(Setup::default());
+    let mut world = World::greeted(Setup::default());
     world.host(0).udp(O1, (5000, ECHO), b"before");
     world.run();
     let place = world.add_port(Role::Member, 1500, true);
@@ -498,7 +492,7 @@ fn a_shared_address_leaves_arp_and_echo_to_the_host() {
 
 #[test]
 fn without_nat_packets_are_routed_both_ways_unchanged() {
-    let mut world = greeted(Setup {
+    let mut world = World::greeted(Setup {
         uplink: Uplink::Routed,
         workers: 2,
         ..Setup::default()
@@ -524,7 +518,7 @@ fn without_nat_packets_are_routed_both_ways_unchanged() {
 
 #[test]
 fn an_uplink_that_is_down_or_gone_is_reported() {
-    let mut world = greeted(Setup::default());
+    let mut world = World::greeted(Setup::default());
     let (udp, _) = Ip::new(member_ip(0), ROUTER).udp((1, 2), &[], Sum::Full);
     let place = world.place(Role::Uplink);
     world.update(|view| view.ports[place].as_mut().unwrap().up = false);

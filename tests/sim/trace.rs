@@ -25,7 +25,13 @@ use super::world::{EXTERNAL, FAR, GATEWAY_MAC, O1, Setup, Steering, World, membe
 const LOOK: u64 = 100;
 
 /// Ports as a reader calls them; no story depends on when it was.
-struct Names(Vec<Role>);
+pub(super) struct Names(Vec<Role>);
+
+impl Names {
+    pub(super) fn of(world: &World) -> Self {
+        Self(world.wires.iter().map(|wire| wire.role).collect())
+    }
+}
 
 impl Words for Names {
     fn port(&self, port: PortIndex) -> String {
@@ -52,31 +58,31 @@ impl World {
         let trace = self.trace(selector, Limits::default());
         action(self);
         self.run();
+        let records = self.end_trace(trace);
+        self.check();
+        records
+    }
+
+    /// All that a trace has recorded, over all workers, in order; nothing of it was lost.
+    pub(super) fn end_trace(&mut self, trace: Trace) -> Vec<Record> {
         self.switch.stop_trace(trace.id);
         self.obey();
         let portions: Vec<TracePortion> = trace.portions.try_iter().collect();
         assert!(portions.iter().all(|portion| portion.lost == 0));
         let mut records: Vec<Record> = portions.iter().flat_map(TracePortion::records).collect();
         records.sort_by_key(|record| record.began);
-        self.check();
         records
     }
 
     /// As [`traced`](Self::traced), in words.
     fn story(&mut self, selector: Selector, action: impl FnOnce(&mut Self)) -> String {
-        let names = Names(self.wires.iter().map(|wire| wire.role).collect());
+        let names = Names::of(self);
         let records = self.traced(selector, action);
         let lines = (1..)
             .zip(&records)
             .map(|(n, record)| Story::of(record, &names).text(n, "now"));
         lines.collect()
     }
-}
-
-fn greeted(setup: Setup) -> World {
-    let mut world = World::new(setup);
-    world.greet();
-    world
 }
 
 /// IPv4 only: no ARP of the hosts' own.
@@ -109,7 +115,7 @@ fn a_frame_between_members_is_flooded_then_forwarded() {
 
 #[test]
 fn what_is_dropped_is_told_with_its_reason_and_fix() {
-    let mut world = greeted(Setup::default());
+    let mut world = World::greeted(Setup::default());
     let selector = Selector {
         drops_only: true,
         ..Selector::ALL
@@ -128,14 +134,14 @@ fn what_is_dropped_is_told_with_its_reason_and_fix() {
 
 #[test]
 fn a_ping_is_routed_and_translated_out_and_its_reply_back() {
-    let mut world = greeted(Setup::default());
+    let mut world = World::greeted(Setup::default());
     let story = world.story(ipv4(), |world| world.host(0).ping(FAR, 7, 1, b"hello"));
     told("ping", &story);
 }
 
 #[test]
 fn a_member_reaches_another_by_the_external_address_and_a_published_port() {
-    let mut world = greeted(Setup::default());
+    let mut world = World::greeted(Setup::default());
     let targets = [(member_ip(1), ECHO)];
     world.publish(vec![publish(Protocol::Udp, 8080..=8080, &targets, 0)]);
     let story = world.story(ipv4(), |world| {
@@ -152,13 +158,13 @@ fn a_member_reaches_another_by_the_external_address_and_a_published_port() {
 
 #[test]
 fn a_packet_handed_over_leaves_two_pieces_of_one_name() {
-    let mut world = greeted(Setup {
+    let mut world = World::greeted(Setup {
         workers: 2,
         steering: Steering::Wrong,
         ..Setup::default()
     });
     let to_echo = |world: &mut World| world.host(0).udp(O1, (5000, ECHO), b"hello");
-    let names = Names(world.wires.iter().map(|wire| wire.role).collect());
+    let names = Names::of(&world);
     let records = world.traced(ipv4(), to_echo);
     let ids: Vec<_> = records.iter().map(|r| (r.id, r.worker)).collect();
     let [(_, 0), (first, 1), (second, 0)] = ids[..] else {
@@ -178,6 +184,25 @@ fn a_packet_handed_over_leaves_two_pieces_of_one_name() {
 }
 
 #[test]
+fn a_trace_has_nothing_of_what_another_chose_before_it() {
+    let mut world = World::new(Setup::default());
+    let first = world.trace(Selector::ALL, Limits::default());
+    let (request, offload) = Ip::new(member_ip(0), O1).udp((5000, 9), b"hello", Sum::Full);
+    let frame = ethernet(GATEWAY_MAC, member_mac(0), 0x0800, &request);
+    assert!(world.send(0, &frame, offload));
+    world.work();
+    let held = world.end_trace(first);
+    assert!(
+        held.iter()
+            .any(|record| record.verdict == Some(Verdict::Hold))
+    );
+    let second = world.trace(Selector::filter(|_| false), Limits::default());
+    world.run();
+    assert_eq!(world.switch.totals().routed, 1, "it went on");
+    assert_eq!(world.end_trace(second), []);
+}
+
+#[test]
 fn what_waits_for_arp_is_told_when_it_waits_and_when_it_goes_on() {
     let mut world = World::new(Setup::default());
     let request = Ip::new(member_ip(0), O1).udp((5000, 9), b"hello", Sum::Full);
@@ -189,7 +214,7 @@ fn what_waits_for_arp_is_told_when_it_waits_and_when_it_goes_on() {
 
 #[test]
 fn a_fragment_that_waits_for_the_first_one_keeps_its_name() {
-    let mut world = greeted(Setup::default());
+    let mut world = World::greeted(Setup::default());
     let story = world.story(ipv4(), |world| {
         world
             .host(0)
@@ -200,7 +225,7 @@ fn a_fragment_that_waits_for_the_first_one_keeps_its_name() {
 
 #[test]
 fn a_filter_matches_before_the_translation_or_after_it() {
-    let mut world = greeted(Setup::default());
+    let mut world = World::greeted(Setup::default());
     for address in [member_ip(0), EXTERNAL] {
         let octets = address.octets();
         let names = move |seen: &Seen<'_>| {
@@ -245,7 +270,7 @@ fn a_wide_flood_keeps_its_count_where_it_has_no_room_for_every_port() {
 
 #[test]
 fn a_session_is_followed_once_one_of_its_packets_was_wanted() {
-    let mut world = greeted(Setup::default());
+    let mut world = World::greeted(Setup::default());
     let begins = Selector::filter(|seen| seen.bytes.ends_with(b"first"));
     let selector = Selector {
         follow: true,
@@ -266,7 +291,7 @@ fn a_session_is_followed_once_one_of_its_packets_was_wanted() {
 
 #[test]
 fn one_in_so_many_is_drawn_by_port_and_no_name_comes_twice() {
-    let mut world = greeted(Setup::default());
+    let mut world = World::greeted(Setup::default());
     let mut ids = BTreeSet::new();
     for (one_in, ports, expected) in [(1, None, 24), (3, None, 8), (3, Some(vec![0]), 4)] {
         let ports: Option<Vec<u16>> = ports;
@@ -291,7 +316,7 @@ fn one_in_so_many_is_drawn_by_port_and_no_name_comes_twice() {
 
 #[test]
 fn a_reader_that_never_reads_loses_records_and_no_frame() {
-    let mut world = greeted(Setup::default());
+    let mut world = World::greeted(Setup::default());
     let limits = Limits {
         snap_bytes: 64,
         records: 16,

@@ -10,9 +10,8 @@ use switch::drops::DropRecord;
 use switch::fdb::FdbEntry;
 use switch::frame::{Offload, OwnedFrame};
 use switch::neigh::NeighbourEntry;
-use switch::port::PortIndex;
 use switch::switch::{PortTotals, Tried};
-use switch::trace::{Clock, Limits, Record, Selector, Snap, Step, Story, TracePortion, Tx, Words};
+use switch::trace::{Clock, Limits, Record, Selector, Snap, Step, Story, Tx};
 use switch::verdict::{DropReason, Verdict};
 use switch::what_if::{Known, Packet};
 
@@ -20,6 +19,7 @@ use super::host::{ECHO, Order};
 use super::packet::arp;
 use super::publish::publish;
 use super::seeded::{PERFECT, Run, runs};
+use super::trace::Names;
 use super::world::{
     EXTERNAL, FAR, GATEWAY, O1, Setup, Steering, Uplink, World, member_ip, member_mac,
 };
@@ -86,7 +86,7 @@ impl World {
     }
 
     /// Lets the workers do all there is to do, at this moment.
-    fn work(&mut self) {
+    pub(super) fn work(&mut self) {
         let now = self.now;
         while self
             .workers
@@ -106,12 +106,7 @@ impl World {
         self.obey();
         assert!(self.send(place, bytes, offload));
         self.work();
-        self.switch.stop_trace(trace.id);
-        self.obey();
-        let portions: Vec<TracePortion> = trace.portions.try_iter().collect();
-        assert!(portions.iter().all(|portion| portion.lost == 0));
-        let mut records: Vec<Record> = portions.iter().flat_map(TracePortion::records).collect();
-        records.sort_by_key(|record| record.began);
+        let mut records = self.end_trace(trace);
         let id = records[0].id;
         records.retain(|record| record.id == id || record.cause == Some(id));
         records
@@ -179,19 +174,6 @@ impl World {
     }
 }
 
-/// Ports as a reader calls them.
-struct Names<'w>(&'w World);
-
-impl Words for Names<'_> {
-    fn port(&self, port: PortIndex) -> String {
-        match self.0.wires[port.index()].role {
-            Role::Member => format!("veth{}", port.0),
-            Role::Uplink => "uplink".into(),
-            Role::Host => "host".into(),
-        }
-    }
-}
-
 /// A story in words.
 trait Text {
     fn text(&self, world: &World) -> String;
@@ -201,7 +183,7 @@ impl Text for Tried {
     fn text(&self, world: &World) -> String {
         let mut text = String::new();
         for (number, record) in (1..).zip(&self.records) {
-            let story = Story::of(record, &Names(world));
+            let story = Story::of(record, &Names::of(world));
             text.write_str(&story.text(number, "now")).unwrap();
         }
         text
@@ -285,15 +267,9 @@ fn asked(world: &mut World, place: usize, words: &str) -> Tried {
     world.what_if(place, &frame, Offload::PLAIN)
 }
 
-fn greeted(setup: Setup) -> World {
-    let mut world = World::new(setup);
-    world.greet();
-    world
-}
-
 #[test]
 fn a_packet_out_in_words_is_told_to_its_end() {
-    let mut world = greeted(Setup::default());
+    let mut world = World::greeted(Setup::default());
     let tried = asked(&mut world, 0, "tcp 10.9.0.2:40000 > 203.0.113.1:443 syn");
     let story = tried.text(&world);
     for told in [
@@ -365,7 +341,7 @@ fn stations_are_those_that_a_host_would_use() {
         host_port: true,
         ..Setup::default()
     };
-    let mut world = greeted(setup);
+    let mut world = World::greeted(setup);
     let of = |world: &World, place: usize, words: &str| {
         let packet = Packet::parse(words).unwrap();
         packet.addresses(&world.switch, world.wires[place].index, world.now)

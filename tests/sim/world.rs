@@ -555,6 +555,13 @@ impl World {
         }
     }
 
+    /// A world whose hosts have introduced themselves.
+    pub(super) fn greeted(setup: Setup) -> Self {
+        let mut world = Self::new(setup);
+        world.greet();
+        world
+    }
+
     /// Introduces every host to the switch, and members to the gateway.
     pub(super) fn greet(&mut self) {
         for place in 0..self.wires.len() {

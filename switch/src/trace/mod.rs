@@ -52,6 +52,7 @@ pub use recorder::{Clock, Recorder};
 pub use selector::{Fate, Filter, Seen, Selector};
 pub use steps::{Found, Gateway, HeldFor, Nat, Step, TimedStep, Tuple, Tx};
 pub use summary::summary;
+pub(crate) use tap::GivenOut;
 pub use tap::{TAPS_MAX, TapId};
 pub use text::{Line, Story, Words, change, fate_words};
 

@@ -18,9 +18,9 @@ use super::draft::{Draft, candidate};
 use super::fragment::fragment_key;
 use super::portion::{Head, Limits, SnapRef, TracePortion};
 use super::record::{PacketId, Tag};
-use super::selector::{Fate, Seen, Selector};
+use super::selector::{Fate, Seen, Selector, seen};
 use super::steps::{HeldFor, Nat, Step, TimedStep, Tuple, Tx};
-use super::tap::{Ends, TAPS_MAX, Tap, TapId, Taps, taps};
+use super::tap::{Ends, GivenOut, TAPS_MAX, Tap, TapId, Taps, taps};
 
 /// Steps of one record; a flood to more ports tells of the first.
 pub(super) const STEPS_MAX: usize = 40;
@@ -161,14 +161,22 @@ impl Recorder {
         self.taps.is_empty()
     }
 
-    /// Packets named so far: the number to go on from ([`go_on_from`](Self::go_on_from)).
-    pub(crate) const fn named(&self) -> u64 {
-        self.named
+    /// What the next recorder of this worker has to go on from.
+    pub(crate) const fn given_out(&self) -> GivenOut {
+        GivenOut {
+            named: self.named,
+            last_bit: self.last_bit,
+        }
     }
 
-    /// Goes on naming packets where an earlier recorder has ended.
-    pub(crate) const fn go_on_from(&mut self, named: u64) {
-        self.named = named;
+    /// Goes on where the recorder before has ended: with another number for each packet, and with
+    /// other bits for its taps. All workers are told of each reader in the same order, and so agree
+    /// on its bit.
+    pub(crate) fn go_on_from(&mut self, before: GivenOut) {
+        (self.named, self.last_bit) = (before.named, before.last_bit);
+        for tap in std::mem::take(&mut self.taps) {
+            self.add(tap);
+        }
     }
 
     /// A batch comes that was taken from its ring at `now`.
@@ -565,17 +573,6 @@ impl Recorder {
     /// Sends what is recorded: there will be no more.
     pub fn finish(&mut self) {
         self.taps.iter_mut().for_each(|tap| tap.outbox.finish());
-    }
-}
-
-/// A frame as it is now.
-fn seen<'f>(frame: &'f Frame<'_>, worker: u16) -> Seen<'f> {
-    Seen {
-        bytes: frame.bytes(),
-        length: u32::try_from(frame.len()).unwrap_or(u32::MAX),
-        ingress: frame.ingress,
-        worker,
-        fate: None,
     }
 }
 

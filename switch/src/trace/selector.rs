@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use nat::Outcome;
 
+use crate::frame::Frame;
 use crate::port::PortIndex;
 use crate::verdict::{DropReason, Verdict};
 
@@ -23,6 +24,17 @@ pub struct Seen<'a> {
     pub worker: u16,
     /// What became of it, where that is known by now.
     pub fate: Option<Fate<'a>>,
+}
+
+/// A frame as it is now.
+pub(super) fn seen<'f>(frame: &'f Frame<'_>, worker: u16) -> Seen<'f> {
+    Seen {
+        bytes: frame.bytes(),
+        length: u32::try_from(frame.len()).unwrap_or(u32::MAX),
+        ingress: frame.ingress,
+        worker,
+        fate: None,
+    }
 }
 
 /// What became of a frame.

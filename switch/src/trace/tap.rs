@@ -20,6 +20,15 @@ pub(super) type Taps = u16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TapId(pub(crate) u64);
 
+/// Names that a worker's recorders have given out so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct GivenOut {
+    /// To packets.
+    pub(super) named: u64,
+    /// To taps: the last.
+    pub(super) last_bit: Taps,
+}
+
 /// See the module's first line.
 #[derive(Debug)]
 pub(crate) struct Tap {

@@ -166,7 +166,7 @@ impl Worker {
         match &mut self.engine.recorder {
             Some(present) => present.join(recorder),
             none => {
-                recorder.go_on_from(self.packets_named);
+                recorder.go_on_from(self.given_out);
                 *none = Some(recorder);
             }
         }
@@ -189,7 +189,7 @@ impl Worker {
     /// Without a reader nothing is traced; the next recorder goes on naming packets.
     pub(super) fn rest_recorder(&mut self) {
         if let Some(last) = self.engine.recorder.take_if(|recorder| recorder.is_idle()) {
-            self.packets_named = last.named();
+            self.given_out = last.given_out();
         }
     }
 
@@ -210,9 +210,10 @@ impl Worker {
         for (index, port) in (0..).zip(&view.ports) {
             if port.is_none() {
                 self.engine.dispatcher.forget(PortIndex(index));
-                self.shared.latency[usize::from(self.index)].forget(PortIndex(index));
             }
         }
+        let is_gone = |port: PortIndex| view.ports.get(port.index()).is_some_and(Option::is_none);
+        self.shared.latency[usize::from(self.index)].forget_ports(is_gone);
         self.forget_replaced_ports(&view);
         self.engine.member_mtu_min = view.member_mtu_min();
         self.view = view;
@@ -274,11 +275,7 @@ impl Worker {
     /// All sessions of this worker's slice; empty without an uplink.
     #[must_use]
     pub fn nat_report(&self, now: Nanos) -> NatReport {
-        let all = Part {
-            from: 0,
-            places: u32::MAX,
-        };
-        self.nat_part(&Selection::default(), all, now)
+        self.nat_part(&Selection::default(), Part::ALL, now)
     }
 
     fn nat_part(&self, selection: &Selection, part: Part, now: Nanos) -> NatReport {

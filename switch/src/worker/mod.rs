@@ -104,8 +104,8 @@ pub struct Worker {
     stations_to: Option<Sender<StationPortion>>,
     /// The neighbours' generation when held frames were last looked at.
     neighbours_seen: u64,
-    /// Packets that recorders of this worker have named.
-    packets_named: u64,
+    /// What recorders of this worker have given out.
+    given_out: trace::GivenOut,
     stopping: bool,
 }
 
@@ -143,7 +143,7 @@ impl Worker {
             event_tap: None,
             stations_to: None,
             neighbours_seen: 0,
-            packets_named: 0,
+            given_out: trace::GivenOut::default(),
             stopping: false,
         }
     }
