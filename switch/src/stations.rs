@@ -115,13 +115,17 @@ impl Stations {
     /// What was written down since the last call, oldest first, and how much there was no room for.
     /// `None` where that is nothing.
     pub fn take(&mut self) -> Option<(Vec<StationNews>, u64)> {
-        if self.news.is_empty() && self.lost == 0 {
-            return None;
-        }
-        Some((
-            self.news.drain(..).collect(),
-            std::mem::take(&mut self.lost),
-        ))
+        self.have_news().then(|| {
+            (
+                self.news.drain(..).collect(),
+                std::mem::take(&mut self.lost),
+            )
+        })
+    }
+
+    /// True where something is to be told.
+    pub(crate) const fn have_news(&self) -> bool {
+        !self.news.is_empty() || self.lost > 0
     }
 }
 

@@ -81,9 +81,9 @@ pub fn run(mut worker: Worker, idle: Idle, clock: impl Fn() -> Nanos) -> Vec<Rx>
 }
 
 impl Worker {
-    /// True while frames wait here for somebody's answer, or events to be told.
+    /// True while frames wait here for somebody's answer, or events and news to be told.
     fn is_waiting(&self) -> bool {
-        !self.engine.hold.is_empty() || self.has_events()
+        !self.engine.hold.is_empty() || self.has_events() || self.engine.stations.have_news()
     }
 
     fn count_busy(&self, time: Nanos) {
