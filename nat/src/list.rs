@@ -36,7 +36,7 @@ impl<N: Number> Links<N> {
     /// Takes memory for items numbered below `max`.
     pub(crate) fn new(max: usize) -> Self {
         Self {
-            nodes: Cells::new(vec![[N::default(); 2]; max]),
+            nodes: Cells::defaults(max),
         }
     }
 

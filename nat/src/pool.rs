@@ -209,7 +209,7 @@ impl Pool {
         if self.held.contains(offset) {
             self.held.remove(offset);
         }
-        self.take_bit(offset);
+        mark(&mut self.taken, offset, true);
         self.used += 1;
     }
 
@@ -219,19 +219,14 @@ impl Pool {
         let first = *ports.start().max(self.ports.start());
         for port in first..=*ports.end().min(self.ports.end()) {
             let offset = u32::from(port - self.ports.start());
-            let word = self.reserved.copy(word_of(offset));
-            let word = match is_reserved {
-                true => word | bit_of(offset),
-                false => word & !bit_of(offset),
-            };
-            self.reserved.set(word_of(offset), word);
+            mark(&mut self.reserved, offset, is_reserved);
         }
     }
 
     /// Gives a port back that has just been taken, and reserves it.
     pub(crate) fn park(&mut self, port: u16) {
         if let Some(offset) = self.offset_of(port) {
-            self.free_bit(offset);
+            mark(&mut self.taken, offset, false);
             self.used -= 1;
             self.reserve(&(port..=port), true);
         }
@@ -247,7 +242,7 @@ impl Pool {
         }
         self.used -= 1;
         if !self.held.insert(offset, who) {
-            self.free_bit(offset);
+            mark(&mut self.taken, offset, false);
         }
     }
 
@@ -258,22 +253,12 @@ impl Pool {
                 break;
             };
             self.held.remove(offset);
-            self.free_bit(offset);
+            mark(&mut self.taken, offset, false);
         }
     }
 
     fn is_untaken(&self, offset: u32) -> bool {
         self.taken.copy(word_of(offset)) & bit_of(offset) == 0
-    }
-
-    fn take_bit(&mut self, offset: u32) {
-        let word = self.taken.copy(word_of(offset));
-        self.taken.set(word_of(offset), word | bit_of(offset));
-    }
-
-    fn free_bit(&mut self, offset: u32) {
-        let word = self.taken.copy(word_of(offset));
-        self.taken.set(word_of(offset), word & !bit_of(offset));
     }
 
     fn is_reserved(&self, offset: u32) -> bool {
@@ -543,6 +528,16 @@ fn word_of(offset: u32) -> u32 {
 
 fn bit_of(offset: u32) -> u64 {
     1 << (offset % BITS)
+}
+
+/// Sets a port's bit, or clears it.
+fn mark(words: &mut Cells<u64>, offset: u32, is_set: bool) {
+    if let Some(word) = words.get_mut(word_of(offset)) {
+        match is_set {
+            true => *word |= bit_of(offset),
+            false => *word &= !bit_of(offset),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -212,11 +212,6 @@ impl WorkerCounters {
         }
     }
 
-    /// True for those [of nobody](Self::for_nobody).
-    pub(crate) const fn are_for_nobody(&self) -> bool {
-        self.ports.len() == 1
-    }
-
     /// The counters of `port`; an index out of range shares the last one's.
     #[must_use]
     #[inline]

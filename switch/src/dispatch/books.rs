@@ -34,7 +34,7 @@ impl<'b, T: Tracer> Books<'b, T> {
         counters.totals.sent.add(1);
         port.sent_frames.add(1);
         port.sent_bytes.add(bytes as u64);
-        if usdt::wants_sent() && !counters.are_for_nobody() {
+        if usdt::wants_sent() && !self.account.is_tried() {
             usdt::sent(place.egress, bytes);
         }
         if let Some(recorder) = self.tracer.recorder() {
@@ -57,18 +57,16 @@ impl<'b, T: Tracer> Books<'b, T> {
     }
 
     fn refuse_bytes(&mut self, place: Place, bytes: &[u8], offload: Offload, reason: DropReason) {
-        self.account.copy_dropped(
-            place.egress,
-            Dropped {
-                reason,
-                ingress: place.ingress,
-                egress: None,
-                stage: place.stage,
-                offload,
-                header: &[],
-                bytes,
-            },
-        );
+        let dropped = Dropped {
+            reason,
+            ingress: place.ingress,
+            egress: Some(place.egress),
+            stage: place.stage,
+            offload,
+            header: &[],
+            bytes,
+        };
+        self.account.copy_dropped(place.egress, dropped);
         if let Some(recorder) = self.tracer.recorder() {
             recorder.sent(place.index, place.egress, Err(reason), bytes.len());
         }

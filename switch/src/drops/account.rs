@@ -24,13 +24,9 @@ pub struct Account<'a> {
 }
 
 impl Account<'_> {
-    /// The same account, to be lent for a while.
-    pub const fn lend(&mut self) -> Account<'_> {
-        Account {
-            counters: self.counters,
-            drops: self.drops,
-            now: self.now,
-        }
+    /// True of what is only tried out: nobody is told of it.
+    pub(crate) const fn is_tried(&self) -> bool {
+        self.drops.is_paused()
     }
 
     /// The verdict of a frame.
@@ -80,17 +76,13 @@ impl Account<'_> {
     pub fn copy_dropped(&mut self, egress: PortIndex, dropped: Dropped<'_>) {
         self.counters.port(egress).drop_frames(dropped.reason, 1);
         self.tell(egress, dropped.reason);
-        let dropped = Dropped {
-            egress: Some(egress),
-            ..dropped
-        };
         self.drops.keep(self.now, dropped);
     }
 
     /// Tells whoever listens by a probe; of what is only tried, nobody hears.
     #[inline]
     fn tell(&self, port: PortIndex, reason: DropReason) {
-        if usdt::wants_dropped() && !self.counters.are_for_nobody() {
+        if usdt::wants_dropped() && !self.is_tried() {
             usdt::dropped(port, reason, 1);
         }
     }

@@ -117,6 +117,10 @@ impl Drops {
         self.is_paused = is_paused;
     }
 
+    pub(crate) const fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
     /// Forgets all of them: the next are the first.
     pub fn forget(&mut self) {
         self.seen = [0; DropReason::COUNT];

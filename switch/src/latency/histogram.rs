@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use nat::Nanos;
 
+use crate::counters::Counter;
+
 /// Buckets of a power of two, and of the linear part.
 const PARTS: usize = 16;
 /// The linear part ends at this power of two, in nanoseconds.
@@ -50,9 +52,9 @@ const fn lower(place: usize) -> u64 {
 /// A histogram with one writer, which anybody may read meanwhile.
 #[derive(Debug)]
 pub struct Histogram {
-    buckets: [AtomicU64; BUCKETS],
+    buckets: [Counter; BUCKETS],
     /// Nanoseconds.
-    sum: AtomicU64,
+    sum: Counter,
     /// Nanoseconds.
     max: AtomicU64,
 }
@@ -60,8 +62,8 @@ pub struct Histogram {
 impl Default for Histogram {
     fn default() -> Self {
         Self {
-            buckets: [const { AtomicU64::new(0) }; BUCKETS],
-            sum: AtomicU64::new(0),
+            buckets: std::array::from_fn(|_| Counter::default()),
+            sum: Counter::default(),
             max: AtomicU64::new(0),
         }
     }
@@ -72,41 +74,42 @@ impl Histogram {
     #[inline]
     pub fn add(&self, duration: Nanos, weight: u64) {
         let Nanos(nanos) = duration;
-        let bump = |cell: &AtomicU64, by: u64| {
-            cell.store(cell.load(Relaxed).wrapping_add(by), Relaxed);
-        };
         if let Some(bucket) = self.buckets.get(place(nanos)) {
-            bump(bucket, weight);
+            bucket.add(weight);
         }
-        bump(&self.sum, nanos.saturating_mul(weight));
+        self.sum.add(nanos.saturating_mul(weight));
+        self.raise_max(nanos);
+    }
+
+    /// Counts what another histogram counted. Only the owner may call this.
+    pub(super) fn add_all(&self, counts: &Counts) {
+        for (bucket, count) in self.buckets.iter().zip(&counts.buckets) {
+            bucket.add(*count);
+        }
+        self.sum.add(counts.sum);
+        self.raise_max(counts.max);
+    }
+
+    #[inline]
+    fn raise_max(&self, nanos: u64) {
         if nanos > self.max.load(Relaxed) {
             self.max.store(nanos, Relaxed);
         }
     }
 
-    /// Counts what another histogram counted. Only the owner may call this.
-    pub(super) fn add_all(&self, counts: &Counts) {
-        for (cell, count) in self.buckets.iter().zip(&counts.buckets) {
-            cell.store(cell.load(Relaxed).wrapping_add(*count), Relaxed);
-        }
-        let sum = self.sum.load(Relaxed).wrapping_add(counts.sum);
-        self.sum.store(sum, Relaxed);
-        self.max
-            .store(self.max.load(Relaxed).max(counts.max), Relaxed);
-    }
-
     /// Forgets everything. Only the owner may call this.
     pub(super) fn clear(&self) {
-        let cells = self.buckets.iter().chain([&self.sum, &self.max]);
-        cells.for_each(|cell| cell.store(0, Relaxed));
+        let counters = self.buckets.iter().chain([&self.sum]);
+        counters.for_each(Counter::clear);
+        self.max.store(0, Relaxed);
     }
 
     /// What was counted so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts {
-            buckets: self.buckets.iter().map(|cell| cell.load(Relaxed)).collect(),
-            sum: self.sum.load(Relaxed),
+            buckets: self.buckets.iter().map(Counter::get).collect(),
+            sum: self.sum.get(),
             max: self.max.load(Relaxed),
         }
     }

@@ -35,7 +35,6 @@ mod pairs;
 mod probe;
 
 use std::fmt;
-use std::sync::Arc;
 
 use nat::Nanos;
 
@@ -44,6 +43,7 @@ pub use pairs::{PAIRS_MAX, Pair, PairLatency, To, WorkerLatency};
 pub(crate) use probe::Probe;
 
 use crate::limits::BATCH_FRAMES_MAX;
+use crate::trace::Clock;
 
 /// Where a frame spends its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +77,6 @@ impl Stage {
         self as usize
     }
 }
-
-/// A clock, to be read from any thread.
-pub type Clock = Arc<dyn Fn() -> Nanos + Send + Sync>;
 
 /// The two clocks that latency is measured by.
 #[derive(Clone)]

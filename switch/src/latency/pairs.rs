@@ -70,28 +70,18 @@ impl Pair {
         Some(Self { ingress, to })
     }
 
-    fn has(self, port: PortIndex) -> bool {
-        self.ingress == port || self.to == To::Port(port)
+    /// Whether one of its ports is such a one.
+    fn has(self, is_such: impl Fn(PortIndex) -> bool) -> bool {
+        is_such(self.ingress) || matches!(self.to, To::Port(egress) if is_such(egress))
     }
 }
 
 /// The histograms of one pair.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Cells {
-    word: AtomicU64,
     /// Frames that were measured.
     pub(super) samples: Counter,
     stages: [Histogram; Stage::ALL.len()],
-}
-
-impl Default for Cells {
-    fn default() -> Self {
-        Self {
-            word: AtomicU64::new(NO_PAIR),
-            samples: Counter::default(),
-            stages: Default::default(),
-        }
-    }
 }
 
 impl Cells {
@@ -117,6 +107,9 @@ impl Cells {
 /// What one worker has measured.
 #[derive(Debug)]
 pub struct WorkerLatency {
+    /// The pair of each place, apart from its histograms: to find one of them is to look at four
+    /// cache lines, and not at as many pages as there are pairs.
+    words: [AtomicU64; PAIRS_MAX],
     pairs: Box<[Cells]>,
     /// Of all pairs that found no place.
     others: Box<Cells>,
@@ -125,6 +118,7 @@ pub struct WorkerLatency {
 impl Default for WorkerLatency {
     fn default() -> Self {
         Self {
+            words: [const { AtomicU64::new(NO_PAIR) }; PAIRS_MAX],
             pairs: (0..PAIRS_MAX).map(|_| Cells::default()).collect(),
             others: Box::default(),
         }
@@ -174,26 +168,25 @@ impl WorkerLatency {
     #[inline]
     pub(super) fn cells(&self, pair: Pair) -> &Cells {
         let word = pair.word();
-        for cells in &self.pairs {
-            match cells.word.load(Relaxed) {
-                same if same == word => return cells,
-                NO_PAIR => {
-                    cells.word.store(word, Relaxed);
-                    return cells;
-                }
-                _ => {}
-            }
-        }
-        &self.others
+        let is_its = |place: &AtomicU64| {
+            let here = place.load(Relaxed);
+            here == word || here == NO_PAIR
+        };
+        let Some(place) = self.words.iter().position(is_its) else {
+            return &self.others;
+        };
+        self.words[place].store(word, Relaxed);
+        &self.pairs[place]
     }
 
     /// What was measured so far, pair by pair. A pair that loses its place meanwhile is left out.
     #[must_use]
     pub fn read(&self) -> Vec<PairLatency> {
-        let pairs = self.pairs.iter().filter_map(|cells| {
-            let word = cells.word.load(Relaxed);
+        let places = self.words.iter().zip(&self.pairs);
+        let pairs = places.filter_map(|(place, cells)| {
+            let word = place.load(Relaxed);
             let read = cells.read(Some(Pair::from_word(word)?));
-            (cells.word.load(Relaxed) == word).then_some(read)
+            (place.load(Relaxed) == word).then_some(read)
         });
         let all = pairs.chain([self.others.read(None)]);
         all.filter(|read| read.samples > 0).collect()
@@ -207,17 +200,17 @@ impl WorkerLatency {
         taken
     }
 
-    /// A port is gone, and its index may be another's next: what went there and came from there is
-    /// one of the others from now on. Only the owner may call this.
-    pub(crate) fn forget(&self, port: PortIndex) {
-        for cells in &self.pairs {
-            let pair = Pair::from_word(cells.word.load(Relaxed));
-            if pair.is_some_and(|pair| pair.has(port)) {
+    /// Another port has an index now, or none: what went there and came from there is one of the
+    /// others from now on. Only the owner may call this.
+    pub(crate) fn forget_ports(&self, is_another: impl Fn(PortIndex) -> bool) {
+        for (place, cells) in self.words.iter().zip(&self.pairs) {
+            let pair = Pair::from_word(place.load(Relaxed));
+            if pair.is_some_and(|pair| pair.has(&is_another)) {
                 self.others.samples.add(cells.samples.get());
                 for (own, gone) in self.others.stages.iter().zip(&cells.stages) {
                     own.add_all(&gone.counts());
                 }
-                cells.word.store(NO_PAIR, Relaxed);
+                place.store(NO_PAIR, Relaxed);
                 cells.clear();
             }
         }
@@ -279,7 +272,7 @@ mod tests {
         measure(&latency, pair(1, 2), 500);
         measure(&latency, pair(3, 1), 7000);
         measure(&latency, pair(3, 2), 9000);
-        latency.forget(PortIndex(1));
+        latency.forget_ports(|port| port == PortIndex(1));
         let read = latency.read();
         let samples = |of| {
             let found = read.iter().find(|read| read.pair == of);

@@ -7,7 +7,11 @@
 use std::io::{self, ErrorKind, Read};
 
 use super::BLOCK_BYTES_MAX;
-use super::blocks::{EPB, EPB_DROPCOUNT, ISB, ISB_IFDROP, OPT_ENDOFOPT};
+use super::blocks::{EPB, EPB_DROPCOUNT, ISB, ISB_IFDROP};
+use super::options::{Options, Order, fixed};
+
+/// What a writer writes.
+const ORDER: Order = Order::Little;
 
 /// Where the options of an interface's statistics begin, and those of a packet without its bytes.
 const ISB_FIXED_BYTES: usize = 20;
@@ -23,7 +27,7 @@ pub struct Block<'b> {
 impl Block<'_> {
     fn word(&self, at: usize) -> Option<u32> {
         let bytes = self.bytes.get(at..)?.first_chunk()?;
-        Some(u32::from_le_bytes(*bytes))
+        Some(ORDER.u32(*bytes))
     }
 
     fn kind(&self) -> u32 {
@@ -58,20 +62,13 @@ impl Block<'_> {
     }
 
     /// The number in the first option of this code.
-    fn option(&self, mut at: usize, wanted: u16) -> Option<u64> {
-        loop {
-            let [code0, code1, length0, length1] = *self.bytes.get(at..)?.first_chunk()?;
-            let code = u16::from_le_bytes([code0, code1]);
-            let length = usize::from(u16::from_le_bytes([length0, length1]));
-            if code == wanted {
-                let value = self.bytes.get(at + 4..at + 4 + length)?;
-                return Some(u64::from_le_bytes(value.try_into().ok()?));
-            }
-            if code == OPT_ENDOFOPT {
-                return None;
-            }
-            at += 4 + length.next_multiple_of(4);
-        }
+    fn option(&self, at: usize, wanted: u16) -> Option<u64> {
+        let mut options = Options::new(ORDER, self.bytes.get(at..)?);
+        let value = options.find_map(|option| {
+            let (code, value) = option.ok()?;
+            (code == wanted).then_some(value)
+        })?;
+        Some(ORDER.u64(fixed(wanted, value).ok()?))
     }
 }
 

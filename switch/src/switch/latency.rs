@@ -19,12 +19,17 @@ impl Switch {
     /// What all workers that answer in time have measured, which they forget.
     #[must_use]
     pub fn take_latency(&self) -> Vec<Vec<PairLatency>> {
-        let take = |worker| {
+        // All are asked before the first is waited for.
+        let ask = |worker| {
             let (answer, answers) = bounded(1);
-            let asked = self.command(worker, Command::TakeLatency(answer));
-            asked.then(|| answers.recv_timeout(ANSWER_TIMEOUT).ok())?
+            self.command(worker, Command::TakeLatency(answer))
+                .then_some(answers)
         };
-        let taken = (0..self.workers()).map(take);
+        let asked: Vec<_> = (0..self.workers()).map(ask).collect();
+        let taken = asked.into_iter().map(|answers| {
+            let taken = answers?.recv_timeout(ANSWER_TIMEOUT);
+            taken.ok()
+        });
         taken.map(Option::unwrap_or_default).collect()
     }
 
