@@ -5,6 +5,7 @@
 )]
 
 mod bench;
+mod capture;
 mod config;
 mod control;
 mod demo;

@@ -42,12 +42,12 @@ pub fn command(common: &Common, plan: &CapturePlan) -> Outcome {
         let file = std::fs::File::open(path)
             .map_err(|error| failed(path, &error.to_string(), "vswitch capture -w FILE"))?;
         let name = path.display().to_string();
-        lines(
-            common,
-            plan,
-            (&name, io::BufReader::new(file)),
-            Some(&plan.watch),
-        )?;
+        let from = (name.as_str(), io::BufReader::new(file));
+        let tally = lines(common, plan, from, Some(&plan.watch))?;
+        if tally.lost > 0 {
+            let text = format!("{} packets were lost while this was captured", tally.lost);
+            message(common, &text);
+        }
         return Ok(Exit::Done);
     }
     // Two processors and a full stream: what is captured shall not wait for its capture.
@@ -104,8 +104,11 @@ fn lines(
     let line = text::Line::new(plan.ethernet);
     loop {
         let Some(packet) = reader.next_packet().map_err(bad)? else {
+            // What interfaces have counted has also what was lost behind the last packet.
+            tally.lost = tally.lost.max(reader.lost());
             return Ok(tally);
         };
+        tally.lost = tally.lost.saturating_add(packet.dropped.unwrap_or(0));
         let subject = Subject {
             frame: packet.bytes,
             length: packet.original_bytes,
@@ -115,7 +118,6 @@ fn lines(
             continue;
         }
         tally.packets += 1;
-        tally.lost += packet.dropped.unwrap_or(0);
         let (interface, (time, text)) = (packet.interface, line.of(&packet));
         let name = reader.interfaces().get(interface).map_or("", |it| &it.name);
         let text = format!("{time} {} {text}\n", printable(name));
@@ -168,9 +170,9 @@ fn each_block(
         |error: io::Error| CliError::failed("the stream", error.to_string(), "vswitch status");
     while let Some(block) = blocks.next_block().map_err(broken)? {
         if block.is_statistics() {
-            lost_in_all += block.lost();
+            lost_in_all = block.lost().saturating_add(lost_in_all);
         } else {
-            tally.lost += block.lost();
+            tally.lost = block.lost().saturating_add(tally.lost);
         }
         if work(&block)?.is_break() {
             break;

@@ -12,7 +12,8 @@
 //! | interface description (IDB) | yes | yes, any `if_tsresol` and `if_tsoffset` |
 //! | enhanced packet (EPB) | yes | yes |
 //! | simple packet (SPB), packet (PB, obsolete) | no | yes |
-//! | interface statistics (ISB), name resolution (NRB) | yes | skipped |
+//! | interface statistics (ISB) | yes | what was lost |
+//! | name resolution (NRB) | yes | skipped |
 //! | all others | no | skipped |
 //!
 //! [`Writer`] appends blocks to a buffer of its own, which its owner writes out and clears: once

@@ -3,8 +3,8 @@
 use std::io::{self, Read};
 
 use super::blocks::{
-    BYTE_ORDER_MAGIC, EPB, FRAME_BYTES, IDB, IF_DESCRIPTION, IF_NAME, IF_TSOFFSET, IF_TSRESOL,
-    OPT_COMMENT, PB, SHB, SHB_USERAPPL, SPB, TSRESOL_DEFAULT,
+    BYTE_ORDER_MAGIC, EPB, FRAME_BYTES, IDB, IF_DESCRIPTION, IF_NAME, IF_TSOFFSET, IF_TSRESOL, ISB,
+    ISB_IFDROP, OPT_COMMENT, PB, SHB, SHB_USERAPPL, SPB, TSRESOL_DEFAULT,
 };
 use super::classic::{self, Classic};
 use super::options::{Fields, Options, Order, fixed};
@@ -13,6 +13,9 @@ use super::{BLOCK_BYTES_MAX, Fault, INTERFACES_MAX, LinkType, ReadError};
 
 /// Bytes of a name or description that are kept.
 const TEXT_BYTES_MAX: usize = 1024;
+
+/// What an interface's statistics have in front of their options: its number and a time.
+pub(super) const ISB_FIXED_BYTES: usize = 12;
 
 const NANOSECONDS: u128 = 1_000_000_000;
 
@@ -28,6 +31,8 @@ pub struct Interface {
     resolution: u8,
     /// Added to every time, in seconds.
     offset: i64,
+    /// What its statistics say was lost.
+    lost: u64,
 }
 
 impl Interface {
@@ -126,6 +131,15 @@ impl<R: Read> Reader<R> {
     #[must_use]
     pub const fn section(&self) -> &Section {
         &self.section
+    }
+
+    /// Packets that the statistics read so far say were lost, of all interfaces (`isb_ifdrop`).
+    ///
+    /// They mostly stand behind the last packet, so all of them are known at the end.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        let lost = self.interfaces.iter().map(|interface| interface.lost);
+        lost.fold(0, u64::saturating_add)
     }
 
     /// Where the block last read begins, in bytes from the start.
@@ -227,6 +241,10 @@ impl<R: Read> Reader<R> {
                     let first = self.interfaces.get(self.before);
                     let snaplen = first.map_or(0, |interface| interface.snaplen);
                     Place::of_simple(order, &self.block, snaplen)?
+                }
+                ISB => {
+                    self.statistics(order);
+                    continue;
                 }
                 _ => continue,
             };
@@ -354,6 +372,25 @@ impl<R: Read> Reader<R> {
         }
         self.interfaces.push(interface);
         Ok(())
+    }
+
+    /// Takes in what an interface has counted since the capture began, which is in `block`. What
+    /// makes no sense there tells nothing: the packets are as good without it.
+    fn statistics(&mut self, order: Order) {
+        let Some((head, options)) = self.block.split_at_checked(ISB_FIXED_BYTES) else {
+            return;
+        };
+        let number = usize::try_from(Fields::new(order, head).u32()).ok();
+        let mut options = Options::new(order, options).filter_map(Result::ok);
+        let lost = options.find_map(|(code, value)| {
+            let value = (code == ISB_IFDROP).then(|| fixed(code, value).ok())?;
+            value.map(|value| order.u64(value))
+        });
+        let own = self.interfaces.get_mut(self.before..).unwrap_or_default();
+        let interface = number.and_then(|number| own.get_mut(number));
+        if let Some((interface, lost)) = interface.zip(lost) {
+            interface.lost = lost;
+        }
     }
 
     /// Reads what a block has behind type and length, without the length at its end. What of it

@@ -9,12 +9,15 @@ use std::io::{self, ErrorKind, Read};
 use super::BLOCK_BYTES_MAX;
 use super::blocks::{EPB, EPB_DROPCOUNT, ISB, ISB_IFDROP};
 use super::options::{Options, Order, fixed};
+use super::read::ISB_FIXED_BYTES;
 
 /// What a writer writes.
 const ORDER: Order = Order::Little;
 
-/// Where the options of an interface's statistics begin, and those of a packet without its bytes.
-const ISB_FIXED_BYTES: usize = 20;
+/// A block's type and length, in front of what it has.
+const HEAD_BYTES: usize = 8;
+
+/// Where the options of a packet without its bytes begin.
 const EPB_FIXED_BYTES: usize = 28;
 
 /// A block, with its type and lengths.
@@ -55,7 +58,7 @@ impl Block<'_> {
                 let captured = captured.unwrap_or(0).next_multiple_of(4);
                 (EPB_FIXED_BYTES.saturating_add(captured), EPB_DROPCOUNT)
             }
-            ISB => (ISB_FIXED_BYTES, ISB_IFDROP),
+            ISB => (HEAD_BYTES + ISB_FIXED_BYTES, ISB_IFDROP),
             _ => return 0,
         };
         self.option(options, code).unwrap_or(0)

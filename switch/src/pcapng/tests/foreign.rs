@@ -1,7 +1,8 @@
 //! What other programs write.
 
 use super::super::blocks::{
-    EPB_FLAGS, EPB_PACKETID, IF_DESCRIPTION, IF_NAME, IF_TSOFFSET, IF_TSRESOL, ISB, PB, SPB,
+    EPB_FLAGS, EPB_PACKETID, IF_DESCRIPTION, IF_NAME, IF_TSOFFSET, IF_TSRESOL, ISB, ISB_IFDROP,
+    ISB_IFRECV, PB, SPB,
 };
 use super::super::options::Order;
 use super::{Direction, Foreign, read, read_whole};
@@ -126,6 +127,39 @@ fn unknown_blocks_and_options_are_skipped() {
     let course = read_whole(&file.bytes);
     assert_eq!(course.interfaces[0].name, "eth0");
     assert_eq!(course.packets[0].comments, ["seen", "twice"]);
+}
+
+/// Statistics count from the beginning of the capture, so the last ones of an interface hold, and
+/// each section counts its interfaces anew.
+#[test]
+fn losses_are_those_of_each_interfaces_last_statistics() {
+    for order in [Order::Little, Order::Big] {
+        let mut file = Foreign::new(order);
+        let statistics = |file: &mut Foreign, interface, lost: u64| {
+            let head = [file.u32(interface), [0; 4], [0; 4]].concat();
+            let (received, lost) = (file.u64(99), file.u64(lost));
+            let options = file.options(&[(ISB_IFRECV, &received), (ISB_IFDROP, &lost)]);
+            file.block(ISB, &[head, options].concat());
+        };
+        file.interface(1, 0, &[]);
+        file.interface(1, 0, &[]);
+        statistics(&mut file, 0, 5);
+        statistics(&mut file, 1, 70);
+        file.packet(0, 1, b"abc", &[]);
+        statistics(&mut file, 0, 6);
+        assert_eq!(read_whole(&file.bytes).lost, 76);
+        file.section(order);
+        file.interface(1, 0, &[]);
+        statistics(&mut file, 0, 800);
+        // Of no interface of this section; too short; without an end to its option.
+        statistics(&mut file, 1, 9000);
+        file.block(ISB, &[0; 8]);
+        let options = file.options(&[(ISB_IFDROP, &[1; 7])]);
+        file.block(ISB, &[&[0; 12], &options[..]].concat());
+        assert_eq!(read_whole(&file.bytes).lost, 876);
+        statistics(&mut file, 0, u64::MAX);
+        assert_eq!(read_whole(&file.bytes).lost, u64::MAX);
+    }
 }
 
 #[test]

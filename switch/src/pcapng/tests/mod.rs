@@ -27,6 +27,7 @@ struct Kept {
 struct Course {
     packets: Vec<Kept>,
     interfaces: Vec<Interface>,
+    lost: u64,
     fault: Option<ReadError>,
 }
 
@@ -42,6 +43,7 @@ fn read(bytes: &[u8]) -> Course {
     let mut course = Course {
         packets: Vec::new(),
         interfaces: Vec::new(),
+        lost: 0,
         fault: None,
     };
     let mut reader = match Reader::new(bytes) {
@@ -76,6 +78,7 @@ fn read(bytes: &[u8]) -> Course {
         }
     }
     course.interfaces = reader.interfaces().to_vec();
+    course.lost = reader.lost();
     course
 }
 
