@@ -54,7 +54,6 @@ use nix::sys::signal::{SigSet, Signal};
 use switch::config::GatewayView;
 use switch::port::PortIndex;
 use switch::switch::Switch;
-use switch::verdict::DropReason;
 
 use crate::args::Common;
 use crate::config::{Settings, Source};
@@ -72,6 +71,7 @@ pub(crate) use gateway::{choose as choose_gateway, stable_mac, view as gateway_v
 pub(crate) use publish::as_switch_has_it as publish_view;
 pub(crate) use start::{no_switch, switch_settings};
 
+use bursts::Look;
 use gateway::HostPort;
 use ports::Port;
 use publish::Publishing;
@@ -155,9 +155,8 @@ struct Daemon {
 /// Drops per second, from one tick to the next.
 #[derive(Default)]
 struct Rates {
-    at: Nanos,
-    before: HashMap<(u16, DropReason), u64>,
-    now: HashMap<(u16, DropReason), f64>,
+    last: Look,
+    now: HashMap<bursts::Place, f64>,
 }
 
 /// Runs a switch until it is told to stop.
@@ -287,30 +286,20 @@ impl Daemon {
 
     /// How many frames each port dropped for each reason, by the second.
     fn measure_drops(&mut self) {
-        let now = self.clock.now();
-        let seconds = Duration::from_nanos(now.saturating_sub(self.rates.at).0).as_secs_f64();
-        let counts: HashMap<(u16, DropReason), u64> = self
-            .all_ports()
-            .flat_map(|(index, _)| {
-                let drops = self.switch.port_totals(index).drops;
-                drops
-                    .into_iter()
-                    .map(move |(reason, count)| ((index.0, reason), count))
-            })
-            .collect();
-        #[expect(clippy::cast_precision_loss, reason = "a rate for people to read")]
-        let rate = |(key, count): (&(u16, DropReason), &u64)| {
-            let before = self.rates.before.get(key).copied().unwrap_or(0);
-            (
-                *key,
-                count.saturating_sub(before) as f64 / seconds.max(0.001),
-            )
+        let counts = self.all_ports().flat_map(|(index, _)| {
+            let drops = self.switch.port_totals(index).drops.into_iter();
+            drops.map(move |(reason, count)| ((index.0, reason), count))
+        });
+        let now = Look {
+            at: self.clock.now(),
+            counts: counts.collect(),
         };
-        self.rates.now = counts.iter().map(rate).collect();
-        let (before, at) = (&self.rates.before, self.rates.at);
-        let turns = self.news.bursts.look((before, at), (&counts, now));
-        self.rates.before = counts;
-        self.rates.at = now;
+        let before = std::mem::take(&mut self.rates.last);
+        self.rates.now = now.rates(&before);
+        let mut bursts = std::mem::take(&mut self.news.bursts);
+        let turns = bursts.look(&before, &now, |port| self.name_of(PortIndex(port)));
+        self.news.bursts = bursts;
+        self.rates.last = now;
         self.tell_bursts(&turns);
     }
 

@@ -18,7 +18,6 @@ use std::collections::BTreeMap;
 
 use axum::body::Bytes;
 use crossbeam_channel::{Receiver, never};
-use switch::port::PortIndex;
 use switch::stations::{StationFate, StationNews};
 use switch::worker::StationPortion;
 
@@ -229,8 +228,7 @@ impl Daemon {
     }
 
     fn drop_event(&self, turn: &Turn) -> EventWhat {
-        let (port, reason) = turn.place;
-        let port = self.name_of(PortIndex(port));
+        let (reason, port) = (turn.place.1, turn.port.clone());
         EventWhat::Drop(DropEvent {
             event: if turn.is_end {
                 DropHappening::End
