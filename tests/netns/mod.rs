@@ -33,6 +33,7 @@ mod extcap;
 mod flows;
 mod frames;
 mod gateway;
+mod guards;
 mod host;
 mod latency;
 mod life;

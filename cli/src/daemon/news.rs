@@ -26,7 +26,7 @@ use crate::control::api::{
     OperState, PortEvent, PortHappening, StationEvent, StationHappening,
 };
 use crate::control::{Feed, Refusal, ReplyTo};
-use crate::host::guard::Rung;
+use crate::host::guard::{Hold, Rung};
 
 use super::Daemon;
 use super::bursts::{Bursts, Turn};
@@ -60,6 +60,7 @@ struct PortNow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct GuardNow {
     rung: Rung,
+    /// Why better rungs were passed over.
     why: String,
 }
 
@@ -153,7 +154,7 @@ impl Daemon {
             return;
         }
         self.forget_gone_readers();
-        let now = self.ports_now();
+        let mut now = self.ports_now();
         let time = self.moments().iso(self.clock.now());
         let before = std::mem::take(&mut self.news.told);
         let mut events = Vec::new();
@@ -162,9 +163,13 @@ impl Daemon {
                 events.push(port.event(device, PortHappening::Removed, None));
             }
         }
-        for (device, port) in &now {
+        for (device, port) in &mut now {
             let before = before.get(device).filter(|it| it.index == port.index);
             events.extend(port.changes(device, before));
+            if port.guard.is_none() {
+                // Of a port that is away the guard is gone; it is told if another one comes back.
+                port.guard = before.and_then(|before| before.guard.clone());
+            }
         }
         let trouble = &self.publishing.trouble;
         if *trouble != self.news.trouble
@@ -187,17 +192,11 @@ impl Daemon {
 
     fn ports_now(&self) -> BTreeMap<String, PortNow> {
         let ports = self.ports.iter().map(|port| {
-            let guard = port.guard.as_ref().map(|guard| GuardNow {
-                rung: guard.rung(),
-                why: passed_over(guard.passed_over()),
-            });
+            let guard = port.guard.as_deref().map(GuardNow::of);
             (port.index, port.device(), port.state, guard)
         });
         let uplink = self.uplink.iter().map(|uplink| {
-            let guard = uplink.guard.as_ref().map(|guard| GuardNow {
-                rung: guard.rung(),
-                why: passed_over(guard.passed_over()),
-            });
+            let guard = uplink.guard.as_deref().map(GuardNow::of);
             (uplink.index, uplink.device.as_str(), uplink.state, guard)
         });
         let host = self.host_port.iter().map(|port| {
@@ -317,6 +316,15 @@ impl PortNow {
 }
 
 impl GuardNow {
+    fn of(hold: &Hold) -> Self {
+        let passed_over = hold.passed_over().iter();
+        let words = passed_over.map(|(rung, error)| format!("{rung}: {error}"));
+        Self {
+            rung: hold.rung(),
+            why: words.collect::<Vec<_>>().join("; "),
+        }
+    }
+
     fn change(&self, device: &str, before: Option<&Self>) -> Option<EventWhat> {
         let has_failed = self.rung == Rung::Sysctls;
         // That a new port has a guard that holds is no news.
@@ -339,10 +347,4 @@ impl GuardNow {
             })
         })
     }
-}
-
-/// Why better rungs were passed over.
-fn passed_over(rungs: &[(Rung, std::io::Error)]) -> String {
-    let words = rungs.iter().map(|(rung, error)| format!("{rung}: {error}"));
-    words.collect::<Vec<_>>().join("; ")
 }
