@@ -229,15 +229,33 @@ fn capture_keeps_frames_that_are_to_be_segmented_or_cuts_them() {
     world.finish(&[]);
 }
 
+/// A disk of 600 kB, which is there as long as its value.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path) -> Self {
+        std::fs::create_dir(at).unwrap();
+        let tmpfs = Some("tmpfs");
+        mount(tmpfs, at, tmpfs, MsFlags::empty(), Some("size=600k")).unwrap();
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = umount2(&self.0, MntFlags::MNT_DETACH);
+        assert!(
+            unmounted.is_ok() || std::thread::panicking(),
+            "{unmounted:?}"
+        );
+    }
+}
+
 #[test]
 fn a_capture_into_a_full_disk_keeps_what_is_whole() {
     let Some(world) = world().start() else { return };
-    let full = world.run_dir().join("full");
-    std::fs::create_dir(&full).unwrap();
-    let tmpfs = Some("tmpfs");
-    let options = Some("size=600k");
-    mount(tmpfs, &full, tmpfs, MsFlags::empty(), options).unwrap();
-    let file = full.join("run.pcapng");
+    let full = SmallDisk::mount(&world.run_dir().join("full"));
+    let file = full.0.join("run.pcapng");
     let mut reader = Reader::start(&world, &format!("capture -w {} icmp", file.display()));
     let train = Ping {
         interval: std::time::Duration::from_micros(100),
@@ -257,7 +275,6 @@ fn a_capture_into_a_full_disk_keeps_what_is_whole() {
         String::from_utf8_lossy(&read.stderr)
     );
     assert!(String::from_utf8(read.stdout).unwrap().lines().count() > 100);
-    umount2(&full, MntFlags::MNT_DETACH).unwrap();
     world.finish(&[]);
 }
 

@@ -320,13 +320,11 @@ fn why_tells_the_story_of_an_address_outside() {
         .o()
         .address("eth0", std::net::Ipv4Addr::from(NOBODY), 24)
         .unwrap();
-    let before = world.dropped("NEIGH_FAILED");
     eventually("it would get there", || {
         world.ping(world.c(1), &lost);
         let (_, text) = why(&world, "--dst 203.0.113.77");
         text.ends_with("\nnow: FORWARDED veth1 → eth0\n")
     });
-    assert!(world.dropped("NEIGH_FAILED") >= before);
     let other = world.json(&format!("why --dst 203.0.113.77 --src {}", world.ip(2)));
     assert_eq!(other["drops"].as_array().map(Vec::len), Some(0));
     let gateway = world.net.gateway();

@@ -12,11 +12,12 @@ use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{Termios, tcgetattr};
 use nix::unistd::Pid;
+use vswitch_cli::lab::Topology;
 use vswitch_cli::lab::traffic::ping::Ping;
 use vswitch_cli::top::term::Screen;
 
 use super::nat::many_flows;
-use super::world::Times::Any;
+use super::world::Times::{Any, Exactly};
 use super::world::{PATIENCE, World, eventually, world};
 
 const COLUMNS: usize = 100;
@@ -205,8 +206,13 @@ fn top_shows_a_live_switch_and_gives_the_terminal_back() {
         world.net.port_names()[1]
     );
     top.sees(&["p99.9", "total", "share of frames", &way]);
+    let dropped = Ping {
+        ttl: 1,
+        ..Ping::to(Topology::OUTSIDE)
+    };
+    assert_eq!(world.ping(world.c(1), &dropped).received, 0);
     top.press("5");
-    top.sees(&["drop"]);
+    top.sees(&["REASON", "TTL_EXPIRED"]);
     top.press("6");
     top.sees(&["waiting for a packet"]);
     world.ping_perfectly(world.c(1), &Ping::to(world.ip(2)));
@@ -219,7 +225,7 @@ fn top_shows_a_live_switch_and_gives_the_terminal_back() {
     let (status, rest) = top.ends();
     assert_eq!((status.code(), rest.as_str()), (Some(0), ""));
     drop(top);
-    world.finish(&[("NO_ROUTE", Any)]);
+    world.finish(&[("NO_ROUTE", Any), ("TTL_EXPIRED", Exactly(1))]);
 }
 
 #[test]

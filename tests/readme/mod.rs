@@ -15,6 +15,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use console::Step;
 
@@ -41,6 +43,9 @@ const PAGES: &[&str] = &[
 const OTHER_NAMES: [&str; 10] = [
     "AF_", "CAP_", "NO_COLOR", "PACKET_", "RUST", "SCHED_", "TP_", "TUN_", "UDP_", "VSWITCH_",
 ];
+
+/// In the environment of all that runs on a stage: its name.
+const ON_STAGE: &str = "VSWTEST_STAGE";
 
 /// Where the README's tutorial begins.
 const TUTORIAL: &str = "<!-- tutorial";
@@ -265,11 +270,14 @@ fn perform(steps: &[Step]) -> Option<Vec<Option<String>>> {
         // In a user namespace of its own every user is root.
         unshare.arg("--map-root-user");
     }
+    let stage = stage();
     let child = unshare
         .args(["--net", "--mount", "bash", "-c", &script])
         .env("VSWITCH_BIN", bin)
+        .env(ON_STAGE, &stage)
         .stdin(Stdio::null())
         .output();
+    nobody_stays(&stage);
     let output = match child {
         Ok(output) => output,
         Err(err) => {
@@ -287,6 +295,43 @@ fn perform(steps: &[Step]) -> Option<Vec<Option<String>>> {
     assert_eq!(outputs.len(), steps.len(), "{text}");
     let absent = |output: &str| (output != "absent\n").then(|| output.to_owned());
     Some(outputs.into_iter().map(absent).collect())
+}
+
+/// A name of which there is no other while it is on.
+fn stage() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{}-{number}", std::process::id())
+}
+
+/// Asserts that all that was started on a stage has ended, or does so soon.
+fn nobody_stays(stage: &str) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let left = on_stage(stage);
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "left behind: {left:#?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The processes that have the name of the stage in their environment, by what they were called
+/// with.
+fn on_stage(stage: &str) -> Vec<String> {
+    let mark = format!("{ON_STAGE}={stage}");
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let called = |process: fs::DirEntry| {
+        let read = |name| fs::read(process.path().join(name)).ok();
+        let is_ours = read("environ")?
+            .split(|byte| *byte == 0)
+            .any(|word| word == mark.as_bytes());
+        let words = String::from_utf8_lossy(&read("cmdline")?).replace('\0', " ");
+        // Who has ended, and is not waited for yet, was called by nothing.
+        (is_ours && !words.is_empty()).then_some(words)
+    };
+    processes.filter_map(called).collect()
 }
 
 #[test]
