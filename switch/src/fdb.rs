@@ -359,6 +359,13 @@ impl Fdb {
         load(&self.counts, port.index())
     }
 
+    /// The entry of one station, as [`entries`](Self::entries) has it.
+    #[must_use]
+    pub fn entry(&self, network: u16, mac: Mac, now: Nanos) -> Option<FdbEntry> {
+        let (entry, now_secs) = (self.table.get(key_of(network, mac))?, seconds(now));
+        (!self.is_aged(&entry, now_secs)).then(|| shown(&entry, now_secs))
+    }
+
     /// All entries that have not aged, sorted by network and address.
     #[must_use]
     pub fn entries(&self, now: Nanos) -> Vec<FdbEntry> {
@@ -367,17 +374,7 @@ impl Fdb {
             .table
             .iter()
             .filter(|entry| !self.is_aged(entry, now_secs))
-            .map(|entry| {
-                let [high, low, ..] = entry.key.to_be_bytes();
-                let place = Place::of(&entry);
-                FdbEntry {
-                    network: u16::from_be_bytes([high, low]),
-                    mac: Mac::from_u64(entry.key),
-                    port: place.port,
-                    age_secs: now_secs.saturating_sub(entry.stamp),
-                    is_static: place.is_static,
-                }
-            })
+            .map(|entry| shown(&entry, now_secs))
             .collect();
         entries.sort_unstable();
         entries
@@ -547,6 +544,18 @@ impl Fdb {
     /// to one longer, never shorter.
     fn is_aged(&self, entry: &Entry, now_secs: u32) -> bool {
         now_secs.saturating_sub(entry.stamp) > self.ageing_secs() && !Place::of(entry).is_static
+    }
+}
+
+fn shown(entry: &Entry, now_secs: u32) -> FdbEntry {
+    let [high, low, ..] = entry.key.to_be_bytes();
+    let place = Place::of(entry);
+    FdbEntry {
+        network: u16::from_be_bytes([high, low]),
+        mac: Mac::from_u64(entry.key),
+        port: place.port,
+        age_secs: now_secs.saturating_sub(entry.stamp),
+        is_static: place.is_static,
     }
 }
 

@@ -321,20 +321,19 @@ impl Neighbours {
         self.table.is_empty()
     }
 
+    /// The entry of one neighbour, as [`entries`](Self::entries) has it.
+    #[must_use]
+    pub fn entry(&self, link: Link, address: Ipv4Addr, now: Nanos) -> Option<NeighbourEntry> {
+        let entry = self.table.get(key_of(link, address))?;
+        shown(&entry, tenths(now))
+    }
+
     /// All entries, sorted by link and address.
     #[must_use]
     pub fn entries(&self, now: Nanos) -> Vec<NeighbourEntry> {
         let now = tenths(now);
-        let view = |entry: Entry| {
-            Some(NeighbourEntry {
-                link: link_of(&entry),
-                address: address_of(&entry),
-                mac: mac_of(&entry),
-                state: state_of(&entry, now)?,
-                age_secs: now.saturating_sub(entry.stamp) / SECOND,
-            })
-        };
-        let mut entries: Vec<_> = self.table.iter().filter_map(view).collect();
+        let entries = self.table.iter();
+        let mut entries: Vec<_> = entries.filter_map(|entry| shown(&entry, now)).collect();
         entries.sort_unstable();
         entries
     }
@@ -364,6 +363,17 @@ impl Neighbours {
         self.hand.0.store((start + looked) % slots, Relaxed);
         victim.is_some_and(|entry| self.table.remove_entry(&entry))
     }
+}
+
+/// An entry as it is shown; `None` for one that is to be forgotten.
+fn shown(entry: &Entry, now: u32) -> Option<NeighbourEntry> {
+    Some(NeighbourEntry {
+        link: link_of(entry),
+        address: address_of(entry),
+        mac: mac_of(entry),
+        state: state_of(entry, now)?,
+        age_secs: now.saturating_sub(entry.stamp) / SECOND,
+    })
 }
 
 /// What a confirmation of `mac` means to an entry.

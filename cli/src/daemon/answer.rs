@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use nat::Nanos;
 use switch::counters::Totals;
-use switch::fdb::Flush;
+use switch::fdb::{FdbEntry, Flush};
 use switch::mac::Mac;
-use switch::neigh::{Link as NeighLink, NeighbourState};
+use switch::neigh::{Link as NeighLink, NeighbourEntry, NeighbourState};
 use switch::port::PortIndex;
 use switch::switch::PortTotals;
 use switch::verdict::{DropReason, Stage};
+use switch::worker::NatReport;
 
 use crate::config::PortSpec;
 use crate::control::api::{self, OperState, Role};
@@ -48,7 +49,9 @@ impl Daemon {
                 reply.send(Ok(done("kept packets forgotten; counters go on".into(), 1)));
             }
             Request::Metrics(reply) => reply.send(Ok(self.reading())),
-            Request::Status(reply) => reply.send(Ok(self.status_answer())),
+            Request::Status(reply) => {
+                reply.send(Ok(self.status_answer(&self.switch.nat_sizes())));
+            }
             Request::PortAdd(spec, reply) => reply.send(self.port_add(&spec)),
             Request::PortSet {
                 port,
@@ -69,7 +72,7 @@ impl Daemon {
             Request::Published(reply) => {
                 let reports = self.switch.nat_reports(&nat::Selection::default());
                 let sessions = reports.iter().flat_map(|report| &report.sessions);
-                reply.send(Ok(self.published_answer(sessions)));
+                reply.send(Ok(self.published_answer(None, sessions)));
             }
             Request::NeighFlush(reply) => {
                 let count = self.switch.neighbours().flush(None);
@@ -198,19 +201,24 @@ impl Daemon {
             ifname: master.clone(),
             vlan: 1,
             flags: Vec::new(),
-            master: master.clone(),
+            master,
             state: api::FdbState::Permanent,
             age: None,
             port: "gateway".into(),
         };
         let entries = self.switch.fdb().entries(self.clock.now());
-        let learned = entries.into_iter().map(|entry| api::FdbEntry {
+        let learned = entries.iter().map(|entry| self.station(entry));
+        learned.chain([own]).collect()
+    }
+
+    pub(super) fn station(&self, entry: &FdbEntry) -> api::FdbEntry {
+        api::FdbEntry {
             schema: api::FdbSchema,
             mac: entry.mac,
             ifname: self.name_of(entry.port),
             vlan: 1,
             flags: Vec::new(),
-            master: master.clone(),
+            master: self.settings.name.clone(),
             state: if entry.is_static {
                 api::FdbState::Static
             } else {
@@ -218,37 +226,37 @@ impl Daemon {
             },
             age: (!entry.is_static).then(|| f64::from(entry.age_secs)),
             port: self.word_of(entry.port),
-        });
-        learned.chain([own]).collect()
+        }
     }
 
     pub(super) fn neighbours_answer(&self) -> Vec<api::Neighbour> {
         let entries = self.switch.neighbours().entries(self.clock.now());
-        let answer = entries.into_iter().map(|entry| {
-            let (side, dev) = match entry.link {
-                NeighLink::Uplink => (
-                    api::Side::Outside,
-                    self.settings.uplink.clone().unwrap_or_default(),
-                ),
-                NeighLink::Network(network) => (api::Side::Inside, self.device_of(network, &entry)),
-            };
-            api::Neighbour {
-                schema: api::NeighSchema,
-                dst: IpAddr::V4(entry.address),
-                dev,
-                lladdr: entry.mac,
-                state: [neigh_state(entry.state)],
-                vswitch: api::NeighDetail {
-                    side,
-                    age: entry.mac.map(|_| f64::from(entry.age_secs)),
-                },
-            }
-        });
-        answer.collect()
+        entries.iter().map(|entry| self.neighbour(entry)).collect()
+    }
+
+    pub(super) fn neighbour(&self, entry: &NeighbourEntry) -> api::Neighbour {
+        let (side, dev) = match entry.link {
+            NeighLink::Uplink => (
+                api::Side::Outside,
+                self.settings.uplink.clone().unwrap_or_default(),
+            ),
+            NeighLink::Network(network) => (api::Side::Inside, self.device_of(network, entry)),
+        };
+        api::Neighbour {
+            schema: api::NeighSchema,
+            dst: IpAddr::V4(entry.address),
+            dev,
+            lladdr: entry.mac,
+            state: [neigh_state(entry.state)],
+            vswitch: api::NeighDetail {
+                side,
+                age: entry.mac.map(|_| f64::from(entry.age_secs)),
+            },
+        }
     }
 
     /// The port a neighbour's frames go to; the switch itself while nobody knows.
-    fn device_of(&self, network: u16, entry: &switch::neigh::NeighbourEntry) -> String {
+    fn device_of(&self, network: u16, entry: &NeighbourEntry) -> String {
         let fdb = self.switch.fdb();
         let port = entry
             .mac
@@ -256,7 +264,8 @@ impl Daemon {
         port.map_or_else(|| self.settings.name.clone(), |port| self.name_of(port))
     }
 
-    pub(super) fn status_answer(&self) -> api::Status {
+    /// The switch as a whole; of its NAT the sizes that every worker told.
+    pub(super) fn status_answer(&self, nat: &[NatReport]) -> api::Status {
         let totals = self.switch.totals();
         let (workers, imbalance) = self.workers_answer();
         api::Status {
@@ -270,12 +279,7 @@ impl Daemon {
             uplink: self.settings.uplink.clone(),
             fdb_entries: (self.switch.fdb().dynamic_entries() + self.switch.fdb().static_entries())
                 as u64,
-            nat_sessions: self
-                .switch
-                .nat_sizes()
-                .iter()
-                .map(|report| report.total as u64)
-                .sum(),
+            nat_sessions: nat.iter().map(|report| report.total as u64).sum(),
             workers,
             imbalance,
             totals: totals_answer(&totals),

@@ -2,6 +2,8 @@
 
 use std::net::{SocketAddr, TcpListener};
 
+use switch::worker::NatReport;
+
 use crate::control::api::{self, NeighState};
 use crate::error::CliError;
 use crate::metrics::{NatReading, Reading};
@@ -12,14 +14,14 @@ use super::answer::neigh_state;
 impl Daemon {
     /// Everything counted, as it is now.
     pub(super) fn reading(&self) -> Reading {
-        let fdb = self.switch.fdb();
+        let (fdb, nat) = (self.switch.fdb(), self.switch.nat_sizes());
         Reading {
-            status: self.status_answer(),
+            status: self.status_answer(&nat),
             ports: self.ports_answer(),
             stations_learned: fdb.dynamic_entries() as u64,
             stations_static: fdb.static_entries() as u64,
             neighbours: self.neighbours_by_state(),
-            nat: self.nat_reading(),
+            nat: self.nat_reading(&nat),
             latency: self.forwarded_ever(),
         }
     }
@@ -41,12 +43,11 @@ impl Daemon {
         counts.into()
     }
 
-    fn nat_reading(&self) -> Option<NatReading> {
-        let sizes = self.switch.nat_sizes();
+    fn nat_reading(&self, sizes: &[NatReport]) -> Option<NatReading> {
         let has_nat = sizes.iter().any(|worker| worker.config.is_some());
         has_nat.then(|| {
             let mut counters = api::NatCounters::default();
-            for worker in &sizes {
+            for worker in sizes {
                 counters.add(&worker.counters.natv2());
             }
             let used = |place: usize| {

@@ -338,12 +338,15 @@ impl Daemon {
         Ok(done(format!("{at} is published no more"), 1))
     }
 
-    /// What is published, with the sessions among `sessions` that it led to.
+    /// What is published, all or what concerns an address, with the sessions among `sessions` that
+    /// it led to.
     pub(super) fn published_answer<'s>(
         &self,
+        of: Option<Ipv4Addr>,
         sessions: impl Iterator<Item = &'s SessionView> + Clone,
     ) -> Vec<api::Published> {
         let entries = self.publishing.entries.iter();
+        let entries = entries.filter(|entry| of.is_none_or(|address| entry.concerns(address)));
         let answer = entries.map(|entry| {
             let own = |session: &&SessionView| entry.owns(session);
             let count = sessions.clone().filter(own).count();
@@ -433,6 +436,11 @@ impl Entry {
             .map(api::PublishedTarget::words)
             .collect();
         format!("published {} -> {}", self.spec.at, words.join(", "))
+    }
+
+    /// Whether it is published by an address, or to it.
+    fn concerns(&self, address: Ipv4Addr) -> bool {
+        self.spec.at.address == Some(address) || self.known().any(|(target, _)| target == address)
     }
 
     fn owns(&self, session: &SessionView) -> bool {

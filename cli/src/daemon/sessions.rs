@@ -34,7 +34,7 @@ impl Daemon {
         sessions.sort_by(|a, b| a.age.total_cmp(&b.age));
         let published = match extent {
             Extent::Summary => Vec::new(),
-            Extent::All | Extent::Most(_) => self.published_answer(found()),
+            Extent::All | Extent::Most(_) => self.published_answer(None, found()),
         };
         let used = |protocol: usize| -> u32 {
             reports

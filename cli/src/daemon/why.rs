@@ -4,7 +4,7 @@
 //! an address is looked for under every endpoint that sessions and published entries give it at
 //! present. Of a session that has ended nothing is known any more.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +46,9 @@ struct Names {
     endpoints: Vec<(u8, Option<Ipv4Addr>, (u16, u16))>,
 }
 
+/// A session, and when it was looked at.
+type Session = (SessionView, nat::Nanos);
+
 /// How a packet bears an address.
 enum Borne {
     Itself,
@@ -71,7 +74,9 @@ impl Daemon {
     /// The story of `dst`, of packets from `src` or from anybody.
     pub(super) fn why_answer(&self, dst: Ipv4Addr, src: Option<Ipv4Addr>) -> api::Why {
         let moments = self.moments();
-        let (to, from) = (self.aliases_of(dst), src.map(|src| self.aliases_of(src)));
+        let sessions = self.sessions_of(dst);
+        let to = self.aliases_of(dst, &sessions);
+        let from = src.map(|src| self.aliases_of(src, &self.sessions_of(src)));
         let mut found: Vec<(DropRecord, Borne)> = Vec::new();
         for kept in self.switch.kept_drops(None) {
             for record in kept.records() {
@@ -84,7 +89,7 @@ impl Daemon {
         let drops: Vec<api::WhyDrop> = (found.iter())
             .map(|(record, borne)| self.why_drop(record, borne, moments))
             .collect();
-        let (address, is_there) = self.address_of(dst);
+        let (address, is_there) = self.address_of(dst, sessions);
         api::Why {
             schema: api::WhySchema,
             dst,
@@ -149,7 +154,7 @@ impl Daemon {
         }
     }
 
-    fn sessions_of(&self, address: Ipv4Addr) -> Vec<(SessionView, nat::Nanos)> {
+    fn sessions_of(&self, address: Ipv4Addr) -> Vec<Session> {
         let prefix = 32;
         let selection = Selection {
             host: Some(Subnet { address, prefix }),
@@ -163,9 +168,10 @@ impl Daemon {
         sessions.collect()
     }
 
-    fn aliases_of(&self, address: Ipv4Addr) -> Names {
-        let sessions = self.sessions_of(address).into_iter();
-        let own = sessions.filter(|(session, _)| session.inside.0 == address);
+    fn aliases_of(&self, address: Ipv4Addr, sessions: &[Session]) -> Names {
+        let own = sessions
+            .iter()
+            .filter(|(session, _)| session.inside.0 == address);
         let mut endpoints: Vec<_> = own
             .map(|(session, _)| {
                 let (external, port) = session.external;
@@ -186,7 +192,7 @@ impl Daemon {
     }
 
     /// What the tables say, and whether that is more than a route.
-    fn address_of(&self, address: Ipv4Addr) -> (api::WhyAddress, bool) {
+    fn address_of(&self, address: Ipv4Addr, mut sessions: Vec<Session>) -> (api::WhyAddress, bool) {
         let view = self.switch.view();
         let uplink = view.uplink.as_ref();
         let gateway = self.gateway;
@@ -212,14 +218,14 @@ impl Daemon {
             None => (gateway.link(), address),
         };
         let (neighbours, fdb) = self.hop_of(hop);
-        let mut sessions = self.sessions_of(address);
         let total = sessions.len();
         sessions.sort_by_key(|(session, _)| std::cmp::Reverse(session.created));
         let shown = sessions.iter().take(SESSIONS_SHOWN_MAX);
         let shown = shown
             .map(|(session, now)| self.session(session, *now))
             .collect();
-        let published = self.published_of(address, sessions.iter().map(|(session, _)| session));
+        let led = sessions.iter().map(|(session, _)| session);
+        let published = self.published_answer(Some(address), led);
         let port = match place {
             api::WhyPlace::Gateway | api::WhyPlace::External => None,
             api::WhyPlace::Host => view.host.port.map(|port| self.name_of(port)),
@@ -252,35 +258,21 @@ impl Daemon {
     }
 
     /// The neighbour that a packet goes to next, and where the forwarding table has it.
-    fn hop_of(&self, hop: (NeighLink, Ipv4Addr)) -> (Vec<api::Neighbour>, Vec<api::FdbEntry>) {
-        let side = match hop.0 {
-            NeighLink::Uplink => api::Side::Outside,
-            NeighLink::Network(_) => api::Side::Inside,
-        };
-        let is_it = |it: &api::Neighbour| it.dst == IpAddr::V4(hop.1) && it.vswitch.side == side;
-        let neighbours = self.neighbours_answer().into_iter();
-        let neighbours: Vec<api::Neighbour> = neighbours.filter(is_it).collect();
-        let macs: Vec<_> = neighbours.iter().filter_map(|it| it.lladdr).collect();
-        let fdb = self.fdb_answer().into_iter();
-        let fdb = fdb.filter(|entry| macs.contains(&entry.mac)).collect();
-        (neighbours, fdb)
-    }
-
-    fn published_of<'s>(
+    fn hop_of(
         &self,
-        address: Ipv4Addr,
-        sessions: impl Iterator<Item = &'s SessionView> + Clone,
-    ) -> Vec<api::Published> {
-        let is_at = |at: &SocketAddr| at.ip() == IpAddr::V4(address);
-        let mut published = self.published_answer(sessions);
-        published.retain(|entry| {
-            let mut targets = entry
-                .targets
-                .iter()
-                .filter_map(|target| target.address.as_ref());
-            entry.address == IpAddr::V4(address) || targets.any(is_at)
-        });
-        published
+        (link, address): (NeighLink, Ipv4Addr),
+    ) -> (Vec<api::Neighbour>, Vec<api::FdbEntry>) {
+        let now = self.clock.now();
+        let neighbour = self.switch.neighbours().entry(link, address, now);
+        let mac = neighbour.and_then(|neighbour| neighbour.mac);
+        let station = match (link, mac) {
+            (NeighLink::Network(network), Some(mac)) => self.switch.fdb().entry(network, mac, now),
+            // Nothing from outside is ever learned.
+            (NeighLink::Uplink, _) | (_, None) => None,
+        };
+        let neighbours = neighbour.iter().map(|it| self.neighbour(it));
+        let stations = station.iter().map(|it| self.station(it));
+        (neighbours.collect(), stations.collect())
     }
 }
 
@@ -294,8 +286,8 @@ fn bears(record: &DropRecord, to: &Names, from: Option<&Names>) -> Option<Borne>
         }
         return to.bear(protocol, tuple.destination, tuple.destination_port);
     }
-    let ethernet = ethernet::parse(bytes).filter(|ethernet| ethernet.ethertype == ARP)?;
+    ethernet::parse(bytes).filter(|ethernet| ethernet.ethertype == ARP)?;
     let arp = bytes.get(HEADER_BYTES..).and_then(Arp::parse)?;
     let is_asked = arp.target == to.address && from.is_none_or(|from| from.address == arp.sender);
-    (ethernet.ethertype == ARP && is_asked).then_some(Borne::Itself)
+    is_asked.then_some(Borne::Itself)
 }

@@ -111,10 +111,14 @@ fn static_entries_neither_age_nor_move_nor_count() {
     let later = at(5_000_000);
     assert_eq!(fdb.learn(0, mac(1), P1, later), Learned::Locked { at: P2 });
     assert_eq!(fdb.learn(0, mac(1), P2, later), Learned::Refreshed);
+    assert_eq!(fdb.entry(0, mac(3), later), None, "aged");
     assert_eq!(fdb.age(later, usize::MAX), 1);
     assert_eq!(fdb.lookup(0, mac(1), later), Some(P2));
     assert_eq!(fdb.lookup(0, mac(2), later), Some(P2));
     let all = fdb.entries(later);
+    for entry in &all {
+        assert_eq!(fdb.entry(0, entry.mac, later).as_ref(), Some(entry));
+    }
     let view: Vec<_> = all
         .iter()
         .map(|e| (e.mac, e.port, e.age_secs, e.is_static))

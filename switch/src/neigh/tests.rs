@@ -89,6 +89,7 @@ fn a_stale_neighbour_that_answers_is_reachable_again() {
     // Unused for long, it is forgotten.
     assert_eq!(table.lookup(OUT, HOP, secs(700)), Neighbour::Unknown);
     assert!(table.entries(secs(700)).is_empty());
+    assert_eq!(table.entry(OUT, HOP, secs(700)), None);
     assert_eq!(table.request(OUT, HOP, secs(700)), Request::Broadcast);
 }
 
@@ -122,8 +123,12 @@ fn entries_are_shown_removed_and_flushed_by_link() {
     let _ = table.confirm(Link::Network(u16::MAX), Ipv4Addr::BROADCAST, M1, secs(35));
     let _ = table.confirm(Link::Network(0), Ipv4Addr::UNSPECIFIED, M1, secs(35));
     let _ = table.request(OUT, HOP, secs(38));
-    let view: Vec<_> = table
-        .entries(secs(40))
+    let all = table.entries(secs(40));
+    for entry in &all {
+        let one = table.entry(entry.link, entry.address, secs(40));
+        assert_eq!(one.as_ref(), Some(entry));
+    }
+    let view: Vec<_> = all
         .into_iter()
         .map(|e| (e.link, e.address, e.mac, e.state, e.age_secs))
         .collect();
