@@ -1,8 +1,9 @@
 //! `capture …`: what was typed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum, ValueHint};
+use switch::filter::{About, Filter};
 use switch::pcapng::Direction;
 
 use super::Action;
@@ -148,9 +149,13 @@ impl CaptureNoun {
                 Some(Way::Inout) | None => None,
             },
         };
+        let filter = filter(&self.filter)?;
+        if let Some(file) = &self.read {
+            readable(&filter, file)?;
+        }
         Ok(Action::Capture(Box::new(CapturePlan {
             watch: Watch {
-                filter: filter(&self.filter)?,
+                filter,
                 ports: self.interface,
                 follow: false,
                 form: Form::Capture(capture),
@@ -164,6 +169,23 @@ impl CaptureNoun {
             ethernet: self.ethernet,
         })))
     }
+}
+
+/// Refuses what a capture does not say of each of its packets: the verdict is told of a packet
+/// where it came in, in words.
+fn readable(filter: &Filter, file: &Path) -> Result<(), CliError> {
+    let found = filter.about().find_map(|about| match about {
+        About::Drop => Some(("drop", " on drops".to_owned())),
+        About::Reason(reason) => Some(("reason", format!(" on drops | grep {reason}"))),
+        About::Nat => Some(("nat", " | grep -F '[nat '".to_owned())),
+        About::Port(_) | About::Worker(_) => None,
+    });
+    let Some((word, rest)) = found else {
+        return Ok(());
+    };
+    let why = "a capture does not say this of each packet";
+    let fix = format!("vswitch capture -r {}{rest}", file.display());
+    Err(CliError::usage(word, why, fix))
 }
 
 /// tcpdump's 0 is all.

@@ -3,6 +3,7 @@
 //! What comes from the switch is pcapng already ([`crate::daemon`] makes it). Into a file it goes
 //! block by block, as it came; for text it is read as any other capture would be.
 
+mod choice;
 mod files;
 mod text;
 
@@ -10,7 +11,6 @@ use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use switch::filter::Subject;
 use switch::pcapng::{Block, Blocks, Reader};
 use switch::port::defer_current_thread;
 
@@ -18,11 +18,11 @@ use crate::args::{CapturePlan, Common};
 use crate::client::Client;
 use crate::client::watch::{Over, watch_bytes};
 use crate::control::api;
-use crate::control::watch::Watch;
 use crate::dispatch::{Outcome, message, print, print_on};
 use crate::error::{CliError, Exit, printable};
 use crate::show::moment;
 
+use choice::Choice;
 use files::Files;
 
 /// Packets and losses so far.
@@ -43,7 +43,7 @@ pub fn command(common: &Common, plan: &CapturePlan) -> Outcome {
             .map_err(|error| failed(path, &error.to_string(), "vswitch capture -w FILE"))?;
         let name = path.display().to_string();
         let from = (name.as_str(), io::BufReader::new(file));
-        let tally = lines(common, plan, from, Some(&plan.watch))?;
+        let tally = lines(common, plan, from, Some(&Choice::new(&plan.watch)))?;
         if tally.lost > 0 {
             let text = format!("{} packets were lost while this was captured", tally.lost);
             message(common, &text);
@@ -90,7 +90,7 @@ fn lines(
     common: &Common,
     plan: &CapturePlan,
     (name, from): (&str, impl Read),
-    watch: Option<&Watch>,
+    choice: Option<&Choice<'_>>,
 ) -> Result<Tally, CliError> {
     let bad = |error: switch::pcapng::ReadError| {
         CliError::failed(
@@ -103,24 +103,22 @@ fn lines(
     let mut reader = Reader::new(from).map_err(bad)?;
     let line = text::Line::new(plan.ethernet);
     loop {
-        let Some(packet) = reader.next_packet().map_err(bad)? else {
+        let Some(mut packet) = reader.next_packet().map_err(bad)? else {
             // What interfaces have counted has also what was lost behind the last packet.
             tally.lost = tally.lost.max(reader.lost());
             return Ok(tally);
         };
         tally.lost = tally.lost.saturating_add(packet.dropped.unwrap_or(0));
-        let subject = Subject {
-            frame: packet.bytes,
-            length: packet.original_bytes,
-            metadata: None,
-        };
-        if watch.is_some_and(|watch| !watch.filter.matches(&subject)) {
-            continue;
+        if let Some(choice) = choice {
+            let silent = |why| CliError::failed(name, why, format!("vswitch capture -r {name}"));
+            if !choice.wants(&packet).map_err(silent)? {
+                continue;
+            }
+            choice.cut(&mut packet);
         }
         tally.packets += 1;
-        let (interface, (time, text)) = (packet.interface, line.of(&packet));
-        let name = reader.interfaces().get(interface).map_or("", |it| &it.name);
-        let text = format!("{time} {} {text}\n", printable(name));
+        let (time, text) = line.of(&packet);
+        let text = format!("{time} {} {text}\n", printable(packet.interface_name));
         let is_enough = plan.count.is_some_and(|count| tally.packets >= count);
         if print_on(common.colour, &text)?.is_break() || is_enough {
             return Ok(tally);

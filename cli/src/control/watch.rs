@@ -58,6 +58,9 @@ pub struct Capture {
     pub direction: Option<Direction>,
 }
 
+/// The interface at which captures show what was dropped. It is no port.
+pub const DROPS: &str = "drops";
+
 /// The longest frame there is, and tcpdump's default.
 pub const SNAP_BYTES_MAX: u32 = 262_144;
 

@@ -4,6 +4,7 @@
 //! when it does not, always further on, so `and`, `or` and `not` cost nothing when a frame is
 //! looked at and parentheses leave no trace.
 
+use super::About;
 use super::value::{Comparison, Value};
 use crate::mac::Mac;
 
@@ -108,6 +109,33 @@ pub(super) enum Test {
     Translated,
     /// This worker decided on it.
     Worker(u16),
+}
+
+impl Test {
+    /// What it asks of the record, if it is not about bytes.
+    pub(super) fn about(&self) -> Option<About<'_>> {
+        match self {
+            Self::Dropped => Some(About::Drop),
+            Self::Reason(word) => Some(About::Reason(word)),
+            Self::On(port) => Some(About::Port(port)),
+            Self::Translated => Some(About::Nat),
+            Self::Worker(worker) => Some(About::Worker(*worker)),
+            Self::EtherType { .. }
+            | Self::Llc { .. }
+            | Self::Vlan { .. }
+            | Self::Mac { .. }
+            | Self::Group
+            | Self::Ipv4 { .. }
+            | Self::Ipv6 { .. }
+            | Self::Multicast4 { .. }
+            | Self::Multicast6 { .. }
+            | Self::Transport { .. }
+            | Self::FirstFragment { .. }
+            | Self::NextHeader { .. }
+            | Self::Ports { .. }
+            | Self::Compare(_) => None,
+        }
+    }
 }
 
 /// A test and where to go on.

@@ -59,7 +59,7 @@ use std::str::FromStr;
 
 pub use error::FilterError;
 
-use code::{Step, Test};
+use code::Step;
 
 /// The most bytes the text of a filter may have.
 pub const TEXT_MAX: usize = 4096;
@@ -78,6 +78,21 @@ pub struct Metadata<'a> {
     pub translated: bool,
     /// The worker that gave the verdict.
     pub worker: u16,
+}
+
+/// What a filter asks of a frame's record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About<'f> {
+    /// `drop`
+    Drop,
+    /// `reason WORD`
+    Reason(&'static str),
+    /// `on PORT`
+    Port(&'f str),
+    /// `nat`
+    Nat,
+    /// `worker N`
+    Worker(u16),
 }
 
 /// One frame to be matched, borrowed.
@@ -148,16 +163,15 @@ impl Filter {
         self.matches(before) || self.matches(after)
     }
 
-    /// Returns whether it has a word about the record (`drop reason on nat worker`), which
-    /// bytes alone cannot answer.
+    /// What it asks of the record (`drop reason on nat worker`), which bytes alone cannot answer.
+    pub fn about(&self) -> impl Iterator<Item = About<'_>> {
+        self.steps.iter().filter_map(|step| step.test.about())
+    }
+
+    /// Returns whether it asks anything of the record.
     #[must_use]
     pub fn needs_metadata(&self) -> bool {
-        self.steps.iter().any(|step| {
-            matches!(
-                step.test,
-                Test::Dropped | Test::Reason(_) | Test::On(_) | Test::Translated | Test::Worker(_)
-            )
-        })
+        self.about().next().is_some()
     }
 
     /// Returns whether it matches every frame because it asks nothing.

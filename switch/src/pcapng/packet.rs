@@ -15,6 +15,8 @@ use super::{Direction, Fault};
 pub struct Packet<'a> {
     /// Its interface: an index into [`Reader::interfaces`](super::Reader::interfaces).
     pub interface: usize,
+    /// The name of that interface; empty where the capture has none.
+    pub interface_name: &'a str,
     /// When it was seen: nanoseconds since 1970 UTC. A simple packet block has no time.
     pub time: Option<u64>,
     /// Its length on the wire.

@@ -176,8 +176,10 @@ impl<R: Read> Reader<R> {
             Format::Classic(classic) => classic.order,
         };
         let Found { place, told, .. } = found;
+        let interface = self.interfaces.get(found.interface);
         Packet {
             interface: found.interface,
+            interface_name: interface.map_or("", |interface| &interface.name),
             time: found.time,
             original_bytes: place.original_bytes,
             bytes: &self.block[place.bytes],

@@ -21,7 +21,7 @@ use switch::pcapng::{Direction, InterfaceInfo, PacketInfo, SectionInfo, Statisti
 use switch::port::PortIndex;
 use switch::trace::{Fate, RecordView, SnapRef, Step, TracePortion, Words, change, fate_words};
 
-use crate::control::watch::Capture;
+use crate::control::watch::{Capture, DROPS};
 use crate::show::moment;
 
 use super::names::{PortName, PortNames};
@@ -29,9 +29,6 @@ use super::{Encode, Wall};
 
 /// Bytes of blocks in one chunk, about.
 const CHUNK_BYTES: usize = 256 << 10;
-
-/// The interface of what was dropped.
-const DROPS: &str = "drops";
 
 /// Makes blocks.
 pub(super) struct Blocks {

@@ -2,7 +2,7 @@
 
 use super::frames::{self, Random};
 use crate::ethernet;
-use crate::filter::{Filter, Metadata, Subject};
+use crate::filter::{About, Filter, Metadata, Subject};
 use crate::mac::Mac;
 
 fn filter(text: &str) -> Filter {
@@ -70,6 +70,15 @@ fn words_about_the_record_match_what_is_known() {
         assert!(filter(&format!("not {text}")).matches(&bare), "{text}");
     }
     assert!(!filter("tcp port 80 and host 10.9.0.2").needs_metadata());
+    let all = filter("drop or reason no_route and udp or on veth1 or nat or worker 3");
+    let about = [
+        About::Drop,
+        About::Reason("NO_ROUTE"),
+        About::Port("veth1"),
+        About::Nat,
+        About::Worker(3),
+    ];
+    assert_eq!(all.about().collect::<Vec<_>>(), about);
 }
 
 #[test]
