@@ -132,6 +132,29 @@ fn capture_shows_both_sides_of_the_nat_and_drops_to_wireshark() {
     world.finish(&[("TTL_EXPIRED", Exactly(1))]);
 }
 
+/// Goal: a port that comes while somebody captures has its name from its first packet on, and one
+/// that goes keeps it to its last. Method: a port takes the index of another; both are seen.
+#[test]
+fn ports_that_come_and_go_during_a_capture_have_their_names() {
+    let Some(world) = world().start() else { return };
+    let (reader, file) = capturing(&world, "ports", "");
+    world.ping_perfectly(world.c(1), &Ping::to(world.ip(2)));
+    for words in ["port del veth2", "port add tap:web0"] {
+        let ended = world.client(words);
+        assert!(ended.status.success(), "{words}: {ended:?}");
+    }
+    // Nobody has that address: the question for it goes to all ports.
+    let absent = Ping::to(std::net::Ipv4Addr::from_bits(world.ip(2).to_bits() + 50));
+    assert_eq!(world.ping(world.c(1), &absent).received, 0);
+    ended(reader);
+    let read = world.client(&format!("capture -r {}", file.display()));
+    let text = String::from_utf8(read.stdout).unwrap();
+    let seen = |port: &str| text.lines().any(|line| line[16..].starts_with(port));
+    assert!(seen("veth2 Out") && seen("web0 Out"), "{text}");
+    assert!(!text.contains("(gone)"), "{text}");
+    drop(world);
+}
+
 #[test]
 fn capture_takes_tcpdumps_letters() {
     let Some(world) = world().start() else { return };

@@ -250,11 +250,11 @@ impl Daemon {
                 }
             }
             self.tell_changes();
+            self.tell_names();
         }
     }
 
     fn tick(&mut self, notifier: &mut Notifier) {
-        self.name_ports();
         self.look_at_targets();
         self.measure_drops();
         self.note_loads();

@@ -12,6 +12,7 @@
 //! next one, and in the interface's statistics at the end; so over all interfaces they add up.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use axum::body::Bytes;
 use nix::sys::utsname::uname;
@@ -39,7 +40,10 @@ pub(super) struct Blocks {
     only: Vec<PortIndex>,
     filter: String,
     writer: Writer,
-    interfaces: HashMap<Option<PortIndex>, usize>,
+    /// Their numbers. A port that has got another's index is another interface.
+    interfaces: HashMap<(Option<PortIndex>, Arc<str>), usize>,
+    /// The same of those that were met in this portion, for which no name has to be asked.
+    met: HashMap<Option<PortIndex>, usize>,
     /// Of each interface, in the order they were written.
     counts: Vec<Count>,
     /// Lost since the packet before.
@@ -77,6 +81,7 @@ impl Blocks {
             filter,
             writer: Writer::new(),
             interfaces: HashMap::new(),
+            met: HashMap::new(),
             counts: Vec::new(),
             lost: 0,
             scratch: Vec::new(),
@@ -86,10 +91,19 @@ impl Blocks {
 
     /// The number of a port's interface; one that is new is described first.
     fn interface(&mut self, port: Option<PortIndex>) -> usize {
-        if let Some(number) = self.interfaces.get(&port) {
+        if let Some(number) = self.met.get(&port) {
             return *number;
         }
-        let name = port.map_or_else(
+        let name = self.name(port);
+        let key = (port, Arc::clone(&name.device));
+        let number = self.interfaces.get(&key).copied();
+        let number = number.unwrap_or_else(|| self.describe(key, &name));
+        self.met.insert(port, number);
+        number
+    }
+
+    fn name(&self, port: Option<PortIndex>) -> PortName {
+        port.map_or_else(
             || PortName {
                 device: DROPS.into(),
                 peer: Some("frames that were dropped, and why".into()),
@@ -100,7 +114,10 @@ impl Blocks {
                     peer: None,
                 })
             },
-        );
+        )
+    }
+
+    fn describe(&mut self, key: (Option<PortIndex>, Arc<str>), name: &PortName) -> usize {
         self.writer.interface(&InterfaceInfo {
             name: &name.device,
             description: name.peer.as_deref().unwrap_or_default(),
@@ -110,7 +127,7 @@ impl Blocks {
         });
         let number = self.counts.len();
         self.counts.push(Count::default());
-        self.interfaces.insert(port, number);
+        self.interfaces.insert(key, number);
         number
     }
 
@@ -274,6 +291,7 @@ impl Encode for Blocks {
 
     fn portion(&mut self, portion: &TracePortion, lost: u64, chunk: &mut dyn FnMut(Bytes) -> bool) {
         self.lost += lost;
+        self.met.clear();
         for record in portion.views() {
             self.record(&record);
             if self.writer.bytes().len() >= CHUNK_BYTES && !chunk(self.writer.take().into()) {
@@ -310,4 +328,44 @@ fn length(len: u32) -> usize {
 
 fn nanos(since_1970: std::time::Duration) -> u64 {
     u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use nat::Nanos;
+
+    use super::*;
+
+    #[test]
+    fn a_port_that_has_got_anothers_index_is_another_interface() {
+        let names = PortNames::default();
+        let call = |devices: &[(u16, &str)]| {
+            let named = devices.iter().map(|(index, device)| {
+                let device = (*device).into();
+                (PortIndex(*index), PortName { device, peer: None })
+            });
+            names.set(named);
+        };
+        call(&[(1, "veth1"), (2, "veth2")]);
+        let wall = Wall {
+            wall: std::time::Duration::ZERO,
+            at: Nanos(0),
+        };
+        let what = (Capture::default(), Vec::new(), String::new());
+        let mut blocks = Blocks::new(names.clone(), wall, what);
+        assert!(!blocks.begin().is_empty());
+        let mut number = |index| {
+            blocks.met.clear();
+            blocks.interface(Some(PortIndex(index)))
+        };
+        assert_eq!([number(1), number(2)], [0, 1]);
+        call(&[(1, "veth1")]);
+        assert_eq!(number(2), 1, "what it did before");
+        call(&[(1, "veth1"), (2, "tap0")]);
+        assert_eq!([number(1), number(2)], [0, 3]);
+        call(&[(2, "veth2")]);
+        assert_eq!(number(2), 1, "there again");
+        let described = blocks.writer.take();
+        assert!(described.windows(4).any(|bytes| bytes == b"tap0"));
+    }
 }

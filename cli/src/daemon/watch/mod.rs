@@ -95,6 +95,14 @@ impl Daemon {
         self.watches.names.set(named);
     }
 
+    /// Tells readers that are there how ports are called now.
+    pub(super) fn tell_names(&mut self) {
+        self.watches.forget_ended();
+        if !self.watches.running.is_empty() {
+            self.name_ports();
+        }
+    }
+
     /// Answers once the workers have been told: what is decided after that, the reader sees.
     pub(super) fn watch(&mut self, watch: Watch, feed: Feed, reply: ReplyTo<u64>) {
         let answer = self.begin_watch(watch, feed);

@@ -15,27 +15,34 @@ pub(in crate::daemon) struct PortName {
     pub(in crate::daemon) peer: Option<Arc<str>>,
 }
 
-/// The ports by their index, as they are now. Clones are the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Named {
+    name: PortName,
+    /// It is no port any more; what it did before may still be told.
+    gone: bool,
+}
+
+/// The ports by their index, as they are now. One that has gone keeps its name until another has
+/// its index. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub(in crate::daemon) struct PortNames(Arc<RwLock<Vec<Option<PortName>>>>);
+pub(in crate::daemon) struct PortNames(Arc<RwLock<Vec<Option<Named>>>>);
 
 impl PortNames {
-    /// From now on they are called so.
+    /// From now on they are called so, and there are no others.
     pub(in crate::daemon) fn set(&self, named: impl Iterator<Item = (PortIndex, PortName)>) {
-        let mut names = Vec::new();
+        // Where one panicked while it held the lock, the names it left are whole all the same.
+        let mut names = self
+            .0
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        for named in names.iter_mut().flatten() {
+            named.gone = true;
+        }
         for (index, name) in named {
             if names.len() <= index.index() {
                 names.resize(index.index() + 1, None);
             }
-            names[index.index()] = Some(name);
-        }
-        // Where one panicked while it held the lock, the names it left are whole all the same.
-        let mut now = self
-            .0
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        if *now != names {
-            *now = names;
+            names[index.index()] = Some(Named { name, gone: false });
         }
     }
 
@@ -44,7 +51,8 @@ impl PortNames {
             .0
             .read()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
-        names.get(port.index()).cloned().flatten()
+        let named = names.get(port.index())?.as_ref()?;
+        Some(named.name.clone())
     }
 
     /// Every port there is.
@@ -53,10 +61,11 @@ impl PortNames {
             .0
             .read()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
-        let named = (0..).zip(names.iter());
-        named
-            .filter_map(|(index, name)| Some((PortIndex(index), name.clone()?)))
-            .collect()
+        let present = |(index, named): (u16, &Option<Named>)| {
+            let named = named.as_ref().filter(|named| !named.gone)?;
+            Some((PortIndex(index), named.name.clone()))
+        };
+        (0..).zip(names.iter()).filter_map(present).collect()
     }
 
     /// Gives `work` the names of these ports. Never waits: while they are being changed, which
@@ -73,8 +82,8 @@ impl PortNames {
         let mut devices = [""; PORTS];
         let mut count = 0;
         let named = ports.filter_map(|port| names.get(port.index())?.as_ref());
-        for (place, name) in devices.iter_mut().zip(named) {
-            *place = &name.device;
+        for (place, named) in devices.iter_mut().zip(named) {
+            *place = &named.name.device;
             count += 1;
         }
         work(&devices[..count])
@@ -107,7 +116,11 @@ mod tests {
         let both = [PortIndex(0), PortIndex(1), PortIndex(2)].into_iter();
         assert_eq!(names.with(both, |names| names.join(" ")), "veth0 veth2");
         names.set([named(1, "tap0")].into_iter());
-        assert_eq!(names.port(PortIndex(2)), "port 2 (gone)");
-        assert_eq!(names.all().len(), 1);
+        let all: Vec<_> = names.all().into_iter().map(|(index, _)| index.0).collect();
+        assert_eq!(all, [1]);
+        // What it did before is told by its name, until another has its index.
+        assert_eq!(names.port(PortIndex(2)), "veth2");
+        names.set([named(2, "veth9")].into_iter());
+        assert_eq!(names.port(PortIndex(2)), "veth9");
     }
 }
