@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use switch::pcapng::Block;
 
-use crate::args::Rotation;
+use super::Sink;
+use crate::args::{CapturePlan, Rotation};
 use crate::error::CliError;
 use crate::keep::Keep;
 use crate::show::moment;
@@ -17,6 +18,8 @@ use crate::show::moment;
 pub(super) struct Files<N> {
     path: PathBuf,
     rotation: Rotation,
+    /// Each block is written at once.
+    unbuffered: bool,
     now: N,
     file: Keep,
     /// Files begun before this one.
@@ -28,10 +31,12 @@ pub(super) struct Files<N> {
 }
 
 impl<N: Fn() -> Duration> Files<N> {
-    pub(super) fn begin(path: &Path, rotation: Rotation, now: N) -> Result<Self, CliError> {
+    pub(super) fn begin(path: &Path, plan: &CapturePlan, now: N) -> Result<Self, CliError> {
+        let rotation = plan.rotation;
         Ok(Self {
             path: path.to_owned(),
             rotation,
+            unbuffered: plan.unbuffered,
             file: Keep::begin(&name(path, rotation, 0, now()))?,
             number: 0,
             began: now(),
@@ -39,24 +44,6 @@ impl<N: Fn() -> Duration> Files<N> {
             head: Vec::new(),
             packets: 0,
         })
-    }
-
-    /// Writes a block; breaks where there are as many files as there may be.
-    pub(super) fn block(&mut self, block: &Block<'_>) -> Result<ControlFlow<()>, CliError> {
-        if block.is_packet() {
-            if self.is_full() && self.next_file()?.is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-            self.packets += 1;
-        } else if !block.is_statistics() {
-            self.head.extend_from_slice(block.bytes);
-        }
-        self.file.add(block.bytes)?;
-        Ok(ControlFlow::Continue(()))
-    }
-
-    pub(super) fn flush(&mut self) -> Result<(), CliError> {
-        self.file.flush()
     }
 
     fn is_full(&self) -> bool {
@@ -77,6 +64,30 @@ impl<N: Fn() -> Duration> Files<N> {
         self.packets = 0;
         self.file = Keep::begin(&name(&self.path, self.rotation, self.number, self.began))?;
         self.file.add(&self.head)?;
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+impl<N: Fn() -> Duration> Sink for Files<N> {
+    /// Breaks where there are as many files as there may be.
+    fn block(&mut self, block: &Block<'_>) -> Result<ControlFlow<()>, CliError> {
+        if block.is_packet() {
+            if self.is_full() && self.next_file()?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            self.packets += 1;
+        } else if !block.is_statistics() {
+            self.head.extend_from_slice(block.bytes);
+        }
+        self.file.add(block.bytes)?;
+        if self.unbuffered {
+            self.file.flush()?;
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn flush(&mut self) -> Result<ControlFlow<()>, CliError> {
+        self.file.flush()?;
         Ok(ControlFlow::Continue(()))
     }
 }

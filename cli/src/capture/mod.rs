@@ -5,9 +5,10 @@
 
 mod choice;
 mod files;
+mod pipe;
 mod text;
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -24,6 +25,7 @@ use crate::show::moment;
 
 use choice::Choice;
 use files::Files;
+use pipe::Pipe;
 
 /// Packets and losses so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,7 +44,7 @@ pub fn command(common: &Common, plan: &CapturePlan) -> Outcome {
         let file = std::fs::File::open(path)
             .map_err(|error| failed(path, &error.to_string(), "vswitch capture -w FILE"))?;
         let name = path.display().to_string();
-        let from = (name.as_str(), io::BufReader::new(file));
+        let from = (name.as_str(), BufReader::new(file));
         let tally = lines(common, plan, from, Some(&Choice::new(&plan.watch)))?;
         if tally.lost > 0 {
             let text = format!("{} packets were lost while this was captured", tally.lost);
@@ -56,10 +58,14 @@ pub fn command(common: &Common, plan: &CapturePlan) -> Outcome {
         .write
     {
         None => lines(common, plan, ("the stream", body), None),
-        Some(path) if path.as_os_str() == "-" => piped(plan, body),
+        Some(path) if path.as_os_str() == "-" => {
+            let pipe = Pipe::new(io::stdout().lock(), plan.unbuffered);
+            pipe::fill(plan.count, body, pipe)
+        }
         Some(path) => {
-            let files = Files::begin(path, plan.rotation, moment::now)?;
-            filed(plan, body, files)
+            let mut files = Files::begin(path, plan, moment::now)?;
+            // They are written in large pieces, whether more waits or not.
+            each_block(plan.count, Blocks::new(body), &mut files, |_| false)
         }
     })?;
     let Tally { packets, lost } = tally;
@@ -126,60 +132,47 @@ fn lines(
     }
 }
 
-/// All blocks to stdout. A reader that has gone has had enough.
-fn piped(plan: &CapturePlan, from: &mut impl Read) -> Result<Tally, CliError> {
-    let mut out = io::stdout().lock();
-    each_block(plan, from, |block| {
-        match out.write_all(block.bytes).and_then(|()| out.flush()) {
-            Ok(()) => Ok(ControlFlow::Continue(())),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
-            Err(error) => Err(failed(Path::new("stdout"), &error.to_string(), "")),
-        }
-    })
+/// Where blocks go.
+trait Sink {
+    /// Takes a block; breaks where no more is wanted.
+    fn block(&mut self, block: &Block<'_>) -> Result<ControlFlow<()>, CliError>;
+
+    /// Writes what was kept back.
+    fn flush(&mut self) -> Result<ControlFlow<()>, CliError>;
 }
 
-fn filed(
-    plan: &CapturePlan,
-    from: &mut impl Read,
-    mut files: Files<impl Fn() -> std::time::Duration>,
-) -> Result<Tally, CliError> {
-    let tally = each_block(plan, from, |block| {
-        let goes_on = files.block(block)?;
-        if plan.unbuffered {
-            files.flush()?;
-        }
-        Ok(goes_on)
-    })?;
-    files.flush()?;
-    Ok(tally)
-}
-
-/// Hands on the blocks, up to the packet that is enough.
-fn each_block(
-    plan: &CapturePlan,
-    from: &mut impl Read,
-    mut work: impl FnMut(&Block<'_>) -> Result<ControlFlow<()>, CliError>,
+/// Hands on the blocks, up to the packet that is enough. What the sink keeps back is written where
+/// `is_dry` says that nothing more has come yet, and at the end.
+fn each_block<R: Read>(
+    count: Option<u64>,
+    mut blocks: Blocks<R>,
+    sink: &mut impl Sink,
+    is_dry: impl Fn(&R) -> bool,
 ) -> Result<Tally, CliError> {
     let mut tally = Tally::default();
     // What interfaces have counted at the end has also what was lost behind the last packet.
-    let mut lost_in_all = 0;
-    let mut blocks = Blocks::new(from);
+    let mut lost_in_all: u64 = 0;
     let broken =
         |error: io::Error| CliError::failed("the stream", error.to_string(), "vswitch status");
     while let Some(block) = blocks.next_block().map_err(broken)? {
         if block.is_statistics() {
-            lost_in_all = block.lost().saturating_add(lost_in_all);
+            lost_in_all = lost_in_all.saturating_add(block.lost());
         } else {
-            tally.lost = block.lost().saturating_add(tally.lost);
+            tally.lost = tally.lost.saturating_add(block.lost());
         }
-        if work(&block)?.is_break() {
+        if sink.block(&block)?.is_break() {
             break;
         }
         tally.packets += u64::from(block.is_packet());
-        if plan.count.is_some_and(|count| tally.packets >= count) {
+        if count.is_some_and(|count| tally.packets >= count) {
+            break;
+        }
+        if is_dry(blocks.get_ref()) && sink.flush()?.is_break() {
             break;
         }
     }
+    // It makes no difference any more whether the reader has gone.
+    let _ = sink.flush()?;
     tally.lost = tally.lost.max(lost_in_all);
     Ok(tally)
 }

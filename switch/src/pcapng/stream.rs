@@ -91,6 +91,11 @@ impl<R: Read> Blocks<R> {
         }
     }
 
+    /// Where they are read from.
+    pub const fn get_ref(&self) -> &R {
+        &self.from
+    }
+
     /// The next block; `None` at the end, also where that is in the middle of one: a switch that is
     /// killed leaves off anywhere.
     ///
