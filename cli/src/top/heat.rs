@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::look::LatencyLook;
 use crate::control::api::{Latency, LatencyPair, LatencyStage, LatencyTo};
+use crate::latency::{QUANTILES, quantile};
 
 /// The bands of the heat map: each holds the durations that are shorter than its bound, in
 /// nanoseconds, and not shorter than that of the band before. The last has no bound.
@@ -125,19 +126,10 @@ fn new_in(before: &Latency, pair: &LatencyPair) -> (&'static str, Buckets) {
 impl PairRate {
     fn of(stage: &'static str, buckets: &Buckets) -> Self {
         let frames: u64 = buckets.values().sum();
-        // The duration that so many in a thousand are not longer than.
-        let quantile = |thousandths: u64| {
-            let rank = (u128::from(frames) * u128::from(thousandths))
-                .div_ceil(1000)
-                .max(1);
-            let mut seen = 0;
-            let mut buckets = buckets.iter();
-            let found = buckets.find(|(_, count)| {
-                seen += u128::from(**count);
-                seen >= rank
-            });
-            found.map(|(nanos, _)| seconds(*nanos))
-        };
+        let [p50, p90, p99, p999] = QUANTILES.map(|thousandths| {
+            let buckets = buckets.iter().map(|(nanos, count)| (*nanos, *count));
+            quantile(buckets, frames, thousandths).map(seconds)
+        });
         let mut bands = [0; BANDS];
         for (nanos, count) in buckets {
             let band = BOUNDS.partition_point(|bound| bound <= nanos);
@@ -151,10 +143,10 @@ impl PairRate {
             to: None,
             stage,
             frames,
-            p50: quantile(500),
-            p90: quantile(900),
-            p99: quantile(990),
-            p999: quantile(999),
+            p50,
+            p90,
+            p99,
+            p999,
             bands,
         }
     }
