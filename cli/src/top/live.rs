@@ -17,7 +17,7 @@ use super::look::{Extra, Look, Wants};
 use super::snapshot::Snapshot;
 use super::term::Screen;
 use super::tracing::Tracing;
-use super::{Clock, TopPlan};
+use super::{Clock, TopPlan, ended};
 use crate::args::Common;
 use crate::client::Client;
 use crate::control::api::Traced;
@@ -75,7 +75,8 @@ pub(super) fn run(common: &Common, plan: &TopPlan, paint: Paint, clock: Clock) -
     let mut looks = Looks::new(plan.count, clock.now());
     loop {
         screen.draw(&app, paint).map_err(failed)?;
-        let look = looks.ask(&asks, &app, &known, clock.now());
+        let missing = known.now.missing(app.wants());
+        let look = looks.ask(&asks, &app, missing, clock.now());
         if let Some(watch) = tracing.want(app.wants_traces(), look) {
             // Where there is no room it is tried again.
             let _ = asks.try_send(Ask::End(watch));
@@ -108,7 +109,7 @@ fn take_in(heard: Heard, app: &mut App, known: &mut Known, looks: &mut Looks) ->
         Heard::Traced(packet) => Event::Traced(packet),
         Heard::Untraced(why) => Event::Untraced(why),
         Heard::Look(answer) => {
-            looks.answered();
+            looks.answered(answer.is_err());
             match answer {
                 Ok(look) => {
                     known.before = Some(std::mem::replace(&mut known.now, *look));
@@ -122,7 +123,7 @@ fn take_in(heard: Heard, app: &mut App, known: &mut Known, looks: &mut Looks) ->
             }
         }
         Heard::Between(answer) => {
-            looks.answered();
+            looks.answered(answer.is_err());
             match answer {
                 Ok(extra) => {
                     known.now.add(*extra);
@@ -139,14 +140,6 @@ fn take_in(heard: Heard, app: &mut App, known: &mut Known, looks: &mut Looks) ->
     }
 }
 
-/// A switch that answered once and is not there any more has stopped.
-fn ended(client: &Client<'_>, error: CliError) -> CliError {
-    match error.exit {
-        Exit::NotRunning => client.stopped(),
-        Exit::Done | Exit::Failed | Exit::Usage | Exit::No => error,
-    }
-}
-
 impl Known {
     fn snapshot(&self) -> Snapshot {
         Snapshot::between(self.before.as_ref(), &self.now)
@@ -159,6 +152,8 @@ struct Looks {
     last: Duration,
     /// Whether an answer is awaited; nothing is asked meanwhile.
     waiting: bool,
+    /// Whether the last answer was an error: nothing is asked then before the next regular look.
+    failed: bool,
     /// Looks after which to end.
     left: Option<u64>,
 }
@@ -168,21 +163,22 @@ impl Looks {
         Self {
             last: now,
             waiting: false,
+            failed: false,
             left,
         }
     }
 
-    /// Asks if something is to be asked now; whether it was the regular look.
-    fn ask(&mut self, asks: &Sender<Ask>, app: &App, known: &Known, now: Duration) -> bool {
+    /// Asks if something is to be asked now, between two looks what is missing; whether it was the
+    /// regular look.
+    fn ask(&mut self, asks: &Sender<Ask>, app: &App, missing: Wants, now: Duration) -> bool {
         if self.waiting {
             return false;
         }
-        let wants = app.wants();
         let ask = if now >= self.last.saturating_add(app.interval) {
             self.last = now;
-            Ask::Look(wants)
-        } else if known.now.missing(wants) != Wants::default() {
-            Ask::Between(known.now.missing(wants))
+            Ask::Look(app.wants())
+        } else if missing != Wants::default() && !self.failed {
+            Ask::Between(missing)
         } else {
             return false;
         };
@@ -199,8 +195,9 @@ impl Looks {
         }
     }
 
-    const fn answered(&mut self) {
+    const fn answered(&mut self, failed: bool) {
         self.waiting = false;
+        self.failed = failed;
     }
 
     /// Counts a look; whether it was the last.
@@ -265,6 +262,44 @@ fn keys(heard: &Sender<Heard>) {
         let last = matches!(one, Heard::NoKeys(_));
         if heard.send(one).is_err() || last {
             return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::app::Tab;
+    use super::*;
+
+    #[test]
+    fn after_a_question_that_failed_the_next_one_is_the_regular_look() {
+        let (asks, asked) = bounded(ASKS_MAX);
+        let app = App::new(Tab::Flows, Duration::from_secs(1));
+        let mut looks = Looks::new(None, Duration::ZERO);
+        let missing = Wants {
+            sessions: true,
+            latency: false,
+        };
+        // Milliseconds, whether what was asked before has failed, and what is asked now.
+        for (at, failed, expected) in [
+            (10, false, "between"),
+            (20, true, "nothing"),
+            (990, true, "nothing"),
+            (1000, true, "look"),
+            (1010, false, "between"),
+            (1020, true, "nothing"),
+            (2000, true, "look"),
+            (2010, true, "nothing"),
+        ] {
+            looks.answered(failed);
+            looks.ask(&asks, &app, missing, Duration::from_millis(at));
+            let word = match asked.try_recv() {
+                Ok(Ask::Look(_)) => "look",
+                Ok(Ask::Between(wants)) if wants == missing => "between",
+                Ok(Ask::Between(_) | Ask::End(_)) => "something else",
+                Err(_) => "nothing",
+            };
+            assert_eq!(word, expected, "{at}");
         }
     }
 }

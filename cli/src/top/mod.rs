@@ -139,10 +139,7 @@ fn printed(common: &Common, plan: &TopPlan, clock: Clock) -> Outcome {
     let mut first = true;
     while left != Some(0) {
         clock.wait_until(before.at.saturating_add(plan.interval));
-        let now = look().map_err(|error| match error.exit {
-            Exit::NotRunning => client.stopped(),
-            Exit::Done | Exit::Failed | Exit::Usage | Exit::No => error,
-        })?;
+        let now = look().map_err(|error| ended(&client, error))?;
         let snapshot = Snapshot::between(Some(&before), &now);
         let text = match plan.form {
             Form::Stream if common.json => print::json(&snapshot)?,
@@ -159,4 +156,12 @@ fn printed(common: &Common, plan: &TopPlan, clock: Clock) -> Outcome {
         left = left.map(|left| left - 1);
     }
     Ok(Exit::Done)
+}
+
+/// A switch that answered once and is not there any more has stopped.
+fn ended(client: &Client<'_>, error: CliError) -> CliError {
+    match error.exit {
+        Exit::NotRunning => client.stopped(),
+        Exit::Done | Exit::Failed | Exit::Usage | Exit::No => error,
+    }
 }
