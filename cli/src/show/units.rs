@@ -71,10 +71,13 @@ pub fn short(seconds: f64) -> String {
     format!("{seconds:.1} s")
 }
 
+/// The lowest rate that is told from none.
+pub const RATE_MIN: f64 = 0.05;
+
 /// A rate a second: `0.2`, `81 k`.
 #[must_use]
 pub fn rate(per_second: f64) -> String {
-    if per_second < 0.05 {
+    if per_second < RATE_MIN {
         "0".into()
     } else if per_second < 99.95 {
         format!("{per_second:.1}")

@@ -324,19 +324,23 @@ impl App {
         });
     }
 
-    /// Rows of the tab on screen.
+    /// Rows of the tab on screen that the search shows.
     fn rows(&self) -> usize {
-        let snapshot = self.sight().snapshot.as_ref();
-        let count = |snapshot: &Snapshot| match self.tab {
-            Tab::Ports => snapshot.ports.len(),
-            Tab::Flows => snapshot.flows.as_ref().map_or(0, |flows| flows.list.len()),
-            Tab::Nat => snapshot.nat.as_ref().map_or(0, |nat| nat.published.len()),
-            Tab::Drops => snapshot.drops.len(),
-            Tab::Trace => self.sight().traced.len(),
-            // The first row is all pairs together.
-            Tab::Latency => (snapshot.latency.as_ref()).map_or(0, |l| l.pairs.len() + 1),
+        let sight = self.sight();
+        let Some(snapshot) = &sight.snapshot else {
+            return 0;
         };
-        snapshot.map_or(0, count)
+        let grid = match self.tab {
+            Tab::Ports => Some(tables::ports(&self.ports(&snapshot.ports))),
+            Tab::Flows => {
+                (snapshot.flows.as_ref()).map(|flows| tables::flows(&self.flows(&flows.list)))
+            }
+            Tab::Nat => snapshot.nat.as_ref().map(tables::published),
+            Tab::Drops => Some(tables::drops(&self.drops(&snapshot.drops))),
+            Tab::Trace => Some(tables::traced(&sight.traced)),
+            Tab::Latency => snapshot.latency.as_ref().map(tables::latency),
+        };
+        grid.map_or(0, |grid| grid.shown(u16::MAX, &self.search).0.rows.len())
     }
 
     fn back(&mut self) {

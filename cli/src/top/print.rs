@@ -35,7 +35,8 @@ fn sections(snapshot: &Snapshot, tab: Option<Tab>) -> Vec<Section> {
     let wanted = |one| tab.is_none_or(|tab| tab == one);
     let mut sections = Vec::new();
     if wanted(Tab::Ports) {
-        sections.push(section("Ports", tables::ports(&snapshot.ports), "none"));
+        let ports: Vec<_> = snapshot.ports.iter().collect();
+        sections.push(section("Ports", tables::ports(&ports), "none"));
         sections.push(section("Workers", tables::workers(snapshot), "none"));
     }
     if let Some(flows) = snapshot.flows.as_ref().filter(|_| wanted(Tab::Flows)) {

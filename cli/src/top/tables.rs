@@ -14,7 +14,7 @@ pub(super) fn rate(per_second: Option<f64>) -> String {
 /// A rate of drops: one that happens is worth a look.
 pub(super) fn loss(per_second: Option<f64>) -> Cell {
     match per_second {
-        Some(rate) if rate >= 0.05 => toned(units::rate(rate), Tone::Bad),
+        Some(rate) if rate >= units::RATE_MIN => toned(units::rate(rate), Tone::Bad),
         other => rate(other).into(),
     }
 }
@@ -25,7 +25,7 @@ fn dash(text: Option<&String>) -> Cell {
 
 /// The ports; the places of their sparklines are not in it.
 #[must_use]
-pub fn ports(ports: &[PortRate]) -> Grid {
+pub fn ports(ports: &[&PortRate]) -> Grid {
     let mut grid = Grid::new(&[
         ("PORT", 0),
         ("STATE", 0),
@@ -253,15 +253,8 @@ pub fn latency(latency: &LatencyRate) -> Grid {
 }
 
 /// `870 ns`, `12.3 us`, `4.5 ms`: in letters that every terminal has.
-pub(super) fn duration(seconds: f64) -> String {
-    let units = [(1e-6, 1e9, "ns"), (1e-3, 1e6, "us"), (1.0, 1e3, "ms")];
-    let found = units.iter().find(|(below, ..)| seconds < *below);
-    let (factor, unit) = found.map_or((1.0, "s"), |(_, factor, unit)| (*factor, *unit));
-    let value = seconds * factor;
-    match value < 99.95 && unit != "ns" {
-        true => format!("{value:.1} {unit}"),
-        false => format!("{value:.0} {unit}"),
-    }
+fn duration(seconds: f64) -> String {
+    units::short(seconds).replace('µ', "u")
 }
 
 /// What is published.
@@ -298,7 +291,7 @@ pub fn drops(drops: &[&DropRate]) -> Grid {
     ]);
     for drop in drops {
         let tone = match drop.per_second {
-            Some(rate) if rate >= 0.05 => Tone::Bad,
+            Some(rate) if rate >= units::RATE_MIN => Tone::Bad,
             _ => Tone::Note,
         };
         grid.row([

@@ -89,6 +89,9 @@ fn keys_do_what_the_table_says() {
         ("2 G k", "Flows, row 38, by rate"),
         ("2 End Home", "Flows, row 0, by rate"),
         ("2 G g", "Flows, row 0, by rate"),
+        ("2 / u d p Enter PgDn", "Flows, row 7, by rate, /udp"),
+        ("2 / u d p Enter G k", "Flows, row 6, by rate, /udp"),
+        ("2 / n o n e Enter G k j", "Flows, row 0, by rate, /none"),
         ("2 j 1 j 2", "Flows, row 1, by rate"),
         ("s", "Ports, row 0, by name"),
         ("s s s s s", "Ports, row 0, by index"),
@@ -202,7 +205,7 @@ fn the_cursor_stays_on_its_packet() {
     press(&mut app, "Space G");
     assert_eq!(app.sight().traced.len(), 200);
     press(&mut app, "k");
-    assert_eq!(state(&app), "Trace, row 198, /DROPPED");
+    assert_eq!(state(&app), "Trace, row 64, /DROPPED");
     assert!(!super::app(Tab::Ports).wants_traces());
 }
 

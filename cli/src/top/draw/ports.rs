@@ -21,7 +21,7 @@ pub(super) fn draw(buf: &mut Buffer, mut area: Rect, scene: &Scene<'_>) {
         snapshot,
         paint,
     } = *scene;
-    let ports: Vec<PortRate> = app.ports(&snapshot.ports).into_iter().cloned().collect();
+    let ports = app.ports(&snapshot.ports);
     let (shown, indices) = tables::ports(&ports).shown(area.width, &app.search);
     let workers = tables::workers(snapshot);
     let lines = |rows: usize| u16::try_from(rows + 1).unwrap_or(u16::MAX);
