@@ -40,7 +40,7 @@ pub fn line(session: &NatSession) -> String {
         line.push_str("[UNREPLIED] ");
     }
     line.push_str(&counted(&back));
-    if session.replied && is_assured(session) {
+    if is_assured(proto, &session.state, session.replied) {
         line.push_str("[ASSURED] ");
     }
     line.push_str("mark=0 use=1");
@@ -48,8 +48,8 @@ pub fn line(session: &NatSession) -> String {
 }
 
 /// As the kernel sets IPS_ASSURED: TCP once established, others once answered.
-fn is_assured(session: &NatSession) -> bool {
-    session.proto != "tcp" || !session.state.starts_with("SYN_")
+pub(super) fn is_assured(proto: &str, state: &str, replied: bool) -> bool {
+    replied && (proto != "tcp" || !state.starts_with("SYN_"))
 }
 
 /// One direction of a session, as packets on the wire of its side bear it.

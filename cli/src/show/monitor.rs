@@ -1,6 +1,6 @@
 //! `vswitch monitor nat`: events as `conntrack -E` prints them.
 
-use super::conntrack::{Way, ways};
+use super::conntrack::{Way, is_assured, ways};
 use crate::control::api::{Happening, NatEvent, Traffic};
 
 /// One event on one line, in the form of `conntrack -E` (conntrack-tools, `src/conntrack.c`):
@@ -39,7 +39,7 @@ pub fn line(event: &NatEvent) -> String {
         out.push_str(" [UNREPLIED]");
     }
     out.push_str(&counted(&back));
-    if event.state == "ESTABLISHED" {
+    if is_assured(&event.proto, &event.state, event.replied) {
         out.push_str(" [ASSURED]");
     }
     out
@@ -94,7 +94,17 @@ mod tests {
             line(&tcp),
             "[DESTROY] tcp 6 TIME_WAIT src=10.77.0.11 dst=1.1.1.1 sport=40122 dport=443 \
              packets=3 bytes=180 src=1.1.1.1 dst=192.0.2.10 sport=443 dport=61007 \
-             packets=0 bytes=0"
+             packets=0 bytes=0 [ASSURED]",
+            "it was, as it stays in the kernel's list"
+        );
+        (tcp.event, tcp.state) = (Happening::Update, "SYN_RECV".into());
+        assert!(line(&tcp).ends_with(" dport=61007"));
+        let mut udp = event(("udp", 17), "REPLIED", ends);
+        (udp.event, udp.replied) = (Happening::Update, true);
+        assert_eq!(
+            line(&udp),
+            "[UPDATE] udp 17 240 src=10.77.0.11 dst=1.1.1.1 sport=40122 dport=443 \
+             src=1.1.1.1 dst=192.0.2.10 sport=443 dport=61007 [ASSURED]"
         );
     }
 
