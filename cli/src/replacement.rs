@@ -16,7 +16,12 @@ pub(crate) struct Replacement {
 }
 
 impl Replacement {
+    /// # Errors
+    /// What is there is no regular file, so nothing that is to be replaced; the kernel refuses.
     pub(crate) fn begin(path: &Path) -> io::Result<Self> {
+        if fs::metadata(path).is_ok_and(|about| !about.is_file()) {
+            return Err(io::Error::other("it is there, and is no regular file"));
+        }
         let mut beside = OsString::from(path);
         beside.push(".new");
         let beside = PathBuf::from(beside);
@@ -63,5 +68,29 @@ impl Drop for Replacement {
             // If even this fails, the next save tries again.
             let _ = fs::remove_file(&self.beside);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_is_replaced() {
+        let place = std::env::temp_dir().join(format!("vsw-replaced-{}", std::process::id()));
+        fs::create_dir_all(&place).unwrap();
+        let (file, beside) = (place.join("file"), place.join("file.new"));
+        for content in ["one", "another"] {
+            let mut new = Replacement::begin(&file).unwrap();
+            new.write(content.as_bytes()).unwrap();
+            assert!(beside.exists());
+            new.finish().unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), content);
+        }
+        drop(Replacement::begin(&file).unwrap());
+        assert!(file.exists() && !beside.exists());
+        let refused = Replacement::begin(&place).map(drop).unwrap_err();
+        assert_eq!(refused.to_string(), "it is there, and is no regular file");
+        fs::remove_dir_all(&place).unwrap();
     }
 }

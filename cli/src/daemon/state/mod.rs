@@ -28,6 +28,7 @@ mod keeper;
 pub mod search;
 
 use std::collections::HashMap;
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
@@ -63,7 +64,12 @@ pub(super) fn check(path: &Path) -> Result<(), CliError> {
     let begun = crate::replacement::Replacement::begin(path);
     begun.map(drop).map_err(|error| {
         let directory = path.parent().filter(|parent| *parent != Path::new(""));
-        let fix = directory.map_or_else(String::new, |to| format!("mkdir -p {}", to.display()));
+        let fix = match directory {
+            Some(to) if error.kind() == io::ErrorKind::NotFound => {
+                format!("mkdir -p {}", to.display())
+            }
+            Some(_) | None => "another --state FILE".to_owned(),
+        };
         CliError::failed(path.display().to_string(), error.to_string(), fix)
     })
 }
