@@ -93,10 +93,10 @@ fn sessions(sessions: &[NatSession], view: View) -> Table {
 }
 
 fn state(state: &str) -> Cell {
-    let style = if matches!(state, "ESTABLISHED" | "ASSURED") {
-        GOOD
-    } else {
-        NOTE
-    };
-    styled(state, style)
+    styled(state, if is_settled(state) { GOOD } else { NOTE })
+}
+
+/// Whether a session in that state has been answered, and is not being ended.
+pub(crate) fn is_settled(state: &str) -> bool {
+    matches!(state, "ESTABLISHED" | "REPLIED")
 }
