@@ -98,11 +98,7 @@ fn show_table(common: &Common, table: &Table, view: View) -> Outcome {
     let client = Client::new(common);
     let body = client.table(table)?;
     if common.json {
-        // Passed on as it came, so that keys a newer switch has are not lost.
-        return print(
-            common.colour,
-            &format!("{}\n", String::from_utf8_lossy(&body)),
-        );
+        return print_json(common, &body);
     }
     let text = match table {
         Table::Ports => {
@@ -129,12 +125,12 @@ fn nat_report(common: &Common, view: View) -> Outcome {
     let report: api::NatReport = client.read(&body)?;
     let mut requirements = report.requirements.iter();
     let met = requirements.all(|one| one.met || one.level == Level::Should);
-    let text = if common.json {
-        format!("{}\n", String::from_utf8_lossy(&body))
+    if common.json {
+        print_json(common, &body)?;
     } else {
-        show::conform::requirements(&report.requirements, view)
-    };
-    print(common.colour, &text)?;
+        let text = show::conform::requirements(&report.requirements, view);
+        print(common.colour, &text)?;
+    }
     Ok(if met { Exit::Done } else { Exit::No })
 }
 
@@ -158,12 +154,11 @@ fn why(common: &Common, plan: WhyPlan) -> Outcome {
     let client = Client::new(common);
     let body = client.why(plan)?;
     let why: api::Why = client.read(&body)?;
-    let text = if common.json {
-        format!("{}\n", String::from_utf8_lossy(&body))
+    if common.json {
+        print_json(common, &body)?;
     } else {
-        show::why::why(&why)
-    };
-    print(common.colour, &text)?;
+        print(common.colour, &show::why::why(&why))?;
+    }
     Ok(if why.known { Exit::Done } else { Exit::No })
 }
 
@@ -227,10 +222,7 @@ fn change(common: &Common, mutation: &Mutation) -> Outcome {
     let client = Client::new(common);
     let body = client.change(mutation)?;
     if common.json {
-        return print(
-            common.colour,
-            &format!("{}\n", String::from_utf8_lossy(&body)),
-        );
+        return print_json(common, &body);
     }
     let done: api::Done = client.read(&body)?;
     message(common, &done.message);
@@ -268,6 +260,17 @@ fn manual(common: &Common, directory: &Path) -> Outcome {
 fn json(common: &Common, text: Result<String, serde_json::Error>) -> Outcome {
     let text = text.map_err(|error| unwritten(&error))?;
     print(common.colour, &format!("{text}\n"))
+}
+
+/// Writes an answer's JSON to stdout as it came, so that keys a newer switch has are not lost.
+///
+/// # Errors
+/// As [`print()`].
+pub fn print_json(common: &Common, body: &[u8]) -> Outcome {
+    print(
+        common.colour,
+        &format!("{}\n", String::from_utf8_lossy(body)),
+    )
 }
 
 /// Writes data to stdout, coloured where that is wanted. A reader that has gone (`| head`) has

@@ -33,6 +33,7 @@ use switch::verdict::DropReason;
 use crate::config::settings::{NAME_DEFAULT, PortWord, RUN_DIR_DEFAULT};
 use crate::config::{Layer, PublishedAt, Source};
 use crate::control::api::EventKind;
+use crate::control::instance::socket_path;
 use crate::control::select::Pair;
 use crate::error::CliError;
 use crate::plugin::extcap::ExtcapPlan;
@@ -292,7 +293,7 @@ impl Common {
         let name = global.name.clone().unwrap_or_else(|| NAME_DEFAULT.into());
         let run_dir = (global.run_dir.clone()).unwrap_or_else(|| RUN_DIR_DEFAULT.into());
         let socket = global.socket.clone();
-        let socket = socket.unwrap_or_else(|| run_dir.join(format!("{name}.sock")));
+        let socket = socket.unwrap_or_else(|| socket_path(&run_dir, &name));
         Self {
             name,
             run_dir,

@@ -142,7 +142,7 @@ impl Read for Body<'_> {
 }
 
 /// Makes lines of chunks.
-pub(super) fn lines(
+fn lines(
     mut each: impl FnMut(&str) -> Result<ControlFlow<()>, CliError>,
 ) -> impl FnMut(&[u8]) -> Result<ControlFlow<()>, CliError> {
     let mut waiting = Vec::new();

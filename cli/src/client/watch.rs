@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::sys::signal::{SigSet, Signal, raise};
 
-use super::stream::{Body, Ended, lines};
+use super::stream::{Body, Ended};
 use super::{Client, query};
 use crate::args::Common;
 use crate::control::select::Pair;
@@ -37,7 +37,7 @@ pub fn watch(
 ) -> Result<Over, CliError> {
     let interrupts = take_interrupts(common)?;
     let client = Client::new(common);
-    let ended = client.chunks(&query(path, pairs), |it| interrupts.arm(it), lines(each))?;
+    let ended = client.watch_lines(&query(path, pairs), |it| interrupts.arm(it), each)?;
     Ok(interrupts.over(ended))
 }
 

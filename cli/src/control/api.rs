@@ -47,6 +47,7 @@ pub use news::{
 pub use published::{Published, PublishedState, PublishedTarget};
 pub use schema::*;
 pub use side::Side;
+pub(crate) use trace::digits;
 pub use trace::{
     Fate, Traced, TracedChange, TracedFrame, TracedLost, TracedRecord, TracedStep, TracedTx,
 };
@@ -61,6 +62,13 @@ pub struct Traffic {
     pub bytes: u64,
     /// Frames; one that is still to be segmented counts once.
     pub packets: u64,
+}
+
+impl From<::nat::Traffic> for Traffic {
+    fn from(traffic: ::nat::Traffic) -> Self {
+        let ::nat::Traffic { bytes, packets } = traffic;
+        Self { bytes, packets }
+    }
 }
 
 /// Counters of one direction of a port, with the keys of `ip -j -s link`.
@@ -362,21 +370,26 @@ pub struct Drop {
 }
 
 impl Drop {
-    /// A line of the table; meaning and fix come with the reason. `DEV` in a fix becomes the port.
+    /// What helps against a reason, in which `DEV` becomes the port where one is known.
+    #[must_use]
+    pub fn fix_at(reason: DropReason, port: Option<&str>) -> String {
+        port.map_or_else(
+            || reason.fix().to_owned(),
+            |device| reason.fix().replace("DEV", device),
+        )
+    }
+
+    /// A line of the table; meaning and fix come with the reason.
     #[must_use]
     pub fn new(reason: DropReason, port: Option<String>, count: u64, rate: Option<f64>) -> Self {
-        let fix = match &port {
-            Some(device) => reason.fix().replace("DEV", device),
-            None => reason.fix().to_owned(),
-        };
         Self {
             schema: DropSchema,
             reason: reason.word().into(),
+            fix: Self::fix_at(reason, port.as_deref()),
             port,
             count,
             rate,
             meaning: reason.meaning().into(),
-            fix,
             last: None,
             kept: None,
         }

@@ -48,15 +48,9 @@ struct Gap {
 pub struct Chunks(mpsc::Receiver<Bytes>);
 
 impl Feed {
-    /// The two ends of a stream of the NAT's events.
-    #[must_use]
-    pub fn new() -> (Self, Chunks) {
-        Self::of(NatEventSchema::WORD)
-    }
-
     /// The two ends of a stream of records of that schema.
     #[must_use]
-    pub fn of(schema: &'static str) -> (Self, Chunks) {
+    pub fn new(schema: &'static str) -> (Self, Chunks) {
         let (to, chunks) = mpsc::channel(CHUNKS_MAX);
         let lost = 0;
         (Self { to, schema, lost }, Chunks(chunks))
@@ -95,13 +89,18 @@ impl Feed {
                 schema: self.schema,
                 lost: self.lost,
             };
-            // Two plain fields: there is nothing in them that JSON could not say.
-            let line = serde_json::to_string(&gap).unwrap_or_default() + "\n";
-            if self.to.try_send(line.into()).is_ok() {
+            if self.to.try_send(json_line(&gap).into()).is_ok() {
                 self.lost = 0;
             }
         }
     }
+}
+
+/// A record as a line of JSON, its end included. Records are plain data: there is nothing in them
+/// that JSON could not say.
+#[must_use]
+pub fn json_line(record: &impl Serialize) -> String {
+    serde_json::to_string(record).unwrap_or_default() + "\n"
 }
 
 impl Stream for Chunks {
@@ -114,7 +113,7 @@ impl Stream for Chunks {
 
 /// `GET /monitor/nat`: the NAT's events, one JSON object on each line.
 pub(super) async fn monitor_nat(State(gate): State<Gate>) -> Result<Response, Failure> {
-    let (feed, chunks) = Feed::new();
+    let (feed, chunks) = Feed::new(NatEventSchema::WORD);
     let Json(()) = gate.ask(|reply| Request::MonitorNat(feed, reply)).await?;
     Ok(chunks.into_response())
 }
@@ -139,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_slow_reader_loses_records_and_is_told_how_many() {
-        let (mut feed, mut chunks) = Feed::new();
+        let (mut feed, mut chunks) = Feed::new(NatEventSchema::WORD);
         let chunk = Bytes::from_static(b"two\nlines\n");
         for _ in 0..CHUNKS_MAX + 3 {
             feed.send(&chunk, 2);
@@ -155,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_goes_frees_what_waited() {
-        let (mut feed, chunks) = Feed::new();
+        let (mut feed, chunks) = Feed::new(NatEventSchema::WORD);
         let chunk = Bytes::from(vec![b'\n'; 9]);
         feed.send(&chunk, 9);
         assert!(!feed.is_gone() && !chunk.is_unique());

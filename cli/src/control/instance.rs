@@ -26,6 +26,21 @@ pub struct Instance {
     listening: bool,
 }
 
+/// What a control socket's name ends with.
+const SOCKET: &str = ".sock";
+
+/// Where the switch of that name has its control socket.
+#[must_use]
+pub fn socket_path(run_dir: &Path, name: &str) -> PathBuf {
+    run_dir.join(format!("{name}{SOCKET}"))
+}
+
+/// The switch whose control socket has that file name, if it is one.
+#[must_use]
+pub fn name_of(file: &str) -> Option<&str> {
+    file.strip_suffix(SOCKET)
+}
+
 impl Instance {
     /// Claims `name` in `run_dir`, which is made if it is not there.
     ///
@@ -41,7 +56,7 @@ impl Instance {
         let lock_path = run_dir.join(format!("{name}.lock"));
         let mut lock = lock_file(&lock_path, name)?;
         write_pid(&mut lock).map_err(|error| unusable(&lock_path, &error))?;
-        let socket_path = run_dir.join(format!("{name}.sock"));
+        let socket_path = socket_path(run_dir, name);
         Ok(Self {
             name: name.into(),
             _lock: lock,
@@ -61,7 +76,7 @@ impl Instance {
         if is_held(&lock_path) {
             return Ok(false);
         }
-        if !lock_path.exists() && !run_dir.join(format!("{name}.sock")).exists() {
+        if !lock_path.exists() && !socket_path(run_dir, name).exists() {
             return Ok(false);
         }
         let mut instance = Self::claim(run_dir, name)?;

@@ -1,20 +1,19 @@
 //! The route of the switch's events.
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 
 use super::api::{EventKind, EventSchema};
 use super::feed::Feed;
 use super::request::Request;
-use super::server::{Failure, Gate};
+use super::server::{Failure, Gate, Pairs};
 
 /// `GET /monitor/events?kind=port&kind=drop`: events of those kinds, or of all, one JSON object on
 /// each line.
 pub(super) async fn monitor_events(
     State(gate): State<Gate>,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    query: Pairs,
 ) -> Result<Response, Failure> {
     const FORM: &str = "GET /monitor/events?kind=port&kind=drop";
     let bad = |why: &str| Failure::bad("/monitor/events", why, FORM);
@@ -32,7 +31,7 @@ pub(super) async fn monitor_events(
     if kinds.is_empty() {
         kinds.extend(EventKind::ALL);
     }
-    let (feed, chunks) = Feed::of(EventSchema::WORD);
+    let (feed, chunks) = Feed::new(EventSchema::WORD);
     let asked = gate.ask(|reply| Request::MonitorEvents(kinds, feed, reply));
     let Json(()) = asked.await?;
     Ok(chunks.into_response())

@@ -241,7 +241,7 @@ async fn answer(
     begin: impl FnOnce(Feed, ReplyTo<u64>) -> Request,
     kind: &'static str,
 ) -> Result<Response, Failure> {
-    let (feed, chunks) = Feed::new();
+    let (feed, chunks) = Feed::new(api::TraceSchema::WORD);
     let Json(number) = gate.ask(|reply| begin(feed, reply)).await?;
     let head = [
         (CONTENT_TYPE, kind.to_owned()),

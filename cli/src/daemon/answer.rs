@@ -188,6 +188,13 @@ impl Daemon {
             .map_or_else(|| index.to_string(), |(_, n)| n.to_owned())
     }
 
+    /// The port of that device: a member's, the uplink's or the host's.
+    pub(super) fn index_of(&self, device: &str) -> Answer<PortIndex> {
+        let mut ports = self.all_ports();
+        let found = ports.find(|(_, name)| *name == device);
+        found.map(|(index, _)| index).ok_or_else(|| no_port(device))
+    }
+
     fn word_of(&self, index: PortIndex) -> String {
         let port = self.ports.iter().find(|port| port.index == index);
         port.map_or_else(|| self.name_of(index), |port| port.spec.word.to_string())
@@ -317,10 +324,7 @@ impl Daemon {
     }
 
     fn fdb_add(&self, mac: Mac, device: &str) -> Answer<api::Done> {
-        let port = self.ports.iter().find(|port| port.device() == device);
-        let Some(port) = port else {
-            return Err(no_port(device));
-        };
+        let port = self.port_called(device).ok_or_else(|| no_port(device))?;
         if mac == self.gateway.mac {
             return Err(Refusal::Conflict {
                 what: format!("station {mac}"),
@@ -353,10 +357,7 @@ impl Daemon {
     fn fdb_flush(&self, device: Option<&str>) -> Answer<api::Done> {
         let flush = match device {
             None => Flush::Dynamic,
-            Some(device) => match self.all_ports().find(|(_, name)| *name == device) {
-                Some((index, _)) => Flush::Port(index),
-                None => return Err(no_port(device)),
-            },
+            Some(device) => Flush::Port(self.index_of(device)?),
         };
         let count = self.switch.fdb().flush(flush);
         Ok(done(format!("{count} learned stations forgotten"), count))

@@ -47,7 +47,6 @@ impl Daemon {
 
     /// A kept packet as the API has it.
     pub(super) fn packet_of(&self, record: &DropRecord, moments: Moments) -> api::KeptPacket {
-        let bytes = record.bytes().iter().map(|byte| format!("{byte:02x}"));
         api::KeptPacket {
             time: moments.iso(record.at),
             age: moments.age(record.at),
@@ -55,7 +54,7 @@ impl Daemon {
             egress: record.egress.map(|port| self.name_of(port)),
             length: record.len,
             summary: summary(record.bytes()),
-            bytes: bytes.collect(),
+            bytes: api::digits(record.bytes()),
         }
     }
 

@@ -22,7 +22,8 @@ use nat::{Event, Nanos, SessionView, What};
 use switch::switch::NatHandle;
 use switch::worker::NatEvents;
 
-use crate::control::api::{Happening, NatEvent, NatEventSchema, Side, Traffic};
+use crate::control::api::{Happening, NatEvent, NatEventSchema, Side};
+use crate::control::feed::json_line;
 use crate::control::{Feed, Refusal};
 use crate::error::CliError;
 use crate::show::moment;
@@ -229,9 +230,7 @@ impl HubThread {
             .filter_map(|event| record(event, time));
         let mut chunk = Chunk::default();
         for record in records {
-            // Plain data: there is nothing in it that JSON could not say.
-            chunk.text += &serde_json::to_string(&record).unwrap_or_default();
-            chunk.text.push('\n');
+            chunk.text += &json_line(&record);
             chunk.records += 1;
             if chunk.text.len() >= CHUNK_BYTES - 1024 {
                 std::mem::take(&mut chunk).send(&mut self.readers);
@@ -271,10 +270,6 @@ fn record(event: &Event, time: impl Fn(Nanos) -> String) -> Option<NatEvent> {
 }
 
 fn shown(happening: Happening, session: &SessionView, at: Nanos, time: String) -> NatEvent {
-    let traffic = |traffic: nat::Traffic| Traffic {
-        bytes: traffic.bytes,
-        packets: traffic.packets,
-    };
     NatEvent {
         schema: NatEventSchema,
         time,
@@ -288,7 +283,7 @@ fn shown(happening: Happening, session: &SessionView, at: Nanos, time: String) -
         origin: Side::of_origin(session),
         replied: session.replied,
         left: seconds(session.expires_at.saturating_sub(at)),
-        outbound: traffic(session.outbound),
-        inbound: traffic(session.inbound),
+        outbound: session.outbound.into(),
+        inbound: session.inbound.into(),
     }
 }

@@ -22,9 +22,10 @@ use switch::stations::{StationFate, StationNews};
 use switch::worker::StationPortion;
 
 use crate::control::api::{
-    DropEvent, DropHappening, Event, EventKind, EventSchema, EventWhat, GuardEvent, GuardHappening,
-    OperState, PortEvent, PortHappening, StationEvent, StationHappening,
+    Drop, DropEvent, DropHappening, Event, EventKind, EventSchema, EventWhat, GuardEvent,
+    GuardHappening, OperState, PortEvent, PortHappening, StationEvent, StationHappening,
 };
+use crate::control::feed::json_line;
 use crate::control::{Feed, Refusal, ReplyTo};
 use crate::host::guard::{Hold, Rung};
 
@@ -107,11 +108,7 @@ fn line((time, what): (String, EventWhat)) -> (EventKind, String) {
         time,
         what,
     };
-    // Plain data: there is nothing in it that JSON could not say.
-    (
-        kind,
-        serde_json::to_string(&event).unwrap_or_default() + "\n",
-    )
+    (kind, json_line(&event))
 }
 
 impl Daemon {
@@ -235,7 +232,7 @@ impl Daemon {
                 DropHappening::Begin
             },
             reason: reason.word().into(),
-            fix: reason.fix().replace("DEV", &port),
+            fix: Drop::fix_at(reason, Some(&port)),
             port,
             rate: turn.rate,
             count: turn.count,

@@ -87,10 +87,6 @@ impl Daemon {
     pub(super) fn session(&self, session: &SessionView, now: Nanos) -> api::NatSession {
         let endpoint =
             |(address, port): (std::net::Ipv4Addr, u16)| SocketAddr::new(IpAddr::V4(address), port);
-        let traffic = |traffic: nat::Traffic| api::Traffic {
-            bytes: traffic.bytes,
-            packets: traffic.packets,
-        };
         let (link, clock) = (self.gateway.link(), self.clock.now());
         let port = match self
             .switch
@@ -114,8 +110,8 @@ impl Daemon {
             port: port.map(|port| self.name_of(port)),
             age: seconds(now.saturating_sub(session.created)),
             left: seconds(session.expires_at.saturating_sub(now)),
-            outbound: traffic(session.outbound),
-            inbound: traffic(session.inbound),
+            outbound: session.outbound.into(),
+            inbound: session.inbound.into(),
         }
     }
 }

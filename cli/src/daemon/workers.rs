@@ -13,10 +13,7 @@ use super::answer::{Answer, done, no_port, seconds};
 impl Daemon {
     /// Moves the port of that device to `worker`.
     pub(super) fn port_set(&mut self, device: &str, worker: u16) -> Answer<api::Done> {
-        let found = self.all_ports().find(|(_, name)| *name == device);
-        let Some((index, _)) = found else {
-            return Err(no_port(device));
-        };
+        let index = self.index_of(device)?;
         let moved = self.move_port(index, worker);
         let from = moved.map_err(|error| refused(device, error))?;
         if from == worker {

@@ -14,6 +14,7 @@ use crate::capture;
 use crate::client::Client;
 use crate::config::words::{self, Why};
 use crate::control::api::Port;
+use crate::control::instance;
 use crate::control::watch::{Capture, Form, SNAP_BYTES_MAX, Watch};
 use crate::dispatch::{Outcome, print};
 use crate::error::{CliError, printable};
@@ -122,7 +123,7 @@ pub fn running(run_dir: &Path, common: &Common) -> Vec<(String, Vec<Port>)> {
     let entries = fs::read_dir(run_dir).into_iter().flatten().flatten();
     let name = |entry: fs::DirEntry| {
         let name = entry.file_name().into_string().ok()?;
-        name.strip_suffix(".sock").map(str::to_owned)
+        instance::name_of(&name).map(str::to_owned)
     };
     let mut names: Vec<String> = entries.filter_map(name).collect();
     names.sort_unstable();
@@ -140,7 +141,7 @@ pub fn running(run_dir: &Path, common: &Common) -> Vec<(String, Vec<Port>)> {
 fn of(common: &Common, name: &str) -> Common {
     Common {
         name: name.to_owned(),
-        socket: common.run_dir.join(format!("{name}.sock")),
+        socket: instance::socket_path(&common.run_dir, name),
         ..common.clone()
     }
 }

@@ -9,7 +9,7 @@ use switch::pcapng::Reader;
 use crate::args::{Common, WhatIfPacket, WhatIfPlan};
 use crate::client::Client;
 use crate::control::api::{TracedFrame, WhatIf, WhatIfAsked};
-use crate::dispatch::{Outcome, message, print};
+use crate::dispatch::{Outcome, message, print, print_json};
 use crate::error::{CliError, Exit};
 use crate::show;
 
@@ -30,13 +30,11 @@ pub fn command(common: &Common, plan: &WhatIfPlan) -> Outcome {
     let client = Client::new(common);
     let body = client.what_if(&asked)?;
     let answer: WhatIf = client.read(&body)?;
-    let text = if common.json {
-        // Passed on as it came, so that keys a newer switch has are not lost.
-        format!("{}\n", String::from_utf8_lossy(&body))
+    if common.json {
+        print_json(common, &body)?;
     } else {
-        show::trace::what_if(&answer)
-    };
-    print(common.colour, &text)?;
+        print(common.colour, &show::trace::what_if(&answer))?;
+    }
     Ok(if answer.dropped { Exit::No } else { Exit::Done })
 }
 

@@ -175,14 +175,9 @@ impl TracedFrame {
     /// Bytes as two digits each.
     #[must_use]
     pub fn new(bytes: &[u8], length: u32) -> Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let digit = |value: u8| char::from(DIGITS[usize::from(value & 0xf)]);
-        let digits = bytes
-            .iter()
-            .flat_map(|byte| [digit(byte >> 4), digit(*byte)]);
         Self {
             length,
-            bytes: digits.collect(),
+            bytes: digits(bytes),
         }
     }
 
@@ -202,6 +197,15 @@ impl TracedFrame {
             })
             .collect()
     }
+}
+
+/// Bytes as two hexadecimal digits each.
+pub(crate) fn digits(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| char::from(DIGITS[usize::from(value & 0xf)]);
+    let pairs = bytes.iter();
+    let digits = pairs.flat_map(|byte| [digit(byte >> 4), digit(*byte)]);
+    digits.collect()
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ impl Daemon {
         }
     }
 
-    fn port_called(&self, device: &str) -> Option<&Port> {
+    pub(in crate::daemon) fn port_called(&self, device: &str) -> Option<&Port> {
         self.ports.iter().find(|port| port.device() == device)
     }
 

@@ -8,6 +8,7 @@ use switch::verdict::Verdict;
 use crate::control::api::{
     Fate, TraceSchema, Traced, TracedChange, TracedFrame, TracedLost, TracedStep, TracedTx,
 };
+use crate::control::feed::json_line;
 use crate::show::moment;
 
 use super::names::PortNames;
@@ -46,9 +47,7 @@ impl Encode for Lines {
 }
 
 fn push(text: &mut String, line: &impl Serialize) {
-    // Plain data: there is nothing in it that JSON could not say.
-    text.push_str(&serde_json::to_string(line).unwrap_or_default());
-    text.push('\n');
+    text.push_str(&json_line(line));
 }
 
 /// A record as the control socket tells it.

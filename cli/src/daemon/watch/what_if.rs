@@ -16,9 +16,7 @@ impl Daemon {
     /// Asks the workers, and waits for their answer: two seconds at most.
     pub(in crate::daemon) fn what_if(&self, device: &str, what: Try) -> Answer<api::WhatIf> {
         self.name_ports();
-        let mut ports = self.all_ports();
-        let found = ports.find(|(_, name)| *name == device);
-        let (port, _) = found.ok_or_else(|| no_port(device))?;
+        let port = self.index_of(device)?;
         let (bytes, addresses) = match what {
             Try::Packet(packet) => self.frame_of(&packet, port),
             Try::Frame(bytes) => (bytes, None),
