@@ -1,7 +1,7 @@
 //! The metrics: their text, letter for letter and by the judgement of Prometheus' own parsers, and
 //! the dashboard made of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -200,4 +200,91 @@ fn tcp_serves_the_metrics_and_nothing_else() {
     late.read_exact(&mut byte).unwrap();
     drop((silent, late, server));
     owner.join().unwrap();
+}
+
+/// A way to Prometheus' own tool, or why there is none.
+fn promtool(words: &[&str]) -> Option<Command> {
+    let mut tool = Command::new("promtool");
+    if let Err(error) = tool.arg("--version").output() {
+        println!("SKIPPED promtool {words:?}: {error}: apt install prometheus");
+        return None;
+    }
+    let mut tool = Command::new("promtool");
+    tool.args(words);
+    Some(tool)
+}
+
+/// Goal: a server of Prometheus takes in what was written. Method: its own reader of OpenMetrics
+/// makes blocks of it, and counts the samples; it wants a moment behind each, which a scrape adds.
+#[test]
+fn a_server_of_prometheus_stores_every_sample() {
+    let Some(mut tool) = promtool(&["tsdb", "create-blocks-from", "openmetrics"]) else {
+        return;
+    };
+    let text = text();
+    let timed = |line: &str| match line.starts_with('#') {
+        true => format!("{line}\n"),
+        false => format!("{line} 1795341600\n"),
+    };
+    let scratch = Scratch::new();
+    let file = scratch.file("metrics", &text.lines().map(timed).collect::<String>());
+    let output = tool.arg(file).arg(scratch.path().join("blocks")).output();
+    let output = output.unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    let row = told.lines().nth(1).unwrap();
+    let samples: usize = row.split_whitespace().nth(4).unwrap().parse().unwrap();
+    assert!(told.contains("NUM SAMPLES"), "{told}");
+    let written = text.lines().filter(|line| !line.starts_with('#'));
+    assert_eq!(samples, written.count(), "{told}");
+}
+
+/// The same in Prometheus' older format: families are called like their samples, and there are no
+/// units and no kind `info`.
+fn classic(text: &str) -> String {
+    let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let kinds: BTreeMap<&str, &str> = kinds.filter_map(|line| line.split_once(' ')).collect();
+    let mut classic = String::new();
+    for line in text.lines() {
+        let head: Vec<&str> = line.splitn(4, ' ').collect();
+        match head[..] {
+            ["#", "UNIT", ..] | ["#", "EOF"] => {}
+            ["#", word, family, rest] => {
+                let (end, rest) = match (kinds[family], word) {
+                    ("counter", _) => ("_total", rest),
+                    ("info", "TYPE") => ("_info", "gauge"),
+                    ("info", _) => ("_info", rest),
+                    _ => ("", rest),
+                };
+                classic.push_str(&format!("# {word} {family}{end} {rest}\n"));
+            }
+            _ => classic.push_str(&format!("{line}\n")),
+        }
+    }
+    classic
+}
+
+/// Goal: metrics are called as Prometheus' people want it. Method: their tool looks for names
+/// without units, help or endings; it reads the older format only.
+#[test]
+fn promtool_has_nothing_against_the_names() {
+    let Some(mut tool) = promtool(&["check", "metrics"]) else {
+        return;
+    };
+    let mut judged = |text: &str| {
+        tool.stdin(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = tool.spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(text.as_bytes()).unwrap();
+        drop(input);
+        let output = child.wait_with_output().unwrap();
+        let why = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), why)
+    };
+    let text = classic(&text());
+    assert_eq!(judged(&text), (Some(0), String::new()), "{text}");
+    // It would say so.
+    let worse = text.replace("_bytes_total", "_kilobytes_sum");
+    assert_eq!(judged(&worse).0, Some(3));
 }
