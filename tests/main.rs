@@ -3,5 +3,6 @@
 mod cli;
 mod netns;
 mod readme;
+mod scratch;
 mod sim;
 mod tidy;

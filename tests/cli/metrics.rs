@@ -224,7 +224,7 @@ fn a_server_of_prometheus_stores_every_sample() {
         false => format!("{line} 1795341600\n"),
     };
     let scratch = Scratch::new();
-    let file = scratch.file("metrics", &text.lines().map(timed).collect::<String>());
+    let file = scratch.file("metrics", text.lines().map(timed).collect::<String>());
     let output = tool.arg(file).arg(scratch.path().join("blocks")).output();
     let output = output.unwrap();
     let told = String::from_utf8(output.stdout).unwrap();

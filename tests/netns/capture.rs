@@ -62,8 +62,7 @@ fn judged(world: &World, file: &Path, live: &str) {
     );
     let counts = output("capinfos", &["-M", "-c", "-T"], file);
     assert!(counts.trim_end().ends_with("\t7"), "{counts}");
-    let ours = world.client(&format!("capture -r {}", file.display()));
-    let ours = String::from_utf8(ours.stdout).unwrap();
+    let ours = world.text(&format!("capture -r {}", file.display()));
     assert_eq!(ours.lines().count(), 7);
     assert_eq!(ours.lines().map(|l| &l[16..]).collect::<Vec<_>>(), {
         live.lines().map(|l| l[16..].to_owned()).collect::<Vec<_>>()
@@ -147,8 +146,7 @@ fn ports_that_come_and_go_during_a_capture_have_their_names() {
     let absent = Ping::to(std::net::Ipv4Addr::from_bits(world.ip(2).to_bits() + 50));
     assert_eq!(world.ping(world.c(1), &absent).received, 0);
     ended(reader);
-    let read = world.client(&format!("capture -r {}", file.display()));
-    let text = String::from_utf8(read.stdout).unwrap();
+    let text = world.text(&format!("capture -r {}", file.display()));
     let seen = |port: &str| text.lines().any(|line| line[16..].starts_with(port));
     assert!(seen("veth2 Out") && seen("web0 Out"), "{text}");
     assert!(!text.contains("(gone)"), "{text}");
@@ -159,13 +157,8 @@ fn ports_that_come_and_go_during_a_capture_have_their_names() {
 fn capture_takes_tcpdumps_letters() {
     let Some(world) = world().start() else { return };
     let count = |path: &Path| {
-        let read = world.client(&format!("capture -r {}", path.display()));
-        assert!(
-            read.status.success(),
-            "{}",
-            String::from_utf8_lossy(&read.stderr)
-        );
-        String::from_utf8(read.stdout).unwrap().lines().count()
+        let read = world.text(&format!("capture -r {}", path.display()));
+        read.lines().count()
     };
     let ping = Ping::to(world.ip(2)).size(1000).count(10);
     let (mut two, two_file) = capturing(&world, "two", "-c 2 icmp");
@@ -176,8 +169,7 @@ fn capture_takes_tcpdumps_letters() {
     assert_eq!(two.wait().code(), Some(0));
     assert_eq!(count(&two_file), 2);
     assert!(ended(short).starts_with("10 packets captured"));
-    let text = world.client(&format!("capture -e -r {}", short_file.display()));
-    let text = String::from_utf8(text.stdout).unwrap();
+    let text = world.text(&format!("capture -e -r {}", short_file.display()));
     assert_eq!(text.matches(" veth2 Out  02:").count(), 10, "{text}");
     assert!(std::fs::metadata(&short_file).unwrap().len() < 10 * 300);
     world.ping(
@@ -204,7 +196,7 @@ fn capture_takes_tcpdumps_letters() {
         assert!((10_000..1_300_000).contains(&length), "{length}");
         assert!(count(&of(digit)) > 5);
     }
-    let list = String::from_utf8(world.client("capture -D").stdout).unwrap();
+    let list = world.text("capture -D");
     assert!(list.starts_with("1.veth1 (eth0"), "{list}");
     world.finish(&[("TTL_EXPIRED", Exactly(1))]);
 }
@@ -291,13 +283,8 @@ fn a_capture_into_a_full_disk_keeps_what_is_whole() {
         why.contains("No space left") && why.contains("is whole; fix: make room"),
         "{why}"
     );
-    let read = world.client(&format!("capture -r {}", file.display()));
-    assert!(
-        read.status.success(),
-        "{}",
-        String::from_utf8_lossy(&read.stderr)
-    );
-    assert!(String::from_utf8(read.stdout).unwrap().lines().count() > 100);
+    let read = world.text(&format!("capture -r {}", file.display()));
+    assert!(read.lines().count() > 100);
     world.finish(&[]);
 }
 

@@ -21,12 +21,6 @@ use super::world::{SECOND, World, eventually, mac_text, world};
 /// An address of nobody, on the uplink's network.
 const NOBODY: [u8; 4] = [203, 0, 113, 77];
 
-fn text(world: &World, words: &str) -> String {
-    let output = world.client(words);
-    assert!(output.status.success(), "{words}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
 /// The one event of which all these are true.
 fn event<'e>(events: &'e [Value], pairs: &[(&str, &str)]) -> Option<&'e Value> {
     let is_so = |event: &&Value| pairs.iter().all(|(key, value)| event[*key] == *value);
@@ -59,13 +53,13 @@ fn a_drop_is_shown_with_its_packet_and_explained_with_all_that_are_kept() {
     assert_eq!(bytes.len(), 2 * 128);
     assert!(bytes.contains("0800450000"), "{bytes}");
     assert!(last["age"].as_f64().unwrap() < 60.0 && last["time"].as_str().unwrap().ends_with('Z'));
-    let table = text(&world, "drops");
+    let table = world.text("drops");
     assert!(
         table.contains(summary) && table.contains(" len 162, "),
         "{table}"
     );
     let count = world.dropped("NEIGH_FAILED");
-    let why = text(&world, "drops --why neigh_failed");
+    let why = world.text("drops --why neigh_failed");
     assert!(
         why.starts_with("NEIGH_FAILED\n  The next hop does not answer ARP"),
         "{why}"

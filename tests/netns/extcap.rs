@@ -1,40 +1,24 @@
 //! The ports in tshark: listed, chosen and captured as any other interface.
-#![expect(
-    clippy::print_stdout,
-    reason = "a test that cannot be done here says so"
-)]
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
 use vswitch_cli::lab::Topology;
 use vswitch_cli::lab::traffic::ping::Ping;
 
+use super::clients::{Dir, installed};
 use super::world::Times::AtLeast;
 use super::world::{PATIENCE, World, world};
 
 /// tshark with a home of its own, in which nothing is but what was installed.
 struct Tshark {
-    home: PathBuf,
+    home: Dir,
 }
 
 impl Tshark {
-    /// `None`, and a word on standard output, where it is not installed.
-    fn new() -> Option<Self> {
-        let found = Command::new("tshark").arg("--version").output();
-        if !found.is_ok_and(|output| output.status.success()) {
-            println!("SKIPPED: no tshark here");
-            return None;
-        }
-        let home = std::env::temp_dir().join(format!("vswtest-home-{}", std::process::id()));
-        std::fs::create_dir_all(&home).unwrap();
-        Some(Self { home })
-    }
-
     fn at_home<'c>(&self, command: &'c mut Command) -> &'c mut Command {
-        command.env("HOME", &self.home);
+        command.env("HOME", self.home.path());
         command.env_remove("XDG_CONFIG_HOME")
     }
 
@@ -73,12 +57,6 @@ impl Tshark {
     }
 }
 
-impl Drop for Tshark {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.home);
-    }
-}
-
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -87,7 +65,10 @@ fn text(output: &Output) -> String {
 /// means, with a filter of vswitch's, and what is dropped alone.
 #[test]
 fn ports_appear_in_tshark_and_are_captured() {
-    let Some(tshark) = Tshark::new() else { return };
+    if !installed(&["tshark"]) {
+        return;
+    }
+    let tshark = Tshark { home: Dir::new() };
     let Some(world) = world().start() else { return };
     assert_eq!(
         tshark.vswitch(&world, "plugin status").status.code(),

@@ -62,7 +62,7 @@ fn every_ping_is_measured_in_every_stage() {
     for worker in workers {
         assert!(number(&worker["window"]) > 0.0 && number(&worker["busy_share"]) <= 1.0);
     }
-    let text = String::from_utf8(world.client("latency").stdout).unwrap();
+    let text = world.text("latency");
     assert!(text.contains("worker 0: busy "), "{text}");
     metrics_go_on(&world);
     world.finish(&[]);
@@ -76,7 +76,7 @@ fn reset(world: &World) {
 /// Goal: a reset is nothing to Prometheus: its counts never fall.
 fn metrics_go_on(world: &World) {
     let count = || {
-        let text = String::from_utf8(world.client("metrics").stdout).unwrap();
+        let text = world.text("metrics");
         let counts = text
             .lines()
             .filter(|line| line.starts_with("vswitch_forward_latency_seconds_count"));
@@ -103,7 +103,7 @@ fn frames_from_a_tap_have_no_wait() {
         (&Value::Null, &Value::Null)
     );
     assert!(number(&pair["send"]["p50"]) > 0.0);
-    let text = String::from_utf8(world.client("latency").stdout).unwrap();
+    let text = world.text("latency");
     assert!(text.contains("where a TAP does not tell"), "{text}");
     world.finish(&[]);
 }

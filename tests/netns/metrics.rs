@@ -108,7 +108,7 @@ fn a_scrape_agrees_with_the_tables() {
         assert_eq!(Some(value(&name)), counted.as_f64(), "{name}");
     }
     // The client prints the same text; what moves by itself is left out.
-    let own = samples(&String::from_utf8(world.client("metrics").stdout).unwrap());
+    let own = samples(&world.text("metrics"));
     assert!(own.keys().eq(metrics.keys()));
     world.finish(&[("NO_HOST_PORT", Times::Exactly(1))]);
 }

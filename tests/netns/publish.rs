@@ -127,7 +127,7 @@ fn a6_2_the_host_reaches_published_ports_by_its_addresses_and_by_localhost() {
     let published = published(&world);
     assert_eq!(published[0]["relayed_total"], 3);
     assert_eq!(published[0]["targets"][0]["address"], "10.9.0.2:80");
-    let screen = String::from_utf8(world.client("nat").stdout).unwrap();
+    let screen = world.text("nat");
     let line = "published: 127.0.0.1:8081/tcp -> 10.9.0.3:80 (0 sessions)";
     assert!(screen.contains(line), "{screen}");
     world.finish(&[]);

@@ -109,8 +109,7 @@ fn trace_ends_in_order_when_interrupted_and_with_the_switch() {
         (Some(0), Some(0))
     );
     let told = written.errors();
-    let read = world.client(&format!("trace -r {} icmp", file.display()));
-    let blocks = String::from_utf8(read.stdout).unwrap();
+    let blocks = world.text(&format!("trace -r {} icmp", file.display()));
     assert_eq!(blocks.matches("\n   FORWARDED").count(), 6, "{blocks}");
     assert!(
         told.contains(" packets in ") && told.ends_with(", 0 lost\n"),

@@ -267,12 +267,17 @@ impl World {
         self.command(words).output().unwrap()
     }
 
-    /// What `vswitch -j WORDS` prints.
-    pub(super) fn json(&self, words: &str) -> Value {
-        let output = self.client(&format!("-j {words}"));
+    /// What `vswitch WORDS` prints; it must succeed.
+    pub(super) fn text(&self, words: &str) -> String {
+        let output = self.client(words);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{words}: {error}");
-        serde_json::from_slice(&output.stdout).unwrap()
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What `vswitch -j WORDS` prints.
+    pub(super) fn json(&self, words: &str) -> Value {
+        serde_json::from_str(&self.text(&format!("-j {words}"))).unwrap()
     }
 
     /// A table as rows.

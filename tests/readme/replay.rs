@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::console;
 use crate::cli::replay::{LAB, sample};
+use crate::scratch::Scratch;
 
 fn page() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/replay.md")
@@ -38,21 +39,19 @@ fn printed(directory: &Path, command: &str) -> Option<String> {
 
 #[test]
 fn replay_md_shows_what_is_printed() {
-    let directory = std::env::temp_dir().join(format!("vswtest-{}-replay", std::process::id()));
-    fs::create_dir_all(&directory).unwrap();
-    fs::write(directory.join("web.pcapng"), sample()).unwrap();
+    let scratch = Scratch::new();
+    scratch.file("web.pcapng", sample());
     let text = fs::read_to_string(page()).unwrap();
     assert!(
         text.contains(LAB),
         "the settings of the sample are those shown"
     );
-    fs::write(directory.join("lab.toml"), LAB).unwrap();
+    scratch.file("lab.toml", LAB);
     let steps = console::steps(&text);
     assert!(steps.len() >= 4, "{} commands", steps.len());
     let outputs: Vec<Option<String>> = (steps.iter())
-        .map(|step| printed(&directory, &step.command.replace("\\\n", " ")))
+        .map(|step| printed(scratch.path(), &step.command.replace("\\\n", " ")))
         .collect();
-    fs::remove_dir_all(&directory).unwrap();
     let now = console::bless(&text, &outputs);
     if std::env::var_os("VSWITCH_BLESS").is_some() {
         fs::write(page(), &now).unwrap();

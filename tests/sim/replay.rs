@@ -2,7 +2,6 @@
 //! what goes out again, byte for byte.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
 use nat::Nanos;
@@ -10,6 +9,7 @@ use switch::config::Role;
 use switch::pcapng::{Direction, InterfaceInfo, PacketInfo, Reader, SectionInfo, Writer};
 
 use super::world::{EXTERNAL, FAR, GATEWAY, O1, O2, Setup, World, member_ip};
+use crate::scratch::Scratch;
 
 /// What a world's switch is made with, as flags.
 const FLAGS: &str = "--gateway 10.9.0.1/24 --gateway-mac 02:00:00:00:09:01 --no-host-port \
@@ -38,23 +38,6 @@ impl World {
             bytes: bytes.to_vec(),
         };
         self.tape.iter_mut().for_each(|tape| tape.push(taped()));
-    }
-}
-
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let name = format!("vswtest-{}-{name}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
     }
 }
 
@@ -115,12 +98,9 @@ fn is_the_same_again(name: &str, setup: Setup, action: impl FnOnce(&mut World)) 
     world.check();
     let (tape, names) = (world.tape.take().unwrap(), names(&world));
     let captured = capture(&tape, &names);
-    let scratch = Scratch::new(name);
-    let (from, to) = (
-        scratch.0.join("world.pcapng"),
-        scratch.0.join("again.pcapng"),
-    );
-    fs::write(&from, &captured).unwrap();
+    let scratch = Scratch::new();
+    let from = scratch.file("world.pcapng", &captured);
+    let to = scratch.path().join("again.pcapng");
     let output = Command::new(env!("CARGO_BIN_EXE_vswitch"))
         .args(["replay", "--offline", "-w"])
         .args([&to, &from])
