@@ -59,8 +59,9 @@ step() {
             case $1 in *$program*) command -v $program >/dev/null || { echo absent; return; } ;; esac
         done
         eval "$1" 2>&1
-        # A server in the background says nothing when it listens.
-        case $1 in *iperf3\ -s*) sleep 0.5 ;; esac
+        # A server in the background says nothing when it listens, nor when it is ready for the
+        # next client.
+        case $1 in *iperf3\ -[sc]*) sleep 0.5 ;; esac
         ;;
     *) eval "$1" 2>&1 ;;
     esac
