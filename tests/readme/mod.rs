@@ -45,8 +45,9 @@ const PAGES: &[&str] = &[
 ];
 
 /// Names in capitals that are no reasons for a drop: the kernel's, the environment's.
-const OTHER_NAMES: [&str; 10] = [
+const OTHER_NAMES: [&str; 11] = [
     "AF_", "CAP_", "NO_COLOR", "PACKET_", "RUST", "SCHED_", "TP_", "TUN_", "UDP_", "VSWITCH_",
+    "XDG_",
 ];
 
 /// In the environment of all that runs on a stage: its name.
@@ -103,14 +104,16 @@ fn the_tutorial_of_capture_prints_what_its_page_says() {
 #[test]
 fn the_page_of_top_names_every_key() {
     let page = read("docs/top.md");
-    let (_, rows) = page.split_once("| key | does |\n|---|---|\n").unwrap();
+    let (_, rows) = page
+        .split_once("| key | does | called |\n|---|---|---|\n")
+        .unwrap();
     let rows: Vec<&str> = rows
         .lines()
         .take_while(|line| line.starts_with('|'))
         .collect();
     let keys = vswitch_cli::top::keys::KEYS.iter();
     let keys: Vec<String> = keys
-        .map(|key| format!("| {} | {} |", key.shown, key.does))
+        .map(|key| format!("| {} | {} | `{}` |", key.shown, key.does, key.name))
         .collect();
     assert_eq!(rows, keys);
 }

@@ -1,8 +1,9 @@
 //! `top …`: what was typed.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::Action;
 use crate::config::words::{self, Why};
@@ -39,6 +40,9 @@ pub struct TopNoun {
     /// Draw with letters of ASCII only
     #[arg(long)]
     ascii: bool,
+    /// Keys and colours: [top] of this file [default: ~/.config/vswitch/top.toml]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    config: Option<PathBuf>,
 }
 
 impl TopNoun {
@@ -55,6 +59,7 @@ impl TopNoun {
             count: self.count,
             tab: self.tab,
             ascii: self.ascii,
+            config: self.config,
         })
     }
 }

@@ -18,6 +18,8 @@
 //! The file is walked by hand over the parser's spans rather than through serde, so that every
 //! error, ours or the parser's, points at the very word in the file.
 
+mod top;
+
 use std::ops::Range;
 use std::path::Path;
 
@@ -28,6 +30,7 @@ use super::layer::Layer;
 use super::settings::PortOptions;
 use super::words;
 use crate::error::{CliError, nearest};
+use crate::top::theme::Theme;
 
 /// The most bytes a configuration file may have: 4,096 ports of 200 bytes, with room.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -37,6 +40,19 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 /// # Errors
 /// The file cannot be read, or is wrong; then the line is quoted and the word underlined.
 pub fn read(path: &Path) -> Result<Layer, CliError> {
+    parse(&path.display().to_string(), &text(path)?)
+}
+
+/// Reads what a file says of `vswitch top`. The rest of it is looked at as well, so that no
+/// mistake goes unsaid.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_theme(path: &Path) -> Result<Theme, CliError> {
+    parse_theme(&path.display().to_string(), &text(path)?)
+}
+
+fn text(path: &Path) -> Result<String, CliError> {
     let what = path.display().to_string();
     let metadata = std::fs::metadata(path).map_err(|error| unreadable(&what, &error))?;
     if metadata.len() > FILE_BYTES_MAX {
@@ -46,8 +62,7 @@ pub fn read(path: &Path) -> Result<Layer, CliError> {
             "",
         ));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| unreadable(&what, &error))?;
-    parse(&what, &text)
+    std::fs::read_to_string(path).map_err(|error| unreadable(&what, &error))
 }
 
 fn unreadable(what: &str, error: &std::io::Error) -> CliError {
@@ -60,14 +75,32 @@ fn unreadable(what: &str, error: &std::io::Error) -> CliError {
 /// The first mistake in the text, quoted and underlined.
 pub fn parse(name: &str, text: &str) -> Result<Layer, CliError> {
     let mut layer = Layer::default();
+    walk(name, text, |table| fill(&mut layer, table)).map(|()| layer)
+}
+
+/// The same for what it says of `vswitch top`.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_theme(name: &str, text: &str) -> Result<Theme, CliError> {
+    let mut theme = Theme::default();
+    let fill = |table: &DeTable<'_>| {
+        fill(&mut Layer::default(), table)?;
+        table
+            .get("top")
+            .map_or(Ok(()), |top| top::theme(&mut theme, top))
+    };
+    walk(name, text, fill).map(|()| theme)
+}
+
+fn walk(name: &str, text: &str, fill: impl FnOnce(&DeTable<'_>) -> Step) -> Result<(), CliError> {
     DeTable::parse(text)
         .map_err(|error| Mistake {
             at: error.span().unwrap_or_default(),
             why: error.message().replace('\n', ", "),
             fix: String::new(),
         })
-        .and_then(|table| fill(&mut layer, table.get_ref()))
-        .map(|()| layer)
+        .and_then(|table| fill(table.get_ref()))
         .map_err(|mistake| mistake.locate(name, text))
 }
 
@@ -166,6 +199,8 @@ fn fill(layer: &mut Layer, table: &DeTable<'_>) -> Step {
             "publish" => publishes(layer, value)?,
             "port" => port_tables(layer, value)?,
             "fdb" => stations(layer, value)?,
+            // A switch has no use for it, but a mistake is one.
+            "top" => top::theme(&mut Theme::default(), value)?,
             word if Layer::KEYS.contains(&word) => {
                 let text = scalar(word, value)?;
                 if let Some(Err(why)) = layer.set(word, &text) {
@@ -173,7 +208,7 @@ fn fill(layer: &mut Layer, table: &DeTable<'_>) -> Step {
                 }
             }
             word => {
-                let tables = ["ports", "port", "fdb", "publish"];
+                let tables = ["ports", "port", "fdb", "publish", "top"];
                 let known: Vec<_> = tables
                     .into_iter()
                     .chain(Layer::KEYS.iter().copied())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::history::History;
-use super::keys::{self, Wish};
+use super::keys::{Keys, Wish};
 use super::look::Wants;
 use super::snapshot::{DropRate, Flow, PortRate, Snapshot};
 use super::tables;
@@ -154,6 +154,8 @@ pub enum Then {
 pub struct App {
     /// The tab on screen.
     pub tab: Tab,
+    /// Which keys ask for what.
+    pub keys: Keys,
     /// How each tab's rows are looked at, by the tab's place.
     cursors: [Cursor; Tab::ALL.len()],
     /// How long to wait between two looks.
@@ -178,6 +180,7 @@ impl App {
     pub fn new(tab: Tab, interval: Duration) -> Self {
         Self {
             tab,
+            keys: Keys::default(),
             cursors: Default::default(),
             interval,
             live: Sight::default(),
@@ -234,7 +237,12 @@ impl App {
             Event::Key(key) if self.searching && key.modifiers != KeyModifiers::CONTROL => {
                 self.typed(key.code);
             }
-            Event::Key(key) => return keys::wish(key).map_or(Then::Go, |wish| self.grant(wish)),
+            Event::Key(key) => {
+                return self
+                    .keys
+                    .wish(key)
+                    .map_or(Then::Go, |wish| self.grant(wish));
+            }
             Event::Tick(snapshot) => {
                 self.live.history.push(&snapshot);
                 self.live.snapshot = Some(*snapshot);

@@ -13,6 +13,7 @@ use crossterm::event::{self, KeyEvent, KeyEventKind};
 
 use super::app::{App, Event, Then};
 use super::draw::Paint;
+use super::keys::Keys;
 use super::look::{Extra, Look, Wants};
 use super::snapshot::Snapshot;
 use super::term::Screen;
@@ -59,9 +60,15 @@ struct Known {
 }
 
 /// Shows the screen until it is told to end.
-pub(super) fn run(common: &Common, plan: &TopPlan, paint: Paint, clock: Clock) -> Outcome {
+pub(super) fn run(
+    common: &Common,
+    plan: &TopPlan,
+    (keys, paint): (Keys, Paint),
+    clock: Clock,
+) -> Outcome {
     let failed = |error: io::Error| CliError::failed("the terminal", error.to_string(), "");
     let mut app = App::new(plan.tab.unwrap_or(super::app::Tab::Ports), plan.interval);
+    app.keys = keys;
     // Asked before anything is drawn, so that what is wrong is said on the usual screen.
     let client = Client::new(common);
     let now = Look::take(&client, app.wants(), &|| clock.now())?;

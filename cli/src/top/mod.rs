@@ -28,15 +28,18 @@ pub mod print;
 pub mod snapshot;
 pub mod tables;
 pub mod term;
+pub mod theme;
 
 mod live;
 mod tracing;
 
 use std::io::{IsTerminal, stdout};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::args::Common;
 use crate::client::Client;
+use crate::config::file;
 use crate::dispatch::{self, Outcome, print_on};
 use crate::error::{CliError, Exit};
 
@@ -44,6 +47,7 @@ use app::Tab;
 use draw::Paint;
 use look::{Look, Wants};
 use snapshot::Snapshot;
+use theme::Theme;
 
 /// In what form to show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -75,6 +79,8 @@ pub struct TopPlan {
     pub tab: Option<Tab>,
     /// Letters of ASCII only.
     pub ascii: bool,
+    /// The file that says how; `None`: this person's own, if there is one.
+    pub config: Option<PathBuf>,
 }
 
 /// The time since the start.
@@ -103,9 +109,10 @@ impl Clock {
 ///
 /// # Errors
 /// No switch of that name runs, or it stops meanwhile (exit code 3); what is to be a screen is no
-/// terminal; the output cannot be written.
+/// terminal; the output cannot be written; the file of keys and colours is wrong.
 pub fn command(common: &Common, plan: &TopPlan) -> Outcome {
     let clock = Clock::start();
+    let theme = theme(plan)?;
     if plan.form != Form::Tui {
         return printed(common, plan, clock);
     }
@@ -116,8 +123,32 @@ pub fn command(common: &Common, plan: &TopPlan) -> Outcome {
     let paint = Paint {
         colour: dispatch::coloured(common.colour),
         ascii: plan.ascii,
+        colours: theme.colours,
     };
-    live::run(common, plan, paint, clock)
+    live::run(common, plan, (theme.keys, paint), clock)
+}
+
+/// Keys and colours. A file that was named is read whatever the form, so that its mistakes are
+/// told.
+fn theme(plan: &TopPlan) -> Result<Theme, CliError> {
+    match &plan.config {
+        Some(path) => file::read_theme(path),
+        None if plan.form != Form::Tui => Ok(Theme::default()),
+        None => match own_file().filter(|path| path.exists()) {
+            Some(path) => file::read_theme(&path),
+            None => Ok(Theme::default()),
+        },
+    }
+}
+
+/// Where this person's own file would be (XDG Base Directory Specification).
+fn own_file() -> Option<PathBuf> {
+    let folder = |name| {
+        let folder = std::env::var_os(name).map(PathBuf::from);
+        folder.filter(|folder| folder.is_absolute())
+    };
+    let config = folder("XDG_CONFIG_HOME").or_else(|| Some(folder("HOME")?.join(".config")));
+    Some(config?.join(Path::new("vswitch/top.toml")))
 }
 
 /// Prints a snapshot after each interval.

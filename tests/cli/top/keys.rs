@@ -10,7 +10,7 @@ use vswitch_cli::top::look::Wants;
 use super::{app, look};
 
 /// A key by the name the help has for it.
-fn key(name: &str) -> KeyEvent {
+pub(super) fn key(name: &str) -> KeyEvent {
     let (modifiers, name) = match name.strip_prefix("Ctrl-") {
         Some(rest) => (KeyModifiers::CONTROL, rest),
         None => (KeyModifiers::NONE, name),
@@ -31,6 +31,8 @@ fn key(name: &str) -> KeyEvent {
         "Enter" => KeyCode::Enter,
         "Backspace" => KeyCode::Backspace,
         "F1" => KeyCode::F(1),
+        "F5" => KeyCode::F(5),
+        "F9" => KeyCode::F(9),
         "G" => return KeyEvent::new(KeyCode::Char('G'), KeyModifiers::SHIFT),
         one => KeyCode::Char(
             one.chars()
@@ -42,7 +44,7 @@ fn key(name: &str) -> KeyEvent {
     KeyEvent::new(code, modifiers)
 }
 
-fn press(app: &mut App, keys: &str) -> Then {
+pub(super) fn press(app: &mut App, keys: &str) -> Then {
     let mut then = Then::Go;
     for name in keys.split(' ') {
         assert_eq!(then, Then::Go, "{keys}: ended early");

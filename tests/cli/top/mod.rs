@@ -4,6 +4,7 @@ mod keys;
 mod picture;
 mod screens;
 mod texts;
+mod theme;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use vswitch_cli::top::app::{App, Event, Tab};
 use vswitch_cli::top::draw::{Paint, draw};
 use vswitch_cli::top::look::{LatencyLook, Look, NatLook};
 use vswitch_cli::top::snapshot::Snapshot;
+use vswitch_cli::top::theme::Colours;
 
 use super::world::World;
 
@@ -215,6 +217,7 @@ fn snapshot() -> Snapshot {
 const UNICODE: Paint = Paint {
     colour: true,
     ascii: false,
+    colours: Colours::USUAL,
 };
 
 /// Draws on a screen of that size.

@@ -6,6 +6,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::style::Color;
 use vswitch_cli::top::app::{App, Event, Tab, Then};
 use vswitch_cli::top::draw::Paint;
+use vswitch_cli::top::theme::Colours;
 
 use super::super::snapshot as committed;
 use super::{UNICODE, app, drawn, letters, picture};
@@ -64,6 +65,7 @@ fn a_poor_terminal_gets_neither_other_letters_nor_colours() {
     let paint = Paint {
         colour: false,
         ascii: true,
+        colours: Colours::USUAL,
     };
     for tab in Tab::ALL {
         let buffer = drawn(&app(tab), SIZES[0], paint);

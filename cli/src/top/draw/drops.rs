@@ -2,13 +2,14 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::{Color, Style};
+use ratatui::style::Style;
 
 use super::Scene;
 use super::paint::{chart_over_time, grid, take, write, write_wrapped};
 use crate::show::units;
 use crate::top::grid::Tone;
 use crate::top::tables;
+use crate::top::theme::Role;
 
 /// Lines of the chart.
 const CHART_LINES: u16 = 3;
@@ -28,7 +29,7 @@ pub(super) fn draw(buf: &mut Buffer, mut area: Rect, scene: &Scene<'_>) {
     if area.height > 2 * (CHART_LINES + WORDS_LINES) {
         let title = |max| format!("Drops a second, most {}", units::rate(max));
         let drops = (&app.sight().history.drops, title);
-        chart_over_time(buf, &mut area, CHART_LINES, drops, (Color::Red, paint));
+        chart_over_time(buf, &mut area, CHART_LINES, drops, (Role::Drops, paint));
     }
     let drops = app.drops(&snapshot.drops);
     let (shown, indices) = tables::drops(&drops).shown(area.width, &app.search);

@@ -3,13 +3,14 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::{Color, Style};
+use ratatui::style::Style;
 
 use super::Scene;
 use super::paint::{Paint, grid, take, write};
 use crate::top::grid::Tone;
 use crate::top::heat::{BANDS, BOUNDS, Bands};
 use crate::top::tables;
+use crate::top::theme::Role;
 
 /// Columns of the scale.
 const SCALE: u16 = 9;
@@ -111,9 +112,9 @@ fn mark(part: u64, all: u64, paint: Paint) -> (&'static str, Style) {
     let [none, few, some, many, most] = marks;
     match part {
         0 => (none, Style::new()),
-        part if part * 64 < all => (few, paint.fg(Color::Blue)),
-        part if part * 16 < all => (some, paint.fg(Color::Cyan)),
-        part if part * 4 < all => (many, paint.fg(Color::Yellow)),
-        _ => (most, paint.fg(Color::Red)),
+        part if part * 64 < all => (few, paint.fg(Role::HeatFew)),
+        part if part * 16 < all => (some, paint.fg(Role::HeatSome)),
+        part if part * 4 < all => (many, paint.fg(Role::HeatMany)),
+        _ => (most, paint.fg(Role::HeatMost)),
     }
 }

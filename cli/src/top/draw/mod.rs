@@ -38,7 +38,7 @@ pub fn draw(buf: &mut Buffer, app: &App, paint: Paint) {
     footer(buf, foot, app, paint);
     take(&mut area, 1);
     match &sight.snapshot {
-        _ if app.help => help::draw(buf, area, paint),
+        _ if app.help => help::draw(buf, area, &app.keys, paint),
         None => {
             write(buf, area, "looking for the first time", paint.dim());
         }
@@ -161,12 +161,6 @@ fn footer(buf: &mut Buffer, area: Rect, app: &App, paint: Paint) {
     write_all(
         buf,
         area,
-        &[
-            (&text, Style::new()),
-            (
-                "q quit  ? help  Tab next  / search  Space freeze  s sort  +- pace",
-                paint.dim(),
-            ),
-        ],
+        &[(&text, Style::new()), (&app.keys.hint(), paint.dim())],
     );
 }

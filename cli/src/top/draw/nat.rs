@@ -2,13 +2,14 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::{Color, Style};
+use ratatui::style::Style;
 
 use super::Scene;
 use super::paint::{chart_over_time, gauge, grid, take, write, write_all};
 use crate::show::units;
 use crate::top::grid::Tone;
 use crate::top::tables::{self, rate};
+use crate::top::theme::Role;
 
 /// Columns of the names before the bars, and of the bars.
 const NAMES: usize = 24;
@@ -74,7 +75,7 @@ pub(super) fn draw(buf: &mut Buffer, mut area: Rect, scene: &Scene<'_>) {
     if area.height > 2 * CHART_LINES {
         let title = |max| format!("Sessions over time, most {}", units::rate(max));
         let sessions = (&app.sight().history.sessions, title);
-        let style = (Color::Magenta, paint);
+        let style = (Role::Sessions, paint);
         chart_over_time(buf, &mut area, CHART_LINES, sessions, style);
     }
     let states = tables::states(nat);

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::{Color, Modifier, Style};
+use ratatui::style::{Modifier, Style};
 use ratatui::symbols::bar;
 use ratatui::widgets::{RenderDirection, Sparkline, Widget};
 
 use crate::error::printable;
 use crate::top::grid::{Grid, Tone};
 use crate::top::history::Series;
+use crate::top::theme::{Colours, Role};
 
 /// Blanks between two columns.
 const GAP: u16 = 2;
@@ -35,22 +36,24 @@ pub struct Paint {
     pub colour: bool,
     /// Letters of ASCII only.
     pub ascii: bool,
+    /// Which colours, if any.
+    pub colours: Colours,
 }
 
 impl Paint {
     pub(super) fn tone(self, tone: Tone) -> Style {
         match tone {
             Tone::Plain => Style::new(),
-            Tone::Good => self.fg(Color::Green),
-            Tone::Note => self.fg(Color::Yellow),
-            Tone::Bad => self.fg(Color::Red).add_modifier(Modifier::BOLD),
-            Tone::Strong => Style::new().add_modifier(Modifier::BOLD),
+            Tone::Good => self.fg(Role::Good),
+            Tone::Note => self.fg(Role::Note),
+            Tone::Bad => self.fg(Role::Bad).add_modifier(Modifier::BOLD),
+            Tone::Strong => self.fg(Role::Heading).add_modifier(Modifier::BOLD),
         }
     }
 
-    pub(super) fn fg(self, colour: Color) -> Style {
+    pub(super) fn fg(self, role: Role) -> Style {
         match self.colour {
-            true => Style::new().fg(colour),
+            true => Style::new().fg(self.colours.of(role)),
             false => Style::new(),
         }
     }
@@ -209,7 +212,14 @@ pub(super) fn grid(
     Placed { first, end: x }
 }
 
-fn cell(buf: &mut Buffer, area: Rect, text: &str, right: bool, style: Style, paint: Paint) {
+pub(super) fn cell(
+    buf: &mut Buffer,
+    area: Rect,
+    text: &str,
+    right: bool,
+    style: Style,
+    paint: Paint,
+) {
     let text = paint.letters(text);
     let (length, width) = (text.chars().count(), usize::from(area.width));
     if length > width {
@@ -256,12 +266,12 @@ pub(super) fn chart_over_time(
     area: &mut Rect,
     lines: u16,
     (series, title): (&Series, impl FnOnce(f64) -> String),
-    (colour, paint): (Color, Paint),
+    (role, paint): (Role, Paint),
 ) {
     let columns = usize::from(area.width);
     let max = series.max(columns);
     write(buf, take(area, 1), &title(max), paint.tone(Tone::Strong));
-    let style = (paint.fg(colour), paint);
+    let style = (paint.fg(role), paint);
     chart(buf, take(area, lines), series.latest(columns), max, style);
     take(area, 1);
 }

@@ -2,7 +2,7 @@
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::{Color, Style};
+use ratatui::style::Style;
 
 use super::Scene;
 use super::paint::{chart, grid, take, write, write_all};
@@ -10,6 +10,7 @@ use crate::show::units;
 use crate::top::grid::Tone;
 use crate::top::snapshot::{PortRate, WayRate};
 use crate::top::tables::{self, rate};
+use crate::top::theme::Role;
 
 /// Lines of the charts with their titles: at most, and the fewest that show anything.
 const CHART_LINES_MAX: u16 = 10;
@@ -49,7 +50,7 @@ pub(super) fn draw(buf: &mut Buffer, mut area: Rect, scene: &Scene<'_>) {
         if let Some(port) = ports.get(*index).filter(|_| !line.is_empty()) {
             let samples = seen.both_ways(&port.ifname, usize::from(line.width));
             let max = samples.iter().flatten().copied().fold(0.0, f64::max);
-            chart(buf, line, samples, max, (paint.fg(Color::Cyan), paint));
+            chart(buf, line, samples, max, (paint.fg(Role::History), paint));
         }
     }
     take(&mut area, 1);
@@ -84,10 +85,10 @@ fn charts(buf: &mut Buffer, area: Rect, scene: &Scene<'_>, port: &PortRate) {
         ..area
     };
     let sides: [(_, _, _, &WayRate, _); 2] = [
-        (left, "rx", rx, &port.rx, Color::Green),
-        (right, "tx", tx, &port.tx, Color::Blue),
+        (left, "rx", rx, &port.rx, Role::Received),
+        (right, "tx", tx, &port.tx, Role::Sent),
     ];
-    for (mut place, word, series, way, colour) in sides {
+    for (mut place, word, series, way, role) in sides {
         let columns = usize::from(place.width);
         let max = series.max(columns);
         let now = rate(way.bits_per_second);
@@ -105,7 +106,7 @@ fn charts(buf: &mut Buffer, area: Rect, scene: &Scene<'_>, port: &PortRate) {
             place,
             series.latest(columns),
             max,
-            (paint.fg(colour), paint),
+            (paint.fg(role), paint),
         );
     }
 }
