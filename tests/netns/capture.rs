@@ -285,6 +285,8 @@ fn a_capture_into_a_full_disk_keeps_what_is_whole() {
     );
     let read = world.text(&format!("capture -r {}", file.display()));
     assert!(read.lines().count() > 100);
+    // Before the directory in which it is.
+    drop(full);
     world.finish(&[]);
 }
 
