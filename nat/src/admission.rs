@@ -4,6 +4,8 @@
 //! done with (see [`crate::quota`]), or of what outsiders began and nobody completed (see
 //! [`crate::strangers`]); live sessions are never evicted.
 
+mod assign;
+
 use std::net::Ipv4Addr;
 
 use crate::Nanos;
@@ -11,33 +13,22 @@ use crate::config::Filtering;
 use crate::connection::Connection;
 use crate::engine::Nat;
 use crate::flow::Flow;
-use crate::mapping::{Mapping, Wanted};
+use crate::mapping::{Left, Mapping};
 use crate::outcome::{Direction, Reason};
 use crate::quota::{Limit, Phase};
 use crate::rewrite::{Protocol, Rewrite};
 use crate::session::{Endpoint, NO_MAPPING, Session, Side, Traffic};
 use crate::strangers::Kind;
 
+pub(crate) use assign::Purpose;
+
 /// Finished sessions that are ended at most to free one port: one mapping may have several.
 const RECYCLED_AT_ONCE: u32 = 8;
-/// Ports tried for one that can be shared.
-const SHARE_PROBES: u32 = 32;
-
-/// What a mapping is wanted for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Purpose {
-    /// A session with this remote endpoint.
-    Session(Endpoint),
-    /// A remote that is told of it, on the address in this slot: no other inside endpoint may
-    /// share it.
-    Told(u32),
-}
-
 impl Nat {
     /// Opens a session for a packet from inside, under the mapping of its sender.
     pub(crate) fn open_outbound(
         &mut self,
-        flow: Flow,
+        flow: &Flow,
         inside: Endpoint,
         remote: Endpoint,
         now: Nanos,
@@ -59,7 +50,7 @@ impl Nat {
     /// the sender in.
     pub(crate) fn open_inbound(
         &mut self,
-        flow: Flow,
+        flow: &Flow,
         external: Endpoint,
         remote: Endpoint,
         direction: Direction,
@@ -106,9 +97,8 @@ impl Nat {
         if expected && opened.is_ok() {
             self.fulfil(mapping, remote);
         }
-        if let Some(ended) = self.mappings.remove_session(mapping) {
-            self.unmapped(&ended);
-        }
+        self.mappings.remove_session(mapping);
+        self.unmap_unused(mapping);
         self.settle(host, opened)
     }
 
@@ -256,126 +246,6 @@ impl Nat {
         opened
     }
 
-    /// Finds or makes the mapping of an inside endpoint for some purpose.
-    ///
-    /// A new mapping has no session yet: who calls it must add one, or remove it.
-    pub(crate) fn mapping_for(
-        &mut self,
-        protocol: Protocol,
-        inside: Endpoint,
-        host: u32,
-        purpose: Purpose,
-    ) -> Result<u32, Reason> {
-        if let Some(id) = self.find_mapping(protocol, inside, purpose) {
-            return Ok(id);
-        }
-        if self.hosts.has_all_ports(host) && self.recycle_port(host).is_none() {
-            return Err(self.exceeded(Limit::Ports));
-        }
-        let mut wanted = Wanted {
-            protocol,
-            inside,
-            host,
-            paired: self.pairing(host, purpose),
-        };
-        let mut created = self.mappings.create(wanted);
-        if created == Err(Reason::PortsExhausted) && protocol == Protocol::Tcp {
-            let left = self.recycle_port(host);
-            // What has ended may be what kept a shared port from this remote.
-            if let Some(id) = self.find_mapping(protocol, inside, purpose) {
-                return Ok(id);
-            }
-            if let Some(left) = left {
-                created = self.mappings.create_instead(wanted, &left);
-                wanted.paired = self.pairing(host, purpose);
-            }
-        }
-        if created == Err(Reason::PortsExhausted)
-            && protocol == Protocol::Tcp
-            && self.config.tcp_overlap
-            && let Purpose::Session(remote) = purpose
-        {
-            created = self.share_port(wanted, remote);
-            self.counters.ports_shared += u64::from(created.is_ok());
-        }
-        let id = created?;
-        self.mapped(id, host);
-        Ok(id)
-    }
-
-    /// Finds a mapping of an inside endpoint that serves a purpose: on a shared port the remote may
-    /// be taken by the other inside endpoint.
-    fn find_mapping(
-        &mut self,
-        protocol: Protocol,
-        inside: Endpoint,
-        purpose: Purpose,
-    ) -> Option<u32> {
-        let sessions = &mut self.sessions;
-        let mut is_free = |external| match purpose {
-            Purpose::Session(remote) => {
-                let found = sessions.find_inbound(protocol, external, remote);
-                found.is_none()
-            }
-            Purpose::Told(_) => false,
-        };
-        self.mappings.find_inside(protocol, inside, |mapping| {
-            !mapping.is_shared() || is_free(mapping.external)
-        })
-    }
-
-    /// Returns the slot of the address that a new mapping must be on.
-    fn pairing(&self, host: u32, purpose: Purpose) -> Option<u32> {
-        match purpose {
-            Purpose::Session(_) => self.hosts.paired(host),
-            Purpose::Told(slot) => Some(slot),
-        }
-    }
-
-    /// Makes a mapping on a TCP port that another inside endpoint has, and on which there is no
-    /// session with this remote endpoint yet (RFC 7857 section 3).
-    fn share_port(&mut self, wanted: Wanted, remote: Endpoint) -> Result<u32, Reason> {
-        for n in 0..SHARE_PROBES {
-            let Some(first) = self.mappings.shareable(wanted, n) else {
-                continue;
-            };
-            let external = self.mappings.get(first).map(|mapping| mapping.external);
-            let is_taken = external.is_none_or(|external| {
-                let found = self
-                    .sessions
-                    .find_inbound(wanted.protocol, external, remote);
-                found.is_some()
-            });
-            if !is_taken {
-                return self.mappings.share(wanted, first);
-            }
-        }
-        Err(Reason::PortsExhausted)
-    }
-
-    /// Counts a new mapping.
-    pub(crate) fn mapped(&mut self, id: u32, host: u32) {
-        let Some(mapping) = self.mappings.get(id) else {
-            return;
-        };
-        let has_port = !matches!(mapping.protocol, Protocol::Other(_));
-        let kept = has_port && mapping.external.1 == mapping.inside.1;
-        let slot = self.mappings.slot(id).unwrap_or(0);
-        let first = self.hosts.add_port(host, slot);
-        self.counters.mappings_created += 1;
-        self.counters.ports_preserved += u64::from(kept);
-        self.counters.address_maps_created += u64::from(first);
-        self.note_mapped(id);
-    }
-
-    /// Counts a mapping that ended.
-    pub(crate) fn unmapped(&mut self, mapping: &Mapping) {
-        let last = self.hosts.remove_port(mapping.host);
-        self.counters.mappings_removed += 1;
-        self.counters.address_maps_removed += u64::from(last);
-        self.note_unmapped(mapping);
-    }
-
     /// Ends the session of this host that finished first; returns whether there was one.
     fn recycle_session(&mut self, host: u32) -> bool {
         let Some(id) = self.hosts.first_finished(host) else {
@@ -412,8 +282,8 @@ impl Nat {
     }
 
     /// Ends finished sessions of this host until a mapping ends with them, the longest finished
-    /// first; returns that mapping.
-    fn recycle_port(&mut self, host: u32) -> Option<Mapping> {
+    /// first; returns the port of that mapping.
+    fn recycle_port(&mut self, host: u32) -> Option<Left> {
         for _ in 0..RECYCLED_AT_ONCE {
             let id = self.hosts.first_finished(host)?;
             let parent = self.sessions.get(id)?.parent();
@@ -447,25 +317,40 @@ impl Nat {
         let (inside, external, deadline) = (parent.inside, parent.external, parent.deadline);
         let stored = match self.check_remote(what.0, external, remote, now) {
             Ok(()) => {
-                let mut session = self.compile(origin, what, (inside, external, remote), now);
-                session.mapping = mapping;
-                if origin == Side::Outside {
-                    // A stranger's packet must not make the mapping live longer.
-                    session.deadline = session.deadline.min(deadline);
-                }
-                self.store(session, now)
+                // A stranger's packet must not make the mapping live longer.
+                let latest = match origin {
+                    Side::Inside => Nanos::MAX,
+                    Side::Outside => deadline,
+                };
+                let ends = (inside, external, remote);
+                self.begin(origin, what, ends, now, (mapping, latest))
             }
             Err(reason) => Err(reason),
         };
-        if stored.is_err()
-            && let Some(mapping) = self.mappings.remove_if_unused(mapping)
-        {
-            self.unmapped(&mapping);
+        if stored.is_err() {
+            self.unmap_unused(mapping);
         }
         stored
     }
 
+    /// Compiles and stores a session under a mapping, or none; unless refreshed it ends at the
+    /// `latest` then.
+    pub(crate) fn begin(
+        &mut self,
+        origin: Side,
+        what: (Protocol, Connection),
+        ends: (Endpoint, Endpoint, Endpoint),
+        now: Nanos,
+        (mapping, latest): (u32, Nanos),
+    ) -> Result<u32, Reason> {
+        let mut session = self.compile(origin, what, ends, now);
+        session.mapping = mapping;
+        session.deadline = session.deadline.min(latest);
+        self.store(session, now)
+    }
+
     /// Compiles a session, as yet without a mapping.
+    #[inline(always)]
     pub(crate) fn compile(
         &self,
         origin: Side,
@@ -496,9 +381,12 @@ impl Nat {
     /// Stores a session, and counts it with its mapping, if it has one, and in its host's account,
     /// which must be open. Its port is adopted if it is not with this slice: it was, perhaps, until
     /// the session ended that has just made room.
+    ///
+    /// It is part of its two callers; see [`Slab::insert`](crate::slab::Slab::insert).
+    #[inline(always)]
     pub(crate) fn store(&mut self, session: Session, now: Nanos) -> Result<u32, Reason> {
         let (protocol, external) = (session.protocol, session.external());
-        let is_foreign = self.owner(protocol, external) != Some(self.config.slice);
+        let is_foreign = !self.is_own(protocol, external);
         let (parent, remote) = (session.parent(), session.remote.0);
         let (mapping, deadline) = (session.mapping, session.deadline);
         let phase = Phase::of(&session);
@@ -512,9 +400,11 @@ impl Nat {
             }
             return Err(Reason::SessionsExhausted);
         };
-        self.mappings.add_session(mapping);
-        self.mappings.prolong(mapping, deadline);
-        if let Some(host) = self.host_of(parent) {
+        let host = match mapping {
+            NO_MAPPING => self.hosts.find(parent.1),
+            _ => self.mappings.join(mapping, deadline),
+        };
+        if let Some(host) = host {
             self.hosts.add_session(host, now);
         }
         self.move_session(id, parent, Phase::Live, phase);
@@ -563,15 +453,15 @@ impl Nat {
 
     /// Ends the hold of what is no session on a mapping, and the mapping if it was the last.
     pub(crate) fn release_mapping(&mut self, mapping: u32) {
-        if let Some(ended) = self.mappings.remove_session(mapping) {
-            self.unmapped(&ended);
-            self.hosts.leave(ended.host);
+        self.mappings.remove_session(mapping);
+        if let Some(left) = self.unmap_unused(mapping) {
+            self.hosts.leave(left.host);
         }
     }
 
-    /// Ends a session but leaves its host's account open; returns that and the mapping that ended
-    /// with it.
-    fn end(&mut self, id: u32) -> Option<(u32, Option<Mapping>)> {
+    /// Ends a session but leaves its host's account open; returns that and the port of the mapping
+    /// that ended with it.
+    fn end(&mut self, id: u32) -> Option<(u32, Option<Left>)> {
         let session = self.sessions.remove(id)?;
         if let Some(peers) = self
             .peers
@@ -586,10 +476,7 @@ impl Nat {
         self.move_session(id, parent, Phase::of(&session), Phase::Live);
         let host = self.host_of(parent)?;
         self.hosts.remove_session(host);
-        let ended = self.mappings.remove_session(session.mapping);
-        if let Some(mapping) = &ended {
-            self.unmapped(mapping);
-        }
-        Some((host, ended))
+        self.mappings.remove_session(session.mapping);
+        Some((host, self.unmap_unused(session.mapping)))
     }
 }

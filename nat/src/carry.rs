@@ -101,6 +101,14 @@ impl Nat {
         Ok(rewrite)
     }
 
+    /// Counts the packet into its session that has just opened it from inside, and returns the edit
+    /// to be made: state and timer are as that packet has them already.
+    pub(crate) fn carry_first(&mut self, id: u32, bytes: usize) -> Result<Rewrite, Reason> {
+        let session = self.sessions.get_mut(id).ok_or(Reason::Unsolicited)?;
+        session.outbound.add(bytes);
+        Ok(session.out)
+    }
+
     /// Files a session anew whose standing is no longer what it was.
     #[inline(never)]
     fn follow_up(&mut self, id: u32, before: Standing, change: Change) {

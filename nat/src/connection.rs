@@ -18,7 +18,7 @@ impl Connection {
     ///
     /// # Errors
     /// That packet cannot be one.
-    pub(crate) fn open(flow: Flow) -> Result<Self, Reason> {
+    pub(crate) fn open(flow: &Flow) -> Result<Self, Reason> {
         if let Some(segment) = flow.segment {
             let tracker = tcp::Tracker::open(segment).ok_or(Reason::TcpOutOfState)?;
             return Ok(Self::Tcp(tracker));

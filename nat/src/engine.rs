@@ -7,6 +7,7 @@ use crate::adopted::{Adopted, Adoptions};
 use crate::alg::Alg;
 use crate::config::{Config, Filtering};
 use crate::events::Events;
+use crate::few;
 use crate::flow::{Class, Flow, Header, classify};
 use crate::fragment::Fragments;
 use crate::hash::HashKey;
@@ -66,7 +67,7 @@ pub struct Nat {
     pub(crate) peers: Option<Peers>,
     pub(crate) hosts: Hosts,
     /// Links of the sessions in the lists of finished ones, and of provisional ones.
-    pub(crate) links: Links<u32>,
+    pub(crate) links: Links,
     pub(crate) fragments: Fragments,
     pub(crate) ids: Ids,
     pub(crate) alg: Option<Box<Alg>>,
@@ -194,7 +195,10 @@ impl Nat {
         let mut ended = 0;
         self.mappings.tick(now);
         self.mappings.let_go(budget);
-        for _ in 0..budget {
+        for looked_at in 0..budget {
+            if looked_at % few::MAX == 0 {
+                self.announce_due(now, budget - looked_at);
+            }
             match self.sessions.next_due(now) {
                 None => break,
                 Some(None) => {}
@@ -322,11 +326,13 @@ impl Nat {
         direction: Direction,
         now: Nanos,
     ) -> Fate {
-        let class = match classify(header, &packet.bytes[header.header_len..header.total_len]) {
+        // By reference, here and below: to copy what has just been written piecemeal is slow.
+        let classified = classify(header, &packet.bytes[header.header_len..header.total_len]);
+        let class = match &classified {
             Ok(class) => class,
-            Err(reason) => return reason.into(),
+            Err(reason) => return (*reason).into(),
         };
-        if header.is_fragment && class == Class::Error {
+        if header.is_fragment && matches!(class, Class::Error) {
             return Reason::IcmpErrorFragmented.into();
         }
         match (direction, class) {
@@ -357,7 +363,7 @@ impl Nat {
         &mut self,
         packet: &mut Packet<'_>,
         header: Header,
-        flow: Flow,
+        flow: &Flow,
         now: Nanos,
     ) -> Fate {
         let Some(outcome) = self.way_out(header.dst, flow.protocol, flow.dst_port) else {
@@ -369,14 +375,17 @@ impl Nat {
         let inside = (header.src, flow.src_port);
         let remote = (header.dst, flow.dst_port);
         let found = self.sessions.find_outbound(flow.protocol, inside, remote);
-        let (id, told) = match self.alive(found, now) {
-            Some(id) => (id, Some(&flow)),
+        let (id, carried) = match self.alive(found, now) {
+            Some(id) => {
+                let carried = self.carry(id, Side::Inside, Some(flow), header.total_len, now);
+                (id, carried)
+            }
             None => match self.open_from_inside(flow, inside, remote, now) {
-                Ok(id) => (id, None),
+                Ok(id) => (id, self.carry_first(id, header.total_len)),
                 Err(outcome) => return outcome.into(),
             },
         };
-        let rewrite = match self.carry(id, Side::Inside, told, header.total_len, now) {
+        let rewrite = match carried {
             Ok(rewrite) => rewrite,
             Err(reason) => return reason.into(),
         };
@@ -437,7 +446,7 @@ impl Nat {
         &mut self,
         packet: &mut Packet<'_>,
         header: Header,
-        flow: Flow,
+        flow: &Flow,
         direction: Direction,
         now: Nanos,
     ) -> Fate {
@@ -463,7 +472,7 @@ impl Nat {
             return Reason::InvalidTcpFlags.into();
         }
         let (found, told) = match alive {
-            Some(id) => (Ok(id), Some(&flow)),
+            Some(id) => (Ok(id), Some(flow)),
             None => {
                 let opened = self.open_from_outside(flow, external, remote, direction, now);
                 (opened, None)

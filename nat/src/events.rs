@@ -183,10 +183,12 @@ impl Nat {
         }
     }
 
-    /// Records that a mapping ended.
+    /// Records that a mapping ends.
     #[inline]
-    pub(crate) fn note_unmapped(&mut self, mapping: &Mapping) {
-        if self.events.is_on() {
+    pub(crate) fn note_unmapped(&mut self, mapping: u32) {
+        if self.events.is_on()
+            && let Some(mapping) = self.mappings.get(mapping)
+        {
             let at = self.events.now;
             self.events.record(at, What::MappingEnd(mapping.into()));
         }

@@ -209,6 +209,14 @@ impl Externals {
         }
     }
 
+    /// Returns the external address if there is but one.
+    pub(crate) fn only(&self) -> Option<&External> {
+        match self.sorted.as_slice() {
+            [(_, slot)] => self.get(*slot),
+            _ => None,
+        }
+    }
+
     /// Returns whether an address is one of ours.
     #[inline]
     pub(crate) fn contains(&self, address: Ipv4Addr) -> bool {

@@ -28,6 +28,7 @@ const LOADED_WAYS: usize = 6;
 const SPARE_BUCKETS: usize = 4;
 const EMPTY: u32 = 0;
 const LINE_BYTES: usize = 64;
+const BUCKET_WORDS: usize = 2 * WAYS;
 
 /// Eight tags, and the eight values that belong to them.
 type Bucket = [[u32; WAYS]; 2];
@@ -54,9 +55,9 @@ impl Index {
     pub(crate) fn new(entries: usize) -> Self {
         let buckets = (entries.div_ceil(LOADED_WAYS) + SPARE_BUCKETS).next_multiple_of(2);
         // One bucket more than needed: the allocator aligns words, not lines.
-        let words = vec![EMPTY; (buckets + 1) * 2 * WAYS].into_boxed_slice();
+        let words = vec![EMPTY; (buckets + 1) * BUCKET_WORDS].into_boxed_slice();
         Self {
-            skip: words.as_ptr().align_offset(LINE_BYTES).min(2 * WAYS),
+            skip: words.as_ptr().align_offset(LINE_BYTES).min(BUCKET_WORDS),
             words,
             buckets: u32::try_from(buckets).unwrap_or(u32::MAX),
             trial: None,
@@ -126,14 +127,24 @@ impl Index {
     /// Removes the entry of this hash and value, if there is one.
     pub(crate) fn remove(&mut self, hash: u64, value: u32) {
         let (first, tag) = self.first(hash);
-        for place in [first, self.other(first, tag)] {
-            let [tags, values] = self.bucket(place);
-            let is_it = |&way: &usize| tags[way] == tag && values[way] == value;
-            if let Some(way) = (0..WAYS).find(is_it) {
-                self.put(place, way, (EMPTY, 0));
-                return;
-            }
+        if !self.remove_from(first, (tag, value)) {
+            self.remove_from(self.other(first, tag), (tag, value));
         }
+    }
+
+    /// Removes an entry from a bucket; returns whether it was there.
+    #[inline]
+    fn remove_from(&mut self, place: u32, (tag, value): (u32, u32)) -> bool {
+        let [tags, values] = self.bucket(place);
+        let mut hits = hits(tags, tag);
+        while let Some(way) = first_way(hits) {
+            if values[way % WAYS] == value {
+                self.put(place, way, (EMPTY, 0));
+                return true;
+            }
+            hits &= hits - 1;
+        }
+        false
     }
 
     /// Moves one entry of a full bucket to its other bucket; returns the place that came free.
@@ -152,8 +163,8 @@ impl Index {
     fn find_in(&self, place: u32, tag: u32, matches: &mut impl FnMut(u32) -> bool) -> Option<u32> {
         let [tags, values] = self.bucket(place);
         let mut hits = hits(tags, tag);
-        while hits != 0 {
-            let value = values[hits.trailing_zeros() as usize % WAYS];
+        while let Some(way) = first_way(hits) {
+            let value = values[way % WAYS];
             if matches(value) {
                 return Some(value);
             }
@@ -184,7 +195,7 @@ impl Index {
 
     #[inline]
     fn bucket(&self, place: u32) -> &Bucket {
-        match buckets(&self.words, self.skip).get(at(place)) {
+        match bucket(&self.words, self.skip, place) {
             Some(bucket) => bucket,
             None => self.tried(place),
         }
@@ -194,26 +205,30 @@ impl Index {
     fn tried(&self, place: u32) -> &Bucket {
         const NO_BUCKET: &Bucket = &[[EMPTY; WAYS]; 2];
         let found = self.trial.as_ref().and_then(|trial| {
-            let laid_aside = || buckets(&trial.laid_aside, self.skip).get(at(place));
+            let laid_aside = || bucket(&trial.laid_aside, self.skip, place);
             trial.changed.get(&place).or_else(laid_aside)
         });
         found.unwrap_or(NO_BUCKET)
     }
 
-    fn put(&mut self, place: u32, way: usize, (tag, value): (u32, u32)) {
-        let words = self.words.get_mut(self.skip..).unwrap_or_default();
-        let (words, _) = words.as_chunks_mut::<WAYS>();
-        let (buckets, _) = words.as_chunks_mut::<2>();
-        match buckets.get_mut(at(place)) {
-            Some(bucket) => set_way(bucket, way, (tag, value)),
-            None => self.try_put(place, way, (tag, value)),
+    #[inline]
+    fn put(&mut self, place: u32, way: usize, entry: (u32, u32)) {
+        let from = word_of(self.skip, place);
+        let words = self.words.get_mut(from..).unwrap_or_default();
+        match words.first_chunk_mut::<BUCKET_WORDS>() {
+            Some(words) => {
+                let way = way % WAYS;
+                (words[way], words[WAYS + way]) = entry;
+            }
+            None => self.try_put(place, way, entry),
         }
     }
 
     #[cold]
     fn try_put(&mut self, place: u32, way: usize, entry: (u32, u32)) {
         let mut bucket = *self.bucket(place);
-        set_way(&mut bucket, way, entry);
+        let [tags, values] = &mut bucket;
+        (tags[way % WAYS], values[way % WAYS]) = entry;
         if let Some(trial) = &mut self.trial {
             trial.changed.insert(place, bucket);
         }
@@ -240,16 +255,17 @@ impl Index {
     }
 }
 
+/// Returns the first word of a bucket.
 #[inline]
-fn buckets(words: &[u32], skip: usize) -> &[Bucket] {
-    let (words, _) = words.get(skip..).unwrap_or_default().as_chunks::<WAYS>();
-    words.as_chunks::<2>().0
+fn word_of(skip: usize, place: u32) -> usize {
+    skip + at(place) * BUCKET_WORDS
 }
 
 #[inline]
-fn set_way([tags, values]: &mut Bucket, way: usize, (tag, value): (u32, u32)) {
-    tags[way % WAYS] = tag;
-    values[way % WAYS] = value;
+fn bucket(words: &[u32], skip: usize, place: u32) -> Option<&Bucket> {
+    let words = words.get(word_of(skip, place)..)?;
+    let words = words.first_chunk::<BUCKET_WORDS>()?;
+    words.as_chunks::<WAYS>().0.first_chunk()
 }
 
 /// Maps 32 random bits to a number below `range` without a division (Lemire, "Fast Random Integer
@@ -259,16 +275,24 @@ fn reduce(bits: u32, range: u32) -> u32 {
     ((u64::from(bits) * u64::from(range)) >> 32) as u32
 }
 
-/// Returns a bit for each way that holds this tag; compiles to vector compares, where a loop that
+/// Returns a bit for each way that holds this word: the second lowest for the first of them, since
+/// with the lowest the compiler does not find the two vector compares that this is. A loop that
 /// stops at the first hit costs a mispredicted branch for most packets.
 #[inline]
-fn hits(tags: &[u32; WAYS], tag: u32) -> u32 {
-    (0..WAYS).fold(0, |hits, way| hits | u32::from(tags[way] == tag) << way)
+fn hits(words: &[u32; WAYS], word: u32) -> u32 {
+    let bit = |way: usize| u32::from(words[way] == word) << (way + 1);
+    (0..WAYS).fold(0, |hits, way| hits | bit(way))
 }
 
-fn free_way(bucket: &Bucket) -> Option<usize> {
-    let free = hits(&bucket[0], EMPTY);
-    (free != 0).then_some(free.trailing_zeros() as usize)
+/// Returns the first way that is hit.
+#[inline]
+fn first_way(hits: u32) -> Option<usize> {
+    (hits != 0).then_some(hits.trailing_zeros() as usize - 1)
+}
+
+#[inline]
+fn free_way([tags, _]: &Bucket) -> Option<usize> {
+    first_way(hits(tags, EMPTY))
 }
 
 #[cfg(test)]

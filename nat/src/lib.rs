@@ -104,6 +104,7 @@ mod connection;
 mod engine;
 mod events;
 mod externals;
+mod few;
 mod flow;
 mod fragment;
 mod hash;

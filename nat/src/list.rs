@@ -1,16 +1,10 @@
 //! Doubly linked lists threaded through numbered items, so that any item leaves in O(1).
 //!
-//! An item is in one list of a [`Links`] at a time, and its owner knows in which: nothing here
+//! An item is in one list of a [`Chain`] at a time, and its owner knows in which: nothing here
 //! checks. Numbers are kept plus one, so that fresh memory is all zeros and the kernel gives its
 //! pages only when they are used.
 
 use crate::cells::Cells;
-
-/// An item's number plus one as it is kept: two bytes do for ports.
-pub(crate) trait Number: Copy + Default + Into<u32> + TryFrom<u32> {}
-
-impl Number for u16 {}
-impl Number for u32 {}
 
 /// Both ends of a list: numbers plus one, 0 for none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,15 +18,56 @@ impl List {
     pub(crate) fn first(self) -> Option<u32> {
         self.first.checked_sub(1)
     }
+
+    /// Makes an item the last one; returns the link to that before it.
+    #[inline]
+    pub(crate) fn append(&mut self, id: u32) -> u32 {
+        let prev = std::mem::replace(&mut self.last, id + 1);
+        if prev == 0 {
+            self.first = id + 1;
+        }
+        prev
+    }
 }
 
-/// The links of items numbered from 0, below the largest number that `N` has.
-pub(crate) struct Links<N> {
-    /// Previous and next item, plus one.
-    nodes: Cells<[N; 2]>,
+/// Whatever has the links of items: the numbers of the previous and the next one, plus one.
+pub(crate) trait Chain {
+    /// Returns both links of an item.
+    fn ends(&self, id: u32) -> [u32; 2];
+
+    /// Sets the link to the previous item (0) or to the next (1).
+    fn set(&mut self, id: u32, end: usize, value: u32);
+
+    /// Adds an item, which must be in no list, at the end.
+    fn push(&mut self, list: &mut List, id: u32) {
+        let prev = list.append(id);
+        self.set(id, 0, prev);
+        self.set(id, 1, 0);
+        if let Some(prev) = prev.checked_sub(1) {
+            self.set(prev, 1, id + 1);
+        }
+    }
+
+    /// Takes an item out of the list that it is in.
+    fn unlink(&mut self, list: &mut List, id: u32) {
+        let [prev, next] = self.ends(id);
+        match prev.checked_sub(1) {
+            Some(prev) => self.set(prev, 1, next),
+            None => list.first = next,
+        }
+        match next.checked_sub(1) {
+            Some(next) => self.set(next, 0, prev),
+            None => list.last = prev,
+        }
+    }
 }
 
-impl<N: Number> Links<N> {
+/// Links by themselves.
+pub(crate) struct Links {
+    nodes: Cells<[u32; 2]>,
+}
+
+impl Links {
     /// Takes memory for items numbered below `max`.
     pub(crate) fn new(max: usize) -> Self {
         Self {
@@ -43,44 +78,6 @@ impl<N: Number> Links<N> {
     /// Returns the bytes taken.
     pub(crate) fn memory(&self) -> usize {
         self.nodes.memory()
-    }
-
-    fn set(&mut self, id: u32, end: usize, value: u32) {
-        if let Some(node) = self.nodes.get_mut(id) {
-            node[end] = N::try_from(value).unwrap_or_default();
-        }
-    }
-
-    /// Adds an item, which must be in no list, at the end.
-    pub(crate) fn push(&mut self, list: &mut List, id: u32) {
-        self.set(id, 0, list.last);
-        self.set(id, 1, 0);
-        match list.last.checked_sub(1) {
-            Some(last) => self.set(last, 1, id + 1),
-            None => list.first = id + 1,
-        }
-        list.last = id + 1;
-    }
-
-    /// Takes an item out of the list that it is in.
-    pub(crate) fn unlink(&mut self, list: &mut List, id: u32) {
-        let node = self.nodes.get_mut(id).map(std::mem::take);
-        let [prev, next] = node.unwrap_or_default().map(N::into);
-        match prev.checked_sub(1) {
-            Some(prev) => self.set(prev, 1, next),
-            None => list.first = next,
-        }
-        match next.checked_sub(1) {
-            Some(next) => self.set(next, 0, prev),
-            None => list.last = prev,
-        }
-    }
-
-    /// Visits the items of a list, the oldest first.
-    pub(crate) fn iter(&self, list: List) -> impl Iterator<Item = u32> + '_ {
-        std::iter::successors(list.first(), |&id| {
-            self.nodes.copy(id)[1].into().checked_sub(1)
-        })
     }
 
     /// Lays the links aside; see [`Cells::lay_aside`].
@@ -95,6 +92,18 @@ impl<N: Number> Links<N> {
     }
 }
 
+impl Chain for Links {
+    fn ends(&self, id: u32) -> [u32; 2] {
+        self.nodes.copy(id)
+    }
+
+    fn set(&mut self, id: u32, end: usize, value: u32) {
+        if let Some(node) = self.nodes.get_mut(id) {
+            node[end] = value;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,7 +114,7 @@ mod tests {
         fn behaves_like_vectors(
             steps in proptest::collection::vec((0u32..20, 0usize..3), 0..200),
         ) {
-            let mut links = Links::<u16>::new(20);
+            let mut links = Links::new(20);
             let mut lists = [List::default(); 3];
             let mut model: [Vec<u32>; 3] = Default::default();
             for (id, list) in steps {
@@ -117,7 +126,9 @@ mod tests {
                     model[list].push(id);
                 }
                 for (list, model) in lists.iter().zip(&model) {
-                    prop_assert_eq!(&links.iter(*list).collect::<Vec<_>>(), model);
+                    let next = |&id: &u32| links.ends(id)[1].checked_sub(1);
+                    let items = std::iter::successors(list.first(), next);
+                    prop_assert_eq!(&items.collect::<Vec<_>>(), model);
                     prop_assert_eq!(list.first(), model.first().copied());
                 }
             }

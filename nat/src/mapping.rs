@@ -11,6 +11,8 @@
 //! endpoint; an inside endpoint may for that reason have a second mapping, and its sessions find
 //! the one they can use ([`Mappings::find_inside`]).
 
+mod ahead;
+
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::ops::{Range, RangeInclusive};
@@ -23,12 +25,15 @@ use crate::hash::HashKey;
 use crate::index::Index;
 use crate::outcome::Reason;
 use crate::pool::{Holder, Wish, same_class};
+use crate::recent::Hashes;
 use crate::rewrite::Protocol;
 use crate::session::Endpoint;
 use crate::slab::{Slab, at};
 
 /// Numbers of the random sequence that the choice of a free port leaves to that of a shared one.
 const SHARE_PROBES_FROM: u32 = 64;
+/// The number that is hashed with an inside endpoint to find its mapping: not zero.
+const FIND: u32 = 1;
 /// Mappings at once at least, if there can be as many sessions: addresses may be added, ports be
 /// shared, and SCTP and protocols without ports use none of the range. A table of 11 MiB.
 const MAPPINGS_MIN: usize = 3 << 16;
@@ -60,12 +65,17 @@ impl Mapping {
         self.prev != 0 || self.next != 0
     }
 
+    /// Returns whether it has no session.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.sessions == 0
+    }
+
     /// Returns whether nothing would miss it: all its sessions are finished.
     pub(crate) fn is_finished(&self) -> bool {
         self.sessions == self.finished
     }
 
-    fn slot(&self) -> u32 {
+    pub(crate) fn slot(&self) -> u32 {
         self.slot.into()
     }
 
@@ -75,11 +85,34 @@ impl Mapping {
     }
 }
 
+/// The port that a mapping has left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Left {
+    protocol: Protocol,
+    slot: u32,
+    port: u16,
+    /// Account of the inside host.
+    pub(crate) host: u32,
+}
+
+impl From<&Mapping> for Left {
+    fn from(mapping: &Mapping) -> Self {
+        Self {
+            protocol: mapping.protocol,
+            slot: mapping.slot(),
+            port: mapping.external.1,
+            host: mapping.host,
+        }
+    }
+}
+
 /// For whom a mapping is wanted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
     pub(crate) protocol: Protocol,
     pub(crate) inside: Endpoint,
+    /// What [`Mappings::hash`] makes of these two.
+    pub(crate) hash: u64,
     /// Account of the inside host.
     pub(crate) host: u32,
     /// Slot of the address that the host has, if it has mappings.
@@ -91,7 +124,7 @@ pub(crate) struct Mappings {
     slab: Slab<Mapping>,
     index: Index,
     pub(crate) externals: Externals,
-    find_key: HashKey,
+    hashes: Hashes,
     draw_key: HashKey,
     preserve_ids: bool,
     /// Latest time heard of, at which ports come free.
@@ -113,7 +146,7 @@ impl Mappings {
             slab: Slab::new(max),
             index: Index::new(max),
             externals,
-            find_key: HashKey::new(seed, 2),
+            hashes: Hashes::new(HashKey::new(seed, 2)),
             draw_key: HashKey::new(seed, 3),
             preserve_ids: config.preserve_ids,
             now: Nanos::ZERO,
@@ -124,7 +157,8 @@ impl Mappings {
 
     /// Returns the bytes taken.
     pub(crate) fn memory(&self) -> usize {
-        self.slab.memory() + self.index.memory() + self.externals.memory()
+        let tables = self.slab.memory() + self.index.memory() + self.externals.memory();
+        tables + self.hashes.memory()
     }
 
     /// Returns where the tables lie that are reached into at random.
@@ -197,14 +231,18 @@ impl Mappings {
         self.slab.get(id)
     }
 
-    /// Finds the mapping of an inside endpoint that `usable` accepts.
+    /// Hashes an inside endpoint, for it to be found by.
+    pub(crate) fn hash(&mut self, protocol: Protocol, inside: Endpoint) -> u64 {
+        self.hashes.of_words(words(protocol, inside, FIND))
+    }
+
+    /// Finds the mapping of an inside endpoint that `usable` accepts, by its hash.
     pub(crate) fn find_inside(
         &self,
-        protocol: Protocol,
-        inside: Endpoint,
+        hash: u64,
+        (protocol, inside): (Protocol, Endpoint),
         mut usable: impl FnMut(&Mapping) -> bool,
     ) -> Option<u32> {
-        let hash = hash(self.find_key, protocol, inside, 0);
         self.index.find(hash, |id| {
             self.slab.get(id).is_some_and(|mapping| {
                 mapping.inside == inside && mapping.protocol == protocol && usable(mapping)
@@ -258,14 +296,14 @@ impl Mappings {
     ///
     /// # Errors
     /// The port does not suit (it is of the other class, RFC 4787 REQ-3a), nor is another left.
-    pub(crate) fn create_instead(&mut self, wanted: Wanted, left: &Mapping) -> Result<u32, Reason> {
-        let port = left.external.1;
+    pub(crate) fn create_instead(&mut self, wanted: Wanted, left: Left) -> Result<u32, Reason> {
+        let port = left.port;
         let suits = wanted.protocol == left.protocol && same_class(wanted.inside.1, port);
-        let exactly = suits.then(|| self.create_at(wanted, left.slot(), Wish::Exactly(port)));
+        let exactly = suits.then(|| self.create_at(wanted, left.slot, Wish::Exactly(port)));
         match exactly {
             // It may be published meanwhile.
             None | Some(Err(Reason::PortsExhausted)) => {
-                self.create_at(wanted, left.slot(), Wish::Like(wanted.inside.1))
+                self.create_at(wanted, left.slot, Wish::Like(wanted.inside.1))
             }
             Some(created) => created,
         }
@@ -394,8 +432,7 @@ impl Mappings {
             next: 0,
             deadline: Nanos::ZERO,
         })?;
-        let hash = hash(self.find_key, wanted.protocol, wanted.inside, 0);
-        if self.index.insert(hash, id) {
+        if self.index.insert(wanted.hash, id) {
             return Some(id);
         }
         self.slab.remove(id);
@@ -417,6 +454,15 @@ impl Mappings {
         }
     }
 
+    /// Counts one more session, which lives until `deadline` at least; returns the account of the
+    /// inside host.
+    pub(crate) fn join(&mut self, id: u32, deadline: Nanos) -> Option<u32> {
+        let mapping = self.slab.get_mut(id)?;
+        mapping.sessions += 1;
+        mapping.deadline = mapping.deadline.max(deadline);
+        Some(mapping.host)
+    }
+
     /// Counts a session as finished, or as live again.
     pub(crate) fn set_finished(&mut self, id: u32, is_finished: bool) {
         if let Some(mapping) = self.slab.get_mut(id) {
@@ -428,34 +474,33 @@ impl Mappings {
         }
     }
 
-    /// Counts one session less; the last one takes the mapping with it, which is returned.
-    pub(crate) fn remove_session(&mut self, id: u32) -> Option<Mapping> {
+    /// Counts one session less.
+    pub(crate) fn remove_session(&mut self, id: u32) {
         if let Some(mapping) = self.slab.get_mut(id) {
             mapping.sessions = mapping.sessions.saturating_sub(1);
         }
-        self.remove_if_unused(id)
     }
 
-    /// Removes and returns a mapping that has no session.
-    pub(crate) fn remove_if_unused(&mut self, id: u32) -> Option<Mapping> {
-        if self.slab.get(id)?.sessions > 0 {
-            return None;
-        }
-        let mapping = self.slab.remove(id)?;
-        let (protocol, port) = (mapping.protocol, mapping.external.1);
-        let hash = hash(self.find_key, protocol, mapping.inside, 0);
-        self.index.remove(hash, id);
+    /// Removes a mapping and gives its port back.
+    pub(crate) fn remove(&mut self, id: u32) {
+        let Some(mapping) = self.slab.get(id) else {
+            return;
+        };
+        let (protocol, inside, port) = (mapping.protocol, mapping.inside, mapping.external.1);
+        let (slot, is_shared) = (mapping.slot(), mapping.is_shared());
         let (prev, next) = mapping.neighbours();
+        self.slab.vacate(id);
+        let hash = self.hash(protocol, inside);
+        self.index.remove(hash, id);
         self.link(prev, next);
         if prev.is_none()
-            && let Some(external) = self.externals.get_mut(mapping.slot())
+            && let Some(external) = self.externals.get_mut(slot)
         {
             external.set_first(protocol, port, next);
         }
-        if !mapping.is_shared() {
-            self.release(protocol, mapping.slot(), port, mapping.inside.0);
+        if !is_shared {
+            self.release(protocol, slot, port, inside.0);
         }
-        Some(mapping)
     }
 
     /// Lets the mapping live until `deadline` at least.
@@ -484,18 +529,13 @@ impl Mappings {
             })
     }
 
-    /// Returns the slot of the address that a mapping is on.
-    pub(crate) fn slot(&self, id: u32) -> Option<u32> {
-        Some(self.slab.get(id)?.slot())
-    }
-
     /// Lays the tables aside; see [`Cells::lay_aside`](crate::cells::Cells::lay_aside).
     pub(crate) fn lay_aside(&mut self) -> Self {
         let Self {
             ref mut slab,
             ref mut index,
             ref mut externals,
-            find_key,
+            ref hashes,
             draw_key,
             preserve_ids,
             now,
@@ -506,7 +546,7 @@ impl Mappings {
             slab: slab.lay_aside(),
             index: index.lay_aside(),
             externals: externals.lay_aside(),
-            find_key,
+            hashes: hashes.clone(),
             draw_key,
             preserve_ids,
             now,
@@ -533,10 +573,12 @@ fn exhausted(protocol: Protocol) -> Reason {
 }
 
 fn draw(key: HashKey, protocol: Protocol, inside: Endpoint, n: u32) -> u32 {
-    u32::try_from(hash(key, protocol, inside, n) >> 32).unwrap_or(0)
+    let (endpoint, rest) = words(protocol, inside, n);
+    u32::try_from(key.hash(endpoint, rest) >> 32).unwrap_or(0)
 }
 
-fn hash(key: HashKey, protocol: Protocol, inside: Endpoint, n: u32) -> u64 {
+/// An inside endpoint in two words, with a number.
+fn words(protocol: Protocol, inside: Endpoint, n: u32) -> (u64, u64) {
     let endpoint = u64::from(inside.0.to_bits()) << 32 | u64::from(inside.1);
-    key.hash(endpoint, u64::from(protocol.number()) << 32 | u64::from(n))
+    (endpoint, u64::from(protocol.number()) << 32 | u64::from(n))
 }

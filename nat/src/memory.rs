@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
+use crate::Nanos;
 use crate::engine::Nat;
+use crate::few;
 use crate::flow::{Class, Header, classify};
 use crate::outcome::Direction;
 use crate::publish::Publishes;
-use crate::rewrite::Protocol;
-use crate::session::{Sessions, Side, Tuple};
+use crate::session::{Side, Tuple};
 
 /// Sessions that fit the processor's second-level cache beside all else that a packet needs: with
 /// their share of the index these are 256 KiB.
@@ -17,7 +18,7 @@ const PUBLISHES_BYTES: usize = size_of::<Publishes>() + 2 * size_of::<usize>();
 
 impl Nat {
     /// Packets that [`Nat::announce`] takes at once.
-    pub const ANNOUNCED_MAX: usize = Sessions::FETCHED_MAX;
+    pub const ANNOUNCED_MAX: usize = few::MAX;
 
     /// Returns the bytes that all tables together have taken from the allocator.
     ///
@@ -64,19 +65,29 @@ impl Nat {
     /// observed depends on it, and what is announced need not come, nor come unchanged.
     pub fn announce<'p>(&mut self, packets: impl Iterator<Item = (&'p [u8], Direction)>) {
         let tuples = packets.filter_map(|(bytes, direction)| tuple(bytes, direction));
-        // A new mapping has its port for the asking most of the time, and all else has been fetched
-        // in vain. Of several addresses it is not known which it gets.
-        let external = self.config.external;
-        let is_only = self.config.pool.is_empty();
-        let answer = |new: Tuple| {
-            let keeps_port = matches!(new.protocol, Protocol::Tcp | Protocol::Udp);
-            (new.from == Side::Inside && keeps_port && is_only).then_some(Tuple {
+        let strange = self.sessions.fetch(tuples);
+        let new = strange
+            .iter()
+            .filter(|tuple| tuple.from == Side::Inside)
+            .map(|tuple| (tuple.protocol, tuple.ours));
+        self.mappings.fetch_new(new);
+        let answers = strange.iter().filter_map(|tuple| match tuple.from {
+            Side::Inside => Some(Tuple {
                 from: Side::Outside,
-                ours: (external, new.ours.1),
-                ..new
-            })
-        };
-        self.sessions.fetch(tuples, answer);
+                ours: self.mappings.foresee(tuple.protocol, tuple.ours)?,
+                ..*tuple
+            }),
+            Side::Outside => None,
+        });
+        self.sessions.fetch_new(answers);
+    }
+
+    /// Has the sessions fetched that will be looked at next, up to `budget` of them, and what their
+    /// end takes, so that they too wait for memory together.
+    pub(crate) fn announce_due(&mut self, now: Nanos, budget: usize) {
+        let over = self.sessions.fetch_due(now, budget);
+        let sessions = over.iter().filter_map(|&id| self.sessions.get(id));
+        self.mappings.fetch_ending(sessions);
     }
 }
 

@@ -7,13 +7,16 @@
 //! one of all in the order they came free, which is the order they come loose, and one of its
 //! host's bucket. So nothing here takes longer the more ports are held.
 
+mod held;
+
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use crate::Nanos;
 use crate::cells::Cells;
-use crate::list::{Links, List};
 use crate::rewrite::Protocol;
+
+use held::Held;
 
 /// Random probes before the bitmap is scanned: with half of the ports free, one choice in
 /// 65,536 comes from a scan, so the choice is as good as uniform (RFC 6056 section 3.3.2).
@@ -24,10 +27,6 @@ const PRIVILEGED_END: u16 = 1_024;
 /// Held ports that one taking may let go, so that none pays for many; each was put there by an
 /// earlier packet, so none stays too long either.
 const LET_GO_AT_ONCE: usize = 64;
-/// Buckets of hosts for whom ports are held.
-const HOST_BUCKETS: usize = 1_024;
-/// Held ports looked at for one of a host's own.
-const HELD_LOOKED_AT: usize = 32;
 #[expect(clippy::reversed_empty_ranges, reason = "the empty range is meant")]
 const NO_PORTS: RangeInclusive<u16> = 1..=0;
 
@@ -141,7 +140,7 @@ impl Pool {
 
     /// Returns how many ports are held for their last hosts.
     pub(crate) fn held(&self) -> u32 {
-        self.held.count
+        self.held.count()
     }
 
     /// Returns how many ports there are.
@@ -150,7 +149,7 @@ impl Pool {
     }
 
     fn free(&self) -> u32 {
-        self.len() - self.used - self.held.count
+        self.len() - self.used - self.held.count()
     }
 
     fn len(&self) -> u32 {
@@ -206,10 +205,11 @@ impl Pool {
     }
 
     fn occupy(&mut self, offset: u32) {
-        if self.held.contains(offset) {
+        if self.is_untaken(offset) {
+            mark(&mut self.taken, offset, true);
+        } else if self.held.contains(offset) {
             self.held.remove(offset);
         }
-        mark(&mut self.taken, offset, true);
         self.used += 1;
     }
 
@@ -315,7 +315,7 @@ impl Pool {
         host: Ipv4Addr,
         random: impl Fn(u32) -> u32,
     ) -> Option<u32> {
-        if self.free() + self.held.count == 0 {
+        if self.free() + self.held.count() == 0 {
             return None;
         }
         // Lemire's multiplication maps 32 random bits to the range without a division.
@@ -381,139 +381,6 @@ impl Pool {
         self.taken.take_back(twin.taken);
         self.reserved.take_back(twin.reserved);
         self.held.take_back(twin.held);
-    }
-}
-
-/// The ports that are held, by their offsets.
-struct Held {
-    hold: Nanos,
-    /// First second at which each is free for all; 0: not held.
-    until: Cells<u32>,
-    host: Cells<u32>,
-    in_order: Links<u16>,
-    order: List,
-    in_bucket: Links<u16>,
-    buckets: Cells<List>,
-    count: u32,
-}
-
-impl Held {
-    fn new(ports: usize, hold: Nanos) -> Self {
-        let buckets = ports.next_power_of_two().min(HOST_BUCKETS);
-        Self {
-            hold,
-            until: Cells::defaults(ports),
-            host: Cells::defaults(ports),
-            in_order: Links::new(ports),
-            order: List::default(),
-            in_bucket: Links::new(ports),
-            buckets: Cells::defaults(buckets),
-            count: 0,
-        }
-    }
-
-    fn memory(&self) -> usize {
-        self.until.memory()
-            + self.host.memory()
-            + self.in_order.memory()
-            + self.in_bucket.memory()
-            + self.buckets.memory()
-    }
-
-    /// Holds a port for its last host; returns `false` if nothing is ever held.
-    fn insert(&mut self, offset: u32, who: Holder) -> bool {
-        if self.hold == Nanos::ZERO {
-            return false;
-        }
-        // The second that begins at or after the end: never too short.
-        let end = (who.now + self.hold + Nanos(999_999_999)).as_secs();
-        let until = u32::try_from(end).unwrap_or(u32::MAX).max(1);
-        self.until.set(offset, until);
-        self.host.set(offset, who.host.to_bits());
-        self.in_order.push(&mut self.order, offset);
-        let bucket = self.bucket(who.host.to_bits());
-        if let Some(bucket) = self.buckets.get_mut(bucket) {
-            self.in_bucket.push(bucket, offset);
-        }
-        self.count += 1;
-        true
-    }
-
-    fn remove(&mut self, offset: u32) {
-        self.until.set(offset, 0);
-        self.in_order.unlink(&mut self.order, offset);
-        let bucket = self.bucket(self.host.copy(offset));
-        if let Some(bucket) = self.buckets.get_mut(bucket) {
-            self.in_bucket.unlink(bucket, offset);
-        }
-        self.count -= 1;
-    }
-
-    fn contains(&self, offset: u32) -> bool {
-        self.until.copy(offset) != 0
-    }
-
-    fn is_for(&self, offset: u32, host: Ipv4Addr) -> bool {
-        self.contains(offset) && self.host.copy(offset) == host.to_bits()
-    }
-
-    /// Returns the port that came free first, if its time is up.
-    fn next_due(&self, now: Nanos) -> Option<u32> {
-        let first = self.order.first()?;
-        (u64::from(self.until.copy(first)) <= now.as_secs()).then_some(first)
-    }
-
-    /// Finds a port in `low..high` held for this host that suits, looking at a bounded number.
-    fn find(
-        &self,
-        host: Ipv4Addr,
-        low: u32,
-        high: u32,
-        suits: impl Fn(u32) -> bool,
-    ) -> Option<u32> {
-        self.in_bucket
-            .iter(self.buckets.copy(self.bucket(host.to_bits())))
-            .take(HELD_LOOKED_AT)
-            .find(|&offset| {
-                (low..high).contains(&offset) && self.is_for(offset, host) && suits(offset)
-            })
-    }
-
-    fn bucket(&self, host: u32) -> u32 {
-        let mixed = scale(host.wrapping_mul(0x9e37_79b9), 1 << 16);
-        // A power of two, and so at least one.
-        mixed & (u32::try_from(self.buckets.len()).unwrap_or(1) - 1)
-    }
-
-    fn lay_aside(&mut self) -> Self {
-        let Self {
-            hold,
-            ref mut until,
-            ref mut host,
-            ref mut in_order,
-            order,
-            ref mut in_bucket,
-            ref mut buckets,
-            count,
-        } = *self;
-        Self {
-            hold,
-            until: until.lay_aside(),
-            host: host.lay_aside(),
-            in_order: in_order.lay_aside(),
-            order,
-            in_bucket: in_bucket.lay_aside(),
-            buckets: buckets.lay_aside(),
-            count,
-        }
-    }
-
-    fn take_back(&mut self, twin: Self) {
-        self.until.take_back(twin.until);
-        self.host.take_back(twin.host);
-        self.in_order.take_back(twin.in_order);
-        self.in_bucket.take_back(twin.in_bucket);
-        self.buckets.take_back(twin.buckets);
     }
 }
 

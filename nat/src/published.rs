@@ -26,6 +26,9 @@ use crate::session::{Endpoint, NO_MAPPING, Session, Side};
 use crate::slab::at;
 use crate::strangers::Kind;
 
+/// A session without a mapping, that ends when it does.
+const UNMAPPED: (u32, Nanos) = (NO_MAPPING, Nanos::MAX);
+
 /// A published endpoint inside, as the engine needs it for a packet from there.
 #[derive(Clone, Copy)]
 pub(crate) struct Behind {
@@ -175,6 +178,12 @@ impl Nat {
             && adopted.is_none_or(|adopted| adopted.is_empty())
     }
 
+    /// Returns whether an external endpoint is with this slice.
+    pub(crate) fn is_own(&self, protocol: Protocol, external: Endpoint) -> bool {
+        let is_plain = self.is_own_port(protocol, external.1) && !self.publishes.covers(external.1);
+        is_plain || self.owner(protocol, external) == Some(self.config.slice)
+    }
+
     /// Opens a session for a packet from inside that found none.
     ///
     /// # Errors
@@ -182,7 +191,7 @@ impl Nat {
     #[inline(never)]
     pub(crate) fn open_from_inside(
         &mut self,
-        flow: Flow,
+        flow: &Flow,
         inside: Endpoint,
         remote: Endpoint,
         now: Nanos,
@@ -202,7 +211,7 @@ impl Nat {
     #[inline(never)]
     pub(crate) fn open_from_outside(
         &mut self,
-        flow: Flow,
+        flow: &Flow,
         external: Endpoint,
         remote: Endpoint,
         direction: Direction,
@@ -276,7 +285,7 @@ impl Nat {
     /// Opens a session for a stranger's packet to a published port; `None` if it is not published.
     pub(crate) fn open_published(
         &mut self,
-        flow: Flow,
+        flow: &Flow,
         external: Endpoint,
         remote: Endpoint,
         now: Nanos,
@@ -288,7 +297,7 @@ impl Nat {
 
     fn admit(
         &mut self,
-        flow: Flow,
+        flow: &Flow,
         inside: Option<Endpoint>,
         external: Endpoint,
         remote: Endpoint,
@@ -307,8 +316,8 @@ impl Nat {
         let room = self.make_room_for_stranger(host, connection, now);
         let opened = room.and_then(|()| {
             let ends = (inside, external, remote);
-            let session = self.compile(Side::Outside, (flow.protocol, connection), ends, now);
-            self.store(session, now)
+            let what = (flow.protocol, connection);
+            self.begin(Side::Outside, what, ends, now, UNMAPPED)
         });
         self.settle(host, opened)
     }
@@ -317,7 +326,7 @@ impl Nat {
     /// `None` if another session has that towards this remote.
     pub(crate) fn open_as_published(
         &mut self,
-        flow: Flow,
+        flow: &Flow,
         inside: Endpoint,
         external: Endpoint,
         remote: Endpoint,
@@ -332,7 +341,7 @@ impl Nat {
 
     fn admit_published(
         &mut self,
-        flow: Flow,
+        flow: &Flow,
         ends: (Endpoint, Endpoint, Endpoint),
         now: Nanos,
     ) -> Result<u32, Reason> {
@@ -341,7 +350,7 @@ impl Nat {
         let room = self.make_room(host, connection, now);
         let opened = room.and_then(|()| {
             let what = (flow.protocol, connection);
-            self.store(self.compile(Side::Inside, what, ends, now), now)
+            self.begin(Side::Inside, what, ends, now, UNMAPPED)
         });
         self.settle(host, opened)
     }

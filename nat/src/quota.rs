@@ -33,13 +33,15 @@ use crate::config::Quota;
 use crate::engine::Nat;
 use crate::hash::HashKey;
 use crate::index::Index;
-use crate::list::{Links, List};
+use crate::list::{Chain, Links, List};
 use crate::session::{Session, Side};
 use crate::slab::Slab;
 use crate::tcp::{Role, Tracker};
 
 /// Most hosts at once: as many as a /16 has addresses, about 5 MiB.
 const HOSTS_MAX: usize = 65_536;
+/// Accounts that are remembered.
+const REMEMBERED: usize = 64;
 /// Nano-tokens that one session costs.
 const SESSION_COST: u64 = 1_000_000_000;
 
@@ -145,6 +147,10 @@ pub(crate) struct Hosts {
     index: Index,
     key: HashKey,
     quota: Quota,
+    /// The accounts found last, by the lowest bits of the address, in which the hosts of a network
+    /// differ. A host opens many sessions, and the keyed hash is most of what finding its account
+    /// takes. What is remembered is believed only if the account is still the host's.
+    last: [u32; REMEMBERED],
 }
 
 impl Hosts {
@@ -156,6 +162,7 @@ impl Hosts {
             index: Index::new(max),
             key,
             quota: config.quota,
+            last: [u32::MAX; REMEMBERED],
         }
     }
 
@@ -165,8 +172,16 @@ impl Hosts {
 
     /// Finds a host's account.
     pub(crate) fn find(&self, address: Ipv4Addr) -> Option<u32> {
-        let is_its = |id| self.slab.get(id).is_some_and(|a| a.address == address);
-        self.index.find(self.hash(address), is_its)
+        let last = self.last[place_of(address)];
+        if self.is_its(last, address) {
+            return Some(last);
+        }
+        let hash = self.hash(address);
+        self.index.find(hash, |id| self.is_its(id, address))
+    }
+
+    fn is_its(&self, id: u32, address: Ipv4Addr) -> bool {
+        self.slab.get(id).is_some_and(|a| a.address == address)
     }
 
     /// Returns the bytes taken.
@@ -179,6 +194,7 @@ impl Hosts {
     /// Who calls it must store a session, or call [`Hosts::leave`].
     pub(crate) fn enter(&mut self, address: Ipv4Addr, now: Nanos) -> Option<u32> {
         if let Some(id) = self.find(address) {
+            self.last[place_of(address)] = id;
             return Some(id);
         }
         let hash = self.hash(address);
@@ -189,7 +205,7 @@ impl Hosts {
             ports: 0,
             half_open: 0,
             refused: 0,
-            credit: self.credit_max(),
+            credit: credit_max(self.quota),
             credited: now,
             finished: List::default(),
         })?;
@@ -214,7 +230,7 @@ impl Hosts {
         let account = self.slab.get(id)?;
         if half_open && account.half_open >= self.quota.half_open {
             Some(Limit::HalfOpen)
-        } else if self.credit(account, now) < SESSION_COST {
+        } else if credit(self.quota, account, now) < SESSION_COST {
             Some(Limit::Rate)
         } else if account.sessions >= self.quota.sessions {
             Some(Limit::Sessions)
@@ -235,26 +251,10 @@ impl Hosts {
         half_open >= self.quota.half_open
     }
 
-    fn credit_max(&self) -> u64 {
-        u64::from(self.quota.new_per_sec) * SESSION_COST
-    }
-
-    fn credit(&self, account: &Account, now: Nanos) -> u64 {
-        if self.quota.new_per_sec == u32::MAX {
-            return u64::MAX;
-        }
-        // After a second the bucket is full, and up to a second the product fits.
-        let elapsed = (now - account.credited).as_nanos().min(SESSION_COST);
-        let earned = u64::from(self.quota.new_per_sec) * elapsed;
-        account.credit.saturating_add(earned).min(self.credit_max())
-    }
-
     /// Counts a new session and takes its token.
     pub(crate) fn add_session(&mut self, id: u32, now: Nanos) {
-        let Some(credit) = self.slab.get(id).map(|a| self.credit(a, now)) else {
-            return;
-        };
         if let Some(account) = self.slab.get_mut(id) {
+            let credit = credit(self.quota, account, now);
             account.credit = credit.saturating_sub(SESSION_COST);
             account.credited = account.credited.max(now);
             account.sessions += 1;
@@ -303,7 +303,7 @@ impl Hosts {
     /// Moves a session of the host from one phase to another; `links` are those of the sessions.
     pub(crate) fn move_session(
         &mut self,
-        links: &mut Links<u32>,
+        links: &mut Links,
         (id, session): (u32, u32),
         from: Phase,
         to: Phase,
@@ -335,12 +335,14 @@ impl Hosts {
             ref mut index,
             key,
             quota,
+            last,
         } = *self;
         Self {
             slab: slab.lay_aside(),
             index: index.lay_aside(),
             key,
             quota,
+            last,
         }
     }
 
@@ -363,6 +365,25 @@ impl Hosts {
             refused: account.refused,
         })
     }
+}
+
+fn place_of(address: Ipv4Addr) -> usize {
+    usize::from(address.octets()[3]) % REMEMBERED
+}
+
+fn credit_max(quota: Quota) -> u64 {
+    u64::from(quota.new_per_sec) * SESSION_COST
+}
+
+/// Returns the nano-tokens that an account has now.
+fn credit(quota: Quota, account: &Account, now: Nanos) -> u64 {
+    if quota.new_per_sec == u32::MAX {
+        return u64::MAX;
+    }
+    // After a second the bucket is full, and up to a second the product fits.
+    let elapsed = (now - account.credited).as_nanos().min(SESSION_COST);
+    let earned = u64::from(quota.new_per_sec) * elapsed;
+    account.credit.saturating_add(earned).min(credit_max(quota))
 }
 
 impl Nat {

@@ -44,14 +44,13 @@ impl Recent {
     /// The place for the guess of a tuple, and the check that it is meant.
     #[inline]
     pub(crate) fn guess(&mut self, tuple: Tuple) -> (&mut Guess, u32) {
-        let (place, check) = Self::place(tuple);
+        let (place, check) = Self::place(tuple.words());
         (&mut self.guesses[place], check)
     }
 
     #[inline]
-    fn place(tuple: Tuple) -> (usize, u32) {
-        let (addresses, ports) = tuple.words();
-        let mixed = (addresses ^ ports.rotate_right(12)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    fn place((first, second): (u64, u64)) -> (usize, u32) {
+        let mixed = (first ^ second.rotate_right(12)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         // The upper bits of a product depend on all bits of the factors.
         let place = usize::try_from(mixed >> 54).unwrap_or(0);
         let check = (mixed >> 22 & 0xffff_ffff) as u32;
@@ -59,8 +58,8 @@ impl Recent {
     }
 }
 
-/// The keyed hashes of tuples. A new flow needs its own three times, to be announced, to be looked
-/// up and to be stored; so those worked out last are kept.
+/// Keyed hashes of tuples, or of inside endpoints. A new flow needs its own three times, to be
+/// announced, to be looked up and to be stored; so those worked out last are kept.
 #[derive(Clone)]
 pub(crate) struct Hashes {
     key: HashKey,
@@ -78,7 +77,7 @@ impl Hashes {
     const PLACES: usize = 256;
 
     pub(crate) fn new(key: HashKey) -> Self {
-        // The words of no tuple.
+        // No words that are hashed.
         let none = Hashed {
             words: (0, 0),
             hash: 0,
@@ -95,8 +94,13 @@ impl Hashes {
 
     #[inline]
     pub(crate) fn of(&mut self, tuple: Tuple) -> u64 {
-        let words = tuple.words();
-        let (place, _) = Recent::place(tuple);
+        self.of_words(tuple.words())
+    }
+
+    /// The second word is not zero.
+    #[inline]
+    pub(crate) fn of_words(&mut self, words: (u64, u64)) -> u64 {
+        let (place, _) = Recent::place(words);
         let last = &mut self.last[place % Self::PLACES];
         if last.words != words {
             *last = Hashed {

@@ -7,6 +7,7 @@ use std::ops::Range;
 use crate::Nanos;
 use crate::config::Timeouts;
 use crate::connection::Connection;
+use crate::few::{self, Few};
 use crate::hash::HashKey;
 use crate::index::Index;
 use crate::recent::{Guess, Hashes, Recent};
@@ -273,9 +274,6 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// Packets that [`Sessions::fetch`] takes at once.
-    pub(crate) const FETCHED_MAX: usize = 64;
-
     pub(crate) fn new(max: usize, key: HashKey) -> Self {
         Self {
             slab: Slab::new(max),
@@ -344,22 +342,17 @@ impl Sessions {
         Some(id)
     }
 
-    /// Has the memory fetched that looking up these tuples will need, [`Self::FETCHED_MAX`] of
-    /// them at most, and remembers for each which session it seems to be.
+    /// Has the memory fetched that looking up these tuples will need, [`few::MAX`] of them at most,
+    /// and remembers for each which session it seems to be; returns those that seem to be new.
     ///
     /// One packet after the other would wait for its bucket and then for its session. Here all
     /// loads of one kind stand close together and none depends on another, so the processor has
-    /// as many under way as it can. For a flow that seems to be new, `answer` foretells the tuple
-    /// of its inbound packets.
-    pub(crate) fn fetch(
-        &mut self,
-        tuples: impl Iterator<Item = Tuple>,
-        answer: impl Fn(Tuple) -> Option<Tuple>,
-    ) {
-        let mut ids = List::new(0u32);
-        let mut wanted = List::new((Tuple::NONE, 0u64));
-        let mut strange = List::new(Tuple::NONE);
-        for tuple in tuples.take(Self::FETCHED_MAX) {
+    /// as many under way as it can.
+    pub(crate) fn fetch(&mut self, tuples: impl Iterator<Item = Tuple>) -> Few<Tuple> {
+        let mut ids = Few::new(0u32);
+        let mut wanted = Few::new((Tuple::NONE, 0u64));
+        let mut strange = Few::new(Tuple::NONE);
+        for tuple in tuples.take(few::MAX) {
             let (guess, check) = self.recent.guess(tuple);
             if guess.check == check {
                 ids.push(guess.id);
@@ -381,16 +374,45 @@ impl Sessions {
                 strange.push(tuple);
             }
         }
-        for tuple in strange.iter().filter_map(|&tuple| answer(tuple)) {
-            read ^= self.index.touch(self.hashes.of(tuple));
-        }
         let touch = |&id: &u32| self.slab.get(id).map_or(0, Session::touch);
         let sessions = ids.iter().map(touch).fold(0, |all, word| all ^ word);
         black_box((read, sessions));
+        strange
+    }
+
+    /// Has the memory fetched that storing sessions with these tuples will need.
+    pub(crate) fn fetch_new(&mut self, tuples: impl Iterator<Item = Tuple>) {
+        let mut hashes = Few::new(0u64);
+        tuples.for_each(|tuple| hashes.push(self.hashes.of(tuple)));
+        let touch = |&hash: &u64| self.index.touch(hash);
+        black_box(hashes.iter().map(touch).fold(0, |all, word| all ^ word));
+    }
+
+    /// Has the memory fetched that the end of those sessions will need which
+    /// [`Sessions::next_due`] will give, up to `budget`; returns those that are over.
+    pub(crate) fn fetch_due(&mut self, now: Nanos, budget: usize) -> Few<u32> {
+        let (mut due, mut over) = (Few::new(0u32), Few::new(0u32));
+        let timers = self.wheel.due(now).take(budget.min(few::MAX));
+        timers.for_each(|id| due.push(id));
+        let touch = |&id: &u32| self.slab.get(id).map_or(0, Session::touch);
+        black_box(due.iter().map(touch).fold(0, |all, word| all ^ word));
+        let mut hashes = Few::new((0u64, 0u64));
+        for &id in due.iter() {
+            let session = self.slab.get(id);
+            if let Some(session) = session.filter(|session| session.deadline <= now) {
+                over.push(id);
+                let (outbound, inbound) = session.tuples();
+                hashes.push((self.hashes.of(outbound), self.hashes.of(inbound)));
+            }
+        }
+        let touch = |&(one, other): &(u64, u64)| self.index.touch(one) ^ self.index.touch(other);
+        black_box(hashes.iter().map(touch).fold(0, |all, word| all ^ word));
+        over
     }
 
     /// Stores a session, gives it a serial number and starts its timer; returns `None`, storing
     /// nothing, if the table is full.
+    #[inline(always)]
     pub(crate) fn insert(&mut self, mut session: Session) -> Option<u32> {
         session.serial = self.next_serial;
         let (outbound, inbound) = self.hashes(&session);
@@ -411,15 +433,21 @@ impl Sessions {
         Some(id)
     }
 
-    /// Takes a session out and stops its timer.
+    /// Takes a session out and stops its timer; returns what it was.
+    #[inline]
     pub(crate) fn remove(&mut self, id: u32) -> Option<Session> {
-        let session = self.slab.remove(id)?;
-        let (outbound, inbound) = self.hashes(&session);
-        self.index.remove(outbound, id);
-        self.index.remove(inbound, id);
+        let session = self.slab.get(id)?.clone();
+        self.take_out(id, &session);
+        Some(session)
+    }
+
+    fn take_out(&mut self, id: u32, session: &Session) {
+        self.slab.vacate(id);
+        let (outbound, inbound) = session.tuples();
+        self.index.remove(self.hashes.of(outbound), id);
+        self.index.remove(self.hashes.of(inbound), id);
         self.wheel.cancel(id);
         self.half_open -= u32::from(session.is_half_open());
-        Some(session)
     }
 
     pub(crate) fn get(&self, id: u32) -> Option<&Session> {
@@ -521,34 +549,6 @@ impl Sessions {
     fn hashes(&mut self, session: &Session) -> (u64, u64) {
         let (outbound, inbound) = session.tuples();
         (self.hashes.of(outbound), self.hashes.of(inbound))
-    }
-}
-
-/// Up to [`Sessions::FETCHED_MAX`] of something.
-struct List<T> {
-    items: [T; Sessions::FETCHED_MAX],
-    len: usize,
-}
-
-impl<T: Copy> List<T> {
-    fn new(filler: T) -> Self {
-        Self {
-            items: [filler; Sessions::FETCHED_MAX],
-            len: 0,
-        }
-    }
-
-    /// Adds an item if there is room.
-    #[inline]
-    fn push(&mut self, item: T) {
-        if let Some(place) = self.items.get_mut(self.len) {
-            *place = item;
-            self.len += 1;
-        }
-    }
-
-    fn iter(&self) -> std::slice::Iter<'_, T> {
-        self.items[..self.len].iter()
     }
 }
 

@@ -47,25 +47,35 @@ impl<T: Clone> Slab<T> {
     }
 
     /// Stores an item and returns its number, or `None` when every slot is taken.
+    ///
+    /// It is part of its caller, so that the item is made where it is to be: to copy what has just
+    /// been written piecemeal is slow.
+    #[inline(always)]
     pub(crate) fn insert(&mut self, item: T) -> Option<u32> {
-        let id = self.vacant;
-        if id != NONE
-            && let Some(slot) = self.slots.get_mut(id)
-        {
-            if let Slot::Vacant(next) = *slot {
-                self.vacant = next;
-            }
-            *slot = Slot::Taken(item);
-            self.len += 1;
-            return Some(id);
-        }
-        if self.slots.len() == self.max {
+        if self.vacant == NONE && !self.grow() {
             return None;
         }
-        let id = u32::try_from(self.slots.len()).ok()?;
-        self.slots.push(Slot::Taken(item));
+        let id = self.vacant;
+        let slot = self.slots.get_mut(id)?;
+        if let Slot::Vacant(next) = *slot {
+            self.vacant = next;
+        }
+        *slot = Slot::Taken(item);
         self.len += 1;
         Some(id)
+    }
+
+    /// Adds a vacant slot, if there is none; returns `false` if there can be no more.
+    fn grow(&mut self) -> bool {
+        let Ok(id) = u32::try_from(self.slots.len()) else {
+            return false;
+        };
+        if self.slots.len() == self.max {
+            return false;
+        }
+        self.slots.push(Slot::Vacant(NONE));
+        self.vacant = id;
+        true
     }
 
     /// Takes an item out; its number will be used again, before all that were freed earlier.
@@ -80,6 +90,15 @@ impl<T: Clone> Slab<T> {
         match taken {
             Slot::Taken(item) => Some(item),
             Slot::Vacant(_) => None,
+        }
+    }
+
+    /// As [`Slab::remove`], of an item that is known already, or not wanted.
+    pub(crate) fn vacate(&mut self, id: u32) {
+        if let Some(slot @ Slot::Taken(_)) = self.slots.get_mut(id) {
+            *slot = Slot::Vacant(self.vacant);
+            self.vacant = id;
+            self.len -= 1;
         }
     }
 

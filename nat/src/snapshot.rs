@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use crate::Nanos;
 use crate::connection::Connection;
 use crate::engine::Nat;
-use crate::mapping::Wanted;
+use crate::mapping::{Mapping, Wanted};
 use crate::outcome::Reason;
 use crate::rewrite::Protocol;
 use crate::selection::Part;
@@ -164,9 +164,7 @@ impl Nat {
         let Err(reason) = self.store(session, now) else {
             return Ok(());
         };
-        if let Some(mapping) = self.mappings.remove_if_unused(mapping) {
-            self.unmapped(&mapping);
-        }
+        self.unmap_unused(mapping);
         Err(if reason == Reason::ProtocolBusy {
             RestoreError::PortTaken
         } else {
@@ -228,22 +226,19 @@ impl Nat {
             None if !self.config.ports.contains(&external.1) => return Err(RestoreError::NotOurs),
             None => {}
         }
-        let on_it = self
-            .mappings
-            .find_inside(protocol, inside, |known| known.external == external);
-        if let Some(id) = on_it {
+        let hash = self.mappings.hash(protocol, inside);
+        let whose = (protocol, inside);
+        let is_on_it = |known: &Mapping| known.external == external;
+        if let Some(id) = self.mappings.find_inside(hash, whose, is_on_it) {
             return Ok(id);
         }
-        if self
-            .mappings
-            .find_inside(protocol, inside, |_| true)
-            .is_some()
-        {
+        if self.mappings.find_inside(hash, whose, |_| true).is_some() {
             return Err(RestoreError::PortTaken);
         }
         let wanted = Wanted {
             protocol,
             inside,
+            hash,
             host,
             paired: None,
         };

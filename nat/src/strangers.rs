@@ -14,7 +14,7 @@
 //! accounts' lists of finished sessions: no session is finished while it is provisional.
 
 use crate::connection::Connection;
-use crate::list::{Links, List};
+use crate::list::{Chain, Links, List};
 use crate::session::Session;
 
 /// Kinds of provisional sessions: each has its own limit.
@@ -90,7 +90,7 @@ impl Strangers {
 
     /// Counts a session that an outsider opened, as a provisional one if it is of a kind; `links`
     /// are those of the sessions.
-    pub(crate) fn opened(&mut self, links: &mut Links<u32>, session: u32, kind: Option<Kind>) {
+    pub(crate) fn opened(&mut self, links: &mut Links, session: u32, kind: Option<Kind>) {
         self.opened += 1;
         if let Some(kind) = kind {
             let queue = &mut self.queues[kind as usize];
@@ -100,14 +100,14 @@ impl Strangers {
     }
 
     /// Takes a provisional session of this kind off the list.
-    pub(crate) fn settled(&mut self, links: &mut Links<u32>, session: u32, kind: Kind) {
+    pub(crate) fn settled(&mut self, links: &mut Links, session: u32, kind: Kind) {
         let queue = &mut self.queues[kind as usize];
         queue.len -= 1;
         links.unlink(&mut queue.list, session);
     }
 
     /// Counts the end of a session that an outsider opened, of a kind if it is still provisional.
-    pub(crate) fn ended(&mut self, links: &mut Links<u32>, session: u32, kind: Option<Kind>) {
+    pub(crate) fn ended(&mut self, links: &mut Links, session: u32, kind: Option<Kind>) {
         if let Some(kind) = kind {
             self.settled(links, session, kind);
         }

@@ -70,7 +70,7 @@ impl Wheel {
         // The tick after the deadline's own second: when it comes the deadline has passed.
         let due = deadline.as_secs() + 1;
         let tick = due.clamp(self.cursor, self.cursor + SLOTS - 1);
-        let filed = self.timer(id).slot;
+        let filed = self.timers.get(id).map_or(NONE, |timer| timer.slot);
         if filed != NONE {
             if self.tick_of(at(filed)) <= tick {
                 return;
@@ -116,6 +116,16 @@ impl Wheel {
         Some(id)
     }
 
+    /// Lists the timers of the tick that has come, in the order in which [`Wheel::pop_due`] will
+    /// give them; those of further ticks are left out.
+    pub(crate) fn due(&self, now: Nanos) -> impl Iterator<Item = u32> {
+        let tick = self.next_occupied().filter(|&tick| tick <= now.as_secs());
+        let first = tick.map_or(NONE, |tick| self.heads[slot_of(tick)]);
+        let some = |id| (id != NONE).then_some(id);
+        let next = move |&id: &u32| some(self.timers.get(id).map_or(NONE, |timer| timer.next));
+        std::iter::successors(some(first), next)
+    }
+
     /// Returns when [`Wheel::pop_due`] will next have something to give.
     pub(crate) fn next_due(&self) -> Option<Nanos> {
         self.next_occupied().map(Nanos::from_secs)
@@ -144,7 +154,13 @@ impl Wheel {
     }
 
     fn unlink(&mut self, id: u32) {
-        let Timer { prev, next, slot } = self.timer(id);
+        // Read one by one: `prev` may have been written a moment ago, and a load of both together
+        // would wait for that.
+        let Some(timer) = self.timers.get_mut(id) else {
+            return;
+        };
+        let (prev, next, slot) = (timer.prev, timer.next, timer.slot);
+        timer.slot = NONE;
         if next != NONE {
             self.set_prev(next, prev);
         }
@@ -157,11 +173,6 @@ impl Wheel {
         } else if let Some(prev) = self.timers.get_mut(prev) {
             prev.next = next;
         }
-        self.timers.set(id, Timer::IDLE);
-    }
-
-    fn timer(&self, id: u32) -> Timer {
-        self.timers.get(id).copied().unwrap_or(Timer::IDLE)
     }
 
     fn set_prev(&mut self, id: u32, prev: u32) {
@@ -221,6 +232,21 @@ mod tests {
         assert_eq!(wheel.pop_due(Nanos::from_secs(6)), Some(2));
         assert_eq!(wheel.pop_due(Nanos::from_secs(600)), None);
         assert_eq!(wheel.next_due(), None);
+    }
+
+    #[test]
+    fn lists_what_falls_due_next_in_that_order() {
+        let mut wheel = Wheel::new(8);
+        for (id, secs) in [(0, 5), (1, 7), (2, 5), (3, 5), (4, 9)] {
+            wheel.schedule(id, Nanos::from_secs(secs));
+        }
+        assert_eq!(wheel.due(Nanos::from_secs(5)).count(), 0);
+        // The timer of 7 s is of a further tick.
+        let now = Nanos::from_secs(8);
+        let listed: Vec<_> = wheel.due(now).collect();
+        let popped: Vec<_> = std::iter::from_fn(|| wheel.pop_due(now)).collect();
+        assert_eq!((listed.len(), popped.len()), (3, 4));
+        assert_eq!(listed, popped[..3]);
     }
 
     #[test]

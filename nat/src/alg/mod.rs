@@ -219,8 +219,8 @@ impl Nat {
         if added {
             self.mappings.add_session(mapping);
             self.mappings.prolong(mapping, deadline);
-        } else if let Some(unused) = self.mappings.remove_if_unused(mapping) {
-            self.unmapped(&unused);
+        } else {
+            self.unmap_unused(mapping);
         }
         if let Some(given_up) = given_up {
             self.release_mapping(given_up);

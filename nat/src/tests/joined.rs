@@ -227,12 +227,12 @@ fn a5_5_a6_1_what_a_published_server_tells_is_on_its_own_address() {
     assert_eq!(bench.out(&told).0, Outcome::Held);
     let copy = bench.nat.released().unwrap().bytes;
     assert_eq!(ends(&copy).0, ext);
-    let mapping = bench
-        .nat
-        .mappings
-        .find_inside(Protocol::Tcp, (C1.into(), 50_005), |mapping| {
-            mapping.external.0 == Ipv4Addr::from(SECOND)
-        });
+    let told = (Protocol::Tcp, (C1.into(), 50_005));
+    let mappings = &mut bench.nat.mappings;
+    let hash = mappings.hash(told.0, told.1);
+    let mapping = mappings.find_inside(hash, told, |mapping| {
+        mapping.external.0 == Ipv4Addr::from(SECOND)
+    });
     let external = bench.nat.mappings.get(mapping.unwrap()).unwrap().external;
     let external = (external.0.octets(), external.1);
     assert_eq!(
