@@ -16,6 +16,7 @@ use crate::config::EXTERNALS_MAX;
 use crate::engine::Nat;
 use crate::hash::HashKey;
 use crate::pool::{Pool, ports_of};
+use crate::remains::HeldPort;
 use crate::rewrite::Protocol;
 use crate::slab::at;
 
@@ -102,6 +103,20 @@ impl External {
         }
         self.pool_mut(protocol)
             .is_none_or(|pool| pool.offset_of(port).is_none() || pool.claim(port))
+    }
+
+    fn held_ports(&self) -> impl Iterator<Item = HeldPort> {
+        let address = self.address;
+        let pools = Protocol::ALL.into_iter().zip(&self.pools);
+        pools.flat_map(move |(protocol, pool)| {
+            pool.held_ports().map(move |(port, host, until)| HeldPort {
+                protocol,
+                address,
+                port,
+                host,
+                until,
+            })
+        })
     }
 
     fn memory(&self) -> usize {
@@ -219,6 +234,20 @@ impl Externals {
 
     /// Returns whether an address is one of ours.
     #[inline]
+    /// Returns all ports that are held.
+    pub(crate) fn held_ports(&self) -> impl Iterator<Item = HeldPort> {
+        self.iter().flat_map(|(_, external)| external.held_ports())
+    }
+
+    /// Holds a port that is free.
+    pub(crate) fn hold(&mut self, held: &HeldPort) {
+        let slot = self.slot_of(held.address);
+        let external = slot.and_then(|slot| self.get_mut(slot));
+        if let Some(pool) = external.and_then(|external| external.pool_mut(held.protocol)) {
+            pool.hold(held.port, held.host, held.until);
+        }
+    }
+
     pub(crate) fn contains(&self, address: Ipv4Addr) -> bool {
         match self.sorted.as_slice() {
             // Asked for every packet, and most often there is but one.

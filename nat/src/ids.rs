@@ -55,6 +55,18 @@ impl Ids {
         size_of_val::<[u16]>(&self.counters)
     }
 
+    /// Returns the counters, whose order only an engine of the same seed can make sense of.
+    pub(crate) fn counters(&self) -> &[u16] {
+        &self.counters
+    }
+
+    /// Goes on from these, as far as they are there.
+    pub(crate) fn set_counters(&mut self, counters: &[u16]) {
+        for (counter, set) in self.counters.iter_mut().zip(counters) {
+            *counter = *set;
+        }
+    }
+
     /// Gives a whole packet with its external source a new identification, unless it is atomic.
     pub(crate) fn renew(&mut self, bytes: &mut [u8]) {
         let atomic = bytes

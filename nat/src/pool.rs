@@ -246,6 +246,23 @@ impl Pool {
         }
     }
 
+    /// Returns the ports that are held, each with its host and the second at which it is free for
+    /// all, in that order.
+    pub(crate) fn held_ports(&self) -> impl Iterator<Item = (u16, Ipv4Addr, u32)> {
+        let held = self.held.iter();
+        held.map(|(offset, host, until)| (self.port(offset), host, until))
+    }
+
+    /// Holds a free port for a host until that second.
+    pub(crate) fn hold(&mut self, port: u16, host: Ipv4Addr, until: u32) {
+        if let Some(offset) = self.offset_of(port)
+            && self.is_untaken(offset)
+            && self.held.insert_until(offset, host, until.max(1))
+        {
+            mark(&mut self.taken, offset, true);
+        }
+    }
+
     /// Frees up to `budget` ports that were held long enough.
     pub(crate) fn let_go(&mut self, now: Nanos, budget: usize) {
         for _ in 0..budget {

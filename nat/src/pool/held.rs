@@ -88,13 +88,18 @@ impl Held {
 
     /// Holds a port for its last host; returns `false` if nothing is ever held.
     pub(super) fn insert(&mut self, offset: u32, who: Holder) -> bool {
-        if self.hold == Nanos::ZERO {
-            return false;
-        }
         // The second that begins at or after the end: never too short.
         let end = (who.now + self.hold + Nanos(999_999_999)).as_secs();
         let until = u32::try_from(end).unwrap_or(u32::MAX).max(1);
-        let host = who.host.to_bits();
+        self.insert_until(offset, who.host, until)
+    }
+
+    /// As [`insert`](Self::insert), until that second, which is not 0.
+    pub(super) fn insert_until(&mut self, offset: u32, host: Ipv4Addr, until: u32) -> bool {
+        if self.hold == Nanos::ZERO {
+            return false;
+        }
+        let host = host.to_bits();
         let in_order = self.order.append(offset);
         let bucket = self.bucket(host);
         let bucket = self.buckets.get_mut(bucket);
@@ -140,6 +145,15 @@ impl Held {
 
     fn word(&self, offset: u32, word: usize) -> u32 {
         self.ports.get(offset).map_or(0, |port| port[word])
+    }
+
+    /// Returns all of them in the order in which they came free: offset, host, and until when.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, Ipv4Addr, u32)> {
+        let next = |&offset: &u32| ends(self.word(offset, IN_ORDER))[1].checked_sub(1);
+        std::iter::successors(self.order.first(), next).map(|offset| {
+            let host = Ipv4Addr::from_bits(self.word(offset, HOST));
+            (offset, host, self.word(offset, UNTIL))
+        })
     }
 
     /// Returns the port that came free first, if its time is up.

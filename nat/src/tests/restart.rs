@@ -269,3 +269,42 @@ proptest! {
         prop_assert!(new.nat.is_empty());
     }
 }
+
+#[test]
+fn with_what_ended_sessions_left_the_next_are_the_same() {
+    let mut old = Bench::new(config());
+    for n in 0..40 {
+        old.map(&udp((C1, 41_000 + n), (O1, 9)));
+    }
+    old.nat.flush();
+    old.wait(3);
+    old.map(&udp((C2, 5_000), (O2, 9)));
+    let remains = old.nat.remains(old.now);
+    assert_eq!(remains.held.len(), 40);
+    // The same seed, the same clock, as one that does again what another did.
+    let again = |remains| {
+        let mut new = Bench {
+            nat: Nat::new(old.nat.config().clone(), 7),
+            now: old.now,
+        };
+        restore(&mut new, &records(&old));
+        new.nat.leave_behind(remains, new.now);
+        new
+    };
+    let mut new = again(&remains);
+    assert_eq!(new.nat.remains(new.now), remains);
+    let mut without = again(&crate::Remains::default());
+    let mut others = 0;
+    for n in 0..2_000 {
+        let packet = udp((C2, 1_024 + n * 3), (O1, 9));
+        let (one, two) = (old.map(&packet), new.map(&packet));
+        assert_eq!(one, two, "{n}");
+        others += u32::from(without.map(&packet) != one);
+    }
+    assert!(others > 0, "else nobody would need to know of held ports");
+    for bench in [&mut old, &mut new] {
+        bench.wait(400);
+    }
+    let held = |bench: &Bench| bench.nat.remains(bench.now).held;
+    assert!(held(&old) == held(&new) && held(&old).len() > 1_000);
+}
