@@ -15,6 +15,12 @@ pub(super) const ISB: u32 = 5;
 /// Enhanced packet block.
 pub(super) const EPB: u32 = 6;
 
+/// Custom block, which may be copied with the rest.
+pub(super) const CB: u32 = 0x0000_0bad;
+/// Whose custom blocks ours are: the number that RFC 5612 has for examples, as nobody has given us
+/// one. So others' blocks may have it, too, and what is in one must say what it is.
+pub(super) const ENTERPRISE: u32 = 32_473;
+
 /// Tells the byte order of a section.
 pub(super) const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 /// Type, length, and the length again.

@@ -45,7 +45,7 @@ mod write;
 pub use error::{Fault, ReadError};
 pub use linktype::LinkType;
 pub use packet::Packet;
-pub use read::{Interface, Reader, Section};
+pub use read::{Interface, Item, Reader, Section};
 pub use stream::{Block, Blocks};
 pub use write::{InterfaceInfo, PacketInfo, SectionInfo, StatisticsInfo, Writer};
 

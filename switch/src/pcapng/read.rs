@@ -3,8 +3,8 @@
 use std::io::{self, Read};
 
 use super::blocks::{
-    BYTE_ORDER_MAGIC, EPB, FRAME_BYTES, IDB, IF_DESCRIPTION, IF_NAME, IF_TSOFFSET, IF_TSRESOL, ISB,
-    ISB_IFDROP, OPT_COMMENT, PB, SHB, SHB_USERAPPL, SPB, TSRESOL_DEFAULT,
+    BYTE_ORDER_MAGIC, CB, ENTERPRISE, EPB, FRAME_BYTES, IDB, IF_DESCRIPTION, IF_NAME, IF_TSOFFSET,
+    IF_TSRESOL, ISB, ISB_IFDROP, OPT_COMMENT, PB, SHB, SHB_USERAPPL, SPB, TSRESOL_DEFAULT,
 };
 use super::classic::{self, Classic};
 use super::options::{Fields, Options, Order, fixed};
@@ -153,21 +153,45 @@ impl<R: Read> Reader<R> {
     /// # Errors
     /// The first fault, with the offset of its block.
     pub fn next_packet(&mut self) -> Result<Option<Packet<'_>>, ReadError> {
+        let found = loop {
+            match self.advance()? {
+                Some(Block::Packet(found)) => break Some(found),
+                Some(Block::Note) => {}
+                None => break None,
+            }
+        };
+        Ok(found.map(|found| self.lend(found)))
+    }
+
+    /// Reads on to the next packet or [note](super::Writer::note); `None` at the end, and after an
+    /// error.
+    ///
+    /// # Errors
+    /// The first fault, with the offset of its block.
+    pub fn next_item(&mut self) -> Result<Option<Item<'_>>, ReadError> {
+        Ok(match self.advance()? {
+            Some(Block::Packet(found)) => Some(Item::Packet(self.lend(found))),
+            Some(Block::Note) => Some(Item::Note(self.block.get(4..).unwrap_or_default())),
+            None => None,
+        })
+    }
+
+    fn advance(&mut self) -> Result<Option<Block>, ReadError> {
         if self.ended {
             return Ok(None);
         }
         let found = match self.format {
             Format::Blocks(_) => self.next_block(),
-            Format::Classic(classic) => self.next_record(classic),
+            Format::Classic(classic) => {
+                let record = self.next_record(classic);
+                record.map(|found| found.map(Block::Packet))
+            }
         };
         self.ended = !matches!(found, Ok(Some(_)));
-        match found {
-            Ok(found) => Ok(found.map(|found| self.lend(found))),
-            Err(fault) => Err(ReadError {
-                offset: self.offset,
-                fault,
-            }),
-        }
+        found.map_err(|fault| ReadError {
+            offset: self.offset,
+            fault,
+        })
     }
 
     fn lend(&self, found: Found) -> Packet<'_> {
@@ -213,8 +237,8 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
-    /// Reads blocks up to the next packet.
-    fn next_block(&mut self) -> Result<Option<Found>, Fault> {
+    /// Reads blocks up to the next packet or note.
+    fn next_block(&mut self) -> Result<Option<Block>, Fault> {
         loop {
             self.offset = self.next;
             match self.fill(8)? {
@@ -248,9 +272,12 @@ impl<R: Read> Reader<R> {
                     self.statistics(order);
                     continue;
                 }
+                CB if Fields::new(order, &self.block).u32() == ENTERPRISE => {
+                    return Ok(Some(Block::Note));
+                }
                 _ => continue,
             };
-            return self.found(place, order).map(Some);
+            return Ok(Some(Block::Packet(self.found(place, order)?)));
         }
     }
 
@@ -458,6 +485,23 @@ impl<R: Read> Reader<R> {
     }
 }
 
+/// What a capture has, one after the other.
+#[derive(Debug)]
+pub enum Item<'r> {
+    /// A packet.
+    Packet(Packet<'r>),
+    /// What looks like a note of this program's, with the blanks at its end.
+    Note(&'r [u8]),
+}
+
+/// What is in `block`.
+#[derive(Debug)]
+enum Block {
+    Packet(Found),
+    /// Behind the enterprise's number.
+    Note,
+}
+
 /// A packet that is in `block`.
 #[derive(Debug)]
 struct Found {
@@ -474,7 +518,7 @@ const fn fixed_bytes(kind: u32) -> u32 {
         SHB => 16,
         IDB => 8,
         EPB | PB => 20,
-        SPB => 4,
+        SPB | CB => 4,
         _ => 0,
     }
 }

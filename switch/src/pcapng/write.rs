@@ -4,11 +4,11 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 
 use super::blocks::{
-    BYTE_ORDER_MAGIC, DIRECTION_INBOUND, DIRECTION_OUTBOUND, EPB, EPB_DROPCOUNT, EPB_FLAGS,
-    EPB_PACKETID, EPB_QUEUE, IDB, IF_DESCRIPTION, IF_FILTER, IF_NAME, IF_TSRESOL, ISB, ISB_ENDTIME,
-    ISB_IFDROP, ISB_IFRECV, ISB_OSDROP, ISB_STARTTIME, NRB, NRB_RECORD_END, NRB_RECORD_IPV4,
-    NRB_RECORD_IPV6, OPT_COMMENT, OPT_ENDOFOPT, SECTION_LENGTH_UNKNOWN, SHB, SHB_HARDWARE, SHB_OS,
-    SHB_USERAPPL, TSRESOL_NANOSECONDS,
+    BYTE_ORDER_MAGIC, CB, DIRECTION_INBOUND, DIRECTION_OUTBOUND, ENTERPRISE, EPB, EPB_DROPCOUNT,
+    EPB_FLAGS, EPB_PACKETID, EPB_QUEUE, FRAME_BYTES, IDB, IF_DESCRIPTION, IF_FILTER, IF_NAME,
+    IF_TSRESOL, ISB, ISB_ENDTIME, ISB_IFDROP, ISB_IFRECV, ISB_OSDROP, ISB_STARTTIME, NRB,
+    NRB_RECORD_END, NRB_RECORD_IPV4, NRB_RECORD_IPV6, OPT_COMMENT, OPT_ENDOFOPT,
+    SECTION_LENGTH_UNKNOWN, SHB, SHB_HARDWARE, SHB_OS, SHB_USERAPPL, TSRESOL_NANOSECONDS,
 };
 use super::{BLOCK_BYTES_MAX, Direction, LinkType, PACKET_BYTES_MAX};
 
@@ -225,6 +225,24 @@ impl Writer {
         self.number(ISB_IFDROP, info.dropped);
         self.number(ISB_OSDROP, info.os_dropped);
         self.end();
+    }
+
+    /// Writes a text that only this program makes sense of, in a block that others pass over. It is
+    /// filled up with blanks. One that no block can hold is not written, and the answer is false.
+    #[must_use]
+    pub fn note(&mut self, text: &str) -> bool {
+        let fixed = usize::try_from(FRAME_BYTES + 4).unwrap_or(usize::MAX);
+        let most = usize::try_from(BLOCK_BYTES_MAX).unwrap_or(usize::MAX) - fixed;
+        if text.len().next_multiple_of(4) > most {
+            return false;
+        }
+        self.begin(CB);
+        self.u32(ENTERPRISE);
+        self.out.extend_from_slice(text.as_bytes());
+        let padding = text.len().wrapping_neg() % 4;
+        self.out.extend_from_slice(&[b' '; 3][..padding]);
+        self.end();
+        true
     }
 
     fn begin(&mut self, kind: u32) {

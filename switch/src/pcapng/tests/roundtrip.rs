@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::super::{
-    Direction, InterfaceInfo, PacketInfo, Reader, SectionInfo, StatisticsInfo, Writer,
+    BLOCK_BYTES_MAX, Direction, InterfaceInfo, Item, PacketInfo, Reader, SectionInfo,
+    StatisticsInfo, Writer,
 };
 use super::{Kept, read_whole};
 
@@ -124,6 +125,45 @@ fn sections_tell_who_wrote_them() {
     let reader = Reader::new(writer.bytes()).unwrap();
     assert_eq!(reader.section().application, "vswitch 0.1.0");
     assert_eq!(reader.section().comments, ["one", "two"]);
+}
+
+#[test]
+fn notes_lie_between_packets_and_nobody_else_sees_them() {
+    let mut writer = writer();
+    writer.interface(&InterfaceInfo::default());
+    let packet = PacketInfo {
+        bytes: &[7; 60],
+        ..PacketInfo::default()
+    };
+    for text in ["", "1", "{\"n\":22}", "\u{e9}t\u{e9}"] {
+        assert!(writer.note(text));
+        writer.packet(&packet);
+    }
+    let most = usize::try_from(BLOCK_BYTES_MAX).unwrap() - 16;
+    assert!(!writer.note(&"x".repeat(most + 1)), "too long for a block");
+    assert!(writer.note(&"x".repeat(most)));
+    let bytes = writer.take();
+    let mut reader = Reader::new(bytes.as_slice()).unwrap();
+    let (mut notes, mut packets) = (Vec::new(), 0);
+    while let Some(item) = reader.next_item().unwrap() {
+        match item {
+            Item::Packet(packet) => packets += packet.bytes.len() / 60,
+            Item::Note(note) => notes.push(String::from_utf8(note.to_vec()).unwrap()),
+        }
+    }
+    assert_eq!((packets, notes.len()), (4, 5));
+    let expected = ["", "1   ", "{\"n\":22}", "\u{e9}t\u{e9}   "];
+    assert_eq!(notes[..4], expected);
+    assert_eq!(read_whole(&bytes).packets.len(), 4);
+    // Somebody else's block of that kind is passed over.
+    let place = bytes
+        .windows(4)
+        .position(|word| word == [0xad, 0x0b, 0, 0])
+        .unwrap();
+    let mut others = bytes;
+    others[place + 8] ^= 1;
+    let mut reader = Reader::new(others.as_slice()).unwrap();
+    assert!(matches!(reader.next_item(), Ok(Some(Item::Packet(_)))));
 }
 
 #[test]
