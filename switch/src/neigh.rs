@@ -41,7 +41,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use nat::Nanos;
 
 use crate::mac::Mac;
-use crate::table::{Apart, Entry, Insert, Table};
+use crate::table::{Apart, Entry, Insert, Row, Table};
 
 /// Seconds an entry is trusted after a confirmation (`base_reachable_time_ms`, Linux).
 pub const REACHABLE_SECS: u32 = 30;
@@ -180,6 +180,21 @@ impl Neighbours {
             entries_max: self.entries_max,
             hand: Apart(AtomicUsize::new(self.hand.0.load(Relaxed))),
             generation: AtomicU64::new(self.generation()),
+        }
+    }
+
+    /// All entries as plain data.
+    #[must_use]
+    pub fn rows(&self) -> Vec<Row> {
+        self.table.rows()
+    }
+
+    /// Makes the entries of a table nobody else uses yet those of another.
+    pub fn restore(&self, rows: &[Row]) {
+        self.flush(None);
+        for row in rows {
+            // It has room for as many as the other one.
+            let _ = (self.table).insert(row.key, row.value, row.stamp, row.tag);
         }
     }
 

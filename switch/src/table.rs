@@ -58,6 +58,10 @@ mod copy;
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 #[cfg(not(loom))]
+mod rows;
+
+pub use rows::Row;
+
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
 use crate::port::sys::huge::prefer_huge_pages;

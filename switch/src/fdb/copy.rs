@@ -1,9 +1,9 @@
-//! A copy of the forwarding table, on which a frame can be tried.
+//! Copies of the forwarding table: one on which a frame can be tried, and one as plain data.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use super::{Fdb, Place, Totals};
-use crate::table::Apart;
+use super::{Fdb, Flush, Place, Totals};
+use crate::table::{Apart, Entry, Insert, Row};
 
 impl Fdb {
     /// Makes a table that knows, learns and forgets as this one would. It counts the entries that
@@ -28,18 +28,38 @@ impl Fdb {
             highest: place(&self.highest),
             totals: Apart(self.totals.0.copy()),
         };
-        for entry in copy.table.iter() {
-            let place = Place::of(&entry);
-            if place.is_static {
-                copy.statics.0.fetch_add(1, Relaxed);
-                continue;
-            }
-            copy.dynamics.0.fetch_add(1, Relaxed);
-            if let Some(count) = copy.counts.get(place.port.index()) {
-                count.fetch_add(1, Relaxed);
+        copy.table.iter().for_each(|entry| copy.count(&entry));
+        copy
+    }
+
+    fn count(&self, entry: &Entry) {
+        let place = Place::of(entry);
+        if place.is_static {
+            self.statics.0.fetch_add(1, Relaxed);
+            return;
+        }
+        self.dynamics.0.fetch_add(1, Relaxed);
+        if let Some(count) = self.counts.get(place.port.index()) {
+            count.fetch_add(1, Relaxed);
+        }
+        self.highest.0.fetch_max(place.port.index(), Relaxed);
+    }
+
+    /// All entries as plain data, aged ones not yet swept included.
+    #[must_use]
+    pub fn rows(&self) -> Vec<Row> {
+        self.table.rows()
+    }
+
+    /// Makes the entries of a table nobody else uses yet those of another.
+    pub fn restore(&self, rows: &[Row]) {
+        self.flush(Flush::All);
+        for row in rows {
+            let entered = (self.table).insert(row.key, row.value, row.stamp, row.tag);
+            if let (Insert::Done, Some(entry)) = (entered, self.table.get(row.key)) {
+                self.count(&entry);
             }
         }
-        copy
     }
 }
 

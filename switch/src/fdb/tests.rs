@@ -543,3 +543,25 @@ fn b_4_a_station_that_flaps_is_followed_so_often_and_then_stays_for_the_second()
     let counters = fdb.counters();
     assert_eq!((counters.moved, counters.damped), (65, 2));
 }
+
+#[test]
+fn a_table_made_of_rows_is_the_same_table() {
+    let fdb = Fdb::new(64, 7);
+    for number in 0..40 {
+        let port = PortIndex(u16::try_from(number % 5).unwrap());
+        let _ = fdb.learn(0, mac(number), port, at(100 + number));
+    }
+    fdb.add_static(0, mac(99), P2, at(100)).unwrap();
+    let other = Fdb::new(64, 7);
+    let _ = other.learn(0, mac(1000), P3, at(1));
+    other.restore(&fdb.rows());
+    assert_eq!(other.entries(at(150)), fdb.entries(at(150)));
+    assert_eq!(other.rows().len(), 41);
+    check_counts(&other);
+    // They go on alike, in who makes room for whom too.
+    for number in 200..260 {
+        let learn = |fdb: &Fdb| fdb.learn(0, mac(number), P1, at(200));
+        assert_eq!(learn(&other), learn(&fdb), "{number}");
+    }
+    check_counts(&other);
+}

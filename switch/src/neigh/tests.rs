@@ -216,3 +216,21 @@ fn of_many_workers_one_sends() {
         table.flush(None);
     }
 }
+
+#[test]
+fn neighbours_made_of_rows_are_in_the_same_state() {
+    let table = Neighbours::new(16, 1);
+    let _ = table.confirm(OUT, HOP, M1, secs(100));
+    let _ = table.confirm(IN, address(2), M2, secs(60));
+    let _ = table.request(IN, address(3), secs(100));
+    let other = Neighbours::new(16, 1);
+    let _ = other.confirm(IN, address(9), M2, secs(100));
+    other.restore(&table.rows());
+    for second in 100..110 {
+        assert_eq!(other.entries(secs(second)), table.entries(secs(second)));
+        for (link, hop) in [(OUT, HOP), (IN, address(2)), (IN, address(3))] {
+            let ask = |table: &Neighbours| table.request(link, hop, secs(second));
+            assert_eq!(ask(&other), ask(&table), "{hop} at {second}");
+        }
+    }
+}
