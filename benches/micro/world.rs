@@ -57,6 +57,7 @@ impl World {
         let mut ports: Vec<_> = (0..members).map(|_| port(Role::Member)).collect();
         ports.push(port(Role::Uplink));
         let view = View {
+            number: 0,
             ports,
             gateway: Some(GatewayView {
                 network: NetworkIndex(0),

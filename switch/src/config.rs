@@ -108,6 +108,8 @@ pub struct HostView {
 /// Everything a worker needs to know to decide a frame's fate.
 #[derive(Debug, Clone, Default)]
 pub struct View {
+    /// Which it is: they are counted from 1. [`Switch`](crate::switch::Switch) fills it in.
+    pub number: u64,
     /// Ports by index; `None` where there is none.
     pub ports: Vec<Option<PortView>>,
     /// The gateway, unless the switch is a plain one.
@@ -147,6 +149,16 @@ pub struct NatSettings {
 }
 
 impl View {
+    /// The same view, with ports that lead nowhere: it keeps no device open.
+    #[must_use]
+    pub fn without_ways(&self) -> Self {
+        let mut view = self.clone();
+        for port in view.ports.iter_mut().flatten() {
+            port.egress = Egress::Nowhere;
+        }
+        view
+    }
+
     /// The port of that index.
     #[must_use]
     #[inline]

@@ -36,6 +36,7 @@ pub mod frame;
 pub mod gateway;
 pub mod gso;
 pub mod hold;
+pub mod journal;
 pub mod latency;
 pub mod limits;
 pub mod mac;

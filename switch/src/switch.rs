@@ -7,6 +7,7 @@ mod drops;
 mod handle;
 mod latency;
 mod moves;
+mod recording;
 mod sessions;
 mod stations;
 mod tracing;
@@ -23,6 +24,7 @@ use nat::{Adopted, Config as NatConfig, Nanos, Nat};
 use crate::config::{NatSettings, PortView, View};
 use crate::counters::{Totals, WorkerCounters};
 use crate::fdb::{BadAgeing, Fdb};
+use crate::journal::Change;
 use crate::latency::{Clocks, Probe, WorkerLatency};
 use crate::limits::{NEIGHBOURS_MAX, PORTS_MAX};
 use crate::neigh::Neighbours;
@@ -30,8 +32,11 @@ use crate::port::{PortError, PortIndex, Rx, Tx, Wake, close_all, sys};
 use crate::verdict::DropReason;
 use crate::worker::{Command, GiveBack, Idle, Link, Shared, Worker, run};
 
+use recording::Recorded;
+
 pub use handle::{NatHandle, NoAnswer};
 pub use moves::MoveError;
+pub use recording::{RecordError, Recording, SharedTables};
 pub use tracing::Trace;
 pub use what_if::{Asked, Tried};
 
@@ -123,6 +128,8 @@ pub struct Switch {
     views: Vec<Arc<View>>,
     /// Traces begun so far.
     taps: AtomicU64,
+    /// While something is recorded.
+    recorded: Option<Recorded>,
 }
 
 impl Switch {
@@ -184,6 +191,7 @@ impl Switch {
             view: View::default(),
             views: Vec::new(),
             taps: AtomicU64::new(0),
+            recorded: None,
         };
         Ok((switch, workers))
     }
@@ -384,7 +392,7 @@ impl Switch {
         self.publish();
         self.stop_receiving(index);
         self.drop_old_views();
-        self.shared.fdb.forget_port(index);
+        self.tables().forget_port(index);
     }
 
     /// Tells all stations who the gateway is, by gratuitous ARP.
@@ -405,6 +413,11 @@ impl Switch {
     }
 
     fn publish(&mut self) {
+        self.view.number += 1;
+        if let Some(journal) = self.journal() {
+            let change = Change::View(self.view.without_ways());
+            journal.change(Nanos::ZERO, change, || ());
+        }
         let view = Arc::new(self.view.clone());
         for worker in 0..self.workers() {
             self.command(worker, Command::View(Arc::clone(&view)));
@@ -419,7 +432,9 @@ impl Switch {
         self.views.retain(|view| Arc::strong_count(view) > 1);
     }
 
-    fn command(&self, worker: u16, command: Command) -> bool {
+    /// Puts a command into a worker's mailbox; false if the worker is gone. For whoever does again
+    /// what a [journal](crate::journal) tells; nobody else needs to know of commands.
+    pub fn command(&self, worker: u16, command: Command) -> bool {
         self.shared
             .links
             .get(usize::from(worker))

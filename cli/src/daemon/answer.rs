@@ -75,7 +75,7 @@ impl Daemon {
                 reply.send(Ok(self.published_answer(None, sessions)));
             }
             Request::NeighFlush(reply) => {
-                let count = self.switch.neighbours().flush(None);
+                let count = self.switch.tables().flush_neighbours(None);
                 reply.send(Ok(done(format!("{count} neighbours forgotten"), count)));
             }
         }
@@ -342,7 +342,7 @@ impl Daemon {
     }
 
     fn fdb_del(&self, mac: Mac) -> Answer<api::Done> {
-        match self.switch.fdb().remove(0, mac) {
+        match self.switch.tables().remove(0, mac) {
             Some(port) => Ok(done(
                 format!("{mac} forgotten (was on {})", self.name_of(port)),
                 1,
@@ -359,7 +359,7 @@ impl Daemon {
             None => Flush::Dynamic,
             Some(device) => Flush::Port(self.index_of(device)?),
         };
-        let count = self.switch.fdb().flush(flush);
+        let count = self.switch.tables().flush(flush);
         Ok(done(format!("{count} learned stations forgotten"), count))
     }
 }

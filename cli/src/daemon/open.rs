@@ -112,7 +112,7 @@ impl Daemon {
                 nat_worker: 0,
                 isolated: spec.isolated || self.settings.isolate,
             };
-            self.switch.fdb().set_port_limit(index, spec.fdb_max);
+            self.switch.tables().set_port_limit(index, spec.fdb_max);
             ports.push((index, view, opened.rx, spec.worker));
             self.ports.push(Port {
                 index,

@@ -71,7 +71,7 @@ impl Daemon {
         word: &PortWord,
     ) -> Result<(), CliError> {
         self.switch
-            .fdb()
+            .tables()
             .add_static(0, mac, index, self.clock.now())
             .map_err(|error| CliError::failed(word.to_string(), error.to_string(), ""))
     }
@@ -225,10 +225,11 @@ impl Daemon {
         for entry in neighbours.entries(now) {
             let there = |mac| fdb.lookup(NETWORK, mac, now) == Some(index);
             if entry.link == self.gateway.link() && entry.mac.is_some_and(there) {
-                neighbours.remove(entry.link, entry.address);
+                let tables = self.switch.tables();
+                tables.remove_neighbour(entry.link, entry.address);
             }
         }
-        fdb.flush(Flush::Port(index));
+        self.switch.tables().flush(Flush::Port(index));
     }
 
     /// Opens the device that came back. Should that fail, because it is half set up by whoever
@@ -308,10 +309,10 @@ impl Daemon {
     pub(super) fn close_port(&mut self, place: usize) {
         let port = self.ports.remove(place);
         self.switch.remove_port(port.index);
-        self.switch.fdb().set_port_limit(port.index, None);
+        self.switch.tables().set_port_limit(port.index, None);
         for entry in self.switch.fdb().entries(self.clock.now()) {
             if entry.port == port.index {
-                self.switch.fdb().remove(entry.network, entry.mac);
+                self.switch.tables().remove(entry.network, entry.mac);
             }
         }
         self.take_down(port.brought_up, port.guard);

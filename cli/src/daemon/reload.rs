@@ -91,7 +91,7 @@ impl Daemon {
             }
             Change::AddPort(spec) => self.add_checked(spec)?,
             Change::RemoveStation(word, mac) => {
-                self.switch.fdb().remove(0, *mac);
+                self.switch.tables().remove(0, *mac);
                 if let Some(spec) = self.spec_of(word) {
                     spec.macs.retain(|fixed| fixed != mac);
                 }
@@ -106,7 +106,7 @@ impl Daemon {
             }
             Change::PortFdbMax(word, max) => {
                 if let Some(port) = self.place_of(word).and_then(|place| self.ports.get(place)) {
-                    self.switch.fdb().set_port_limit(port.index, *max);
+                    self.switch.tables().set_port_limit(port.index, *max);
                 }
                 if let Some(spec) = self.spec_of(word) {
                     spec.fdb_max = *max;
@@ -153,7 +153,7 @@ impl Daemon {
             self.cover_uplink()?;
         } else if key == Key::Ageing {
             let secs = new.ageing_secs;
-            let set = self.switch.fdb().set_ageing_secs(secs);
+            let set = self.switch.tables().set_ageing_secs(secs);
             set.map_err(|error| CliError::failed("ageing", error.to_string(), ""))?;
             self.settings.ageing_secs = secs;
         }

@@ -257,7 +257,9 @@ impl Daemon {
         self.set_port_up(index, false, None);
         self.switch.stop_receiving(index);
         // Another cable, other neighbours.
-        self.switch.neighbours().flush(Some(NeighLink::Uplink));
+        self.switch
+            .tables()
+            .flush_neighbours(Some(NeighLink::Uplink));
         self.say(&text);
     }
 

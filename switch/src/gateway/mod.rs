@@ -104,6 +104,17 @@ impl Origin {
         }
     }
 
+    /// The identification that the next packet gets.
+    #[must_use]
+    pub const fn next_ip_id(&self) -> u16 {
+        self.ip_id
+    }
+
+    /// The next packet gets this identification.
+    pub const fn set_next_ip_id(&mut self, ip_id: u16) {
+        self.ip_id = ip_id;
+    }
+
     fn push(&mut self, to: To, bytes: &[u8], from: PortIndex) {
         self.frames
             .push((to, OwnedFrame::new(bytes, Offload::PLAIN, from)));

@@ -36,6 +36,7 @@ fn view() -> View {
         })
     });
     View {
+        number: 0,
         ports: ports.collect(),
         gateway: Some(GatewayView {
             network: NetworkIndex(0),

@@ -83,6 +83,8 @@ pub struct Head {
     pub cause: Option<PacketId>,
     /// When the batch was taken from the ring, by the worker's clock.
     pub batch: Nanos,
+    /// The worker's turn in the [journal](crate::journal), while there is one; else 0.
+    pub turn: u64,
     /// The first step, by the tracer's clock.
     pub began: Nanos,
     /// Where it came in.
@@ -211,6 +213,9 @@ pub struct TracePortion {
     pub worker: u16,
     /// Records the worker has lost so far for want of memory: the reader was too slow.
     pub lost: u64,
+    /// The worker's turn in the [journal](crate::journal): its records of the turns before are all
+    /// in this portion or the ones before.
+    pub turn: u64,
     buffers: Buffers,
     home: Sender<Buffers>,
 }
@@ -325,6 +330,7 @@ pub(super) struct Outbox {
     home: Sender<Buffers>,
     empty: Receiver<Buffers>,
     filling: Option<Buffers>,
+    turn: u64,
     lost: u64,
     /// What of it the reader was told.
     lost_told: u64,
@@ -346,6 +352,7 @@ impl Outbox {
             home,
             empty,
             filling: None,
+            turn: 0,
             lost: 0,
             lost_told: 0,
             reader_is_gone: false,
@@ -354,6 +361,16 @@ impl Outbox {
 
     pub(super) const fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// What is recorded from now on is of this turn.
+    pub(super) const fn begin_turn(&mut self, turn: u64) {
+        self.turn = turn;
+    }
+
+    /// True where there is nothing to send.
+    pub(super) fn is_out(&self) -> bool {
+        self.filling.as_ref().is_none_or(Buffers::is_empty)
     }
 
     pub(super) const fn reader_is_gone(&self) -> bool {
@@ -410,6 +427,7 @@ impl Outbox {
         let portion = TracePortion {
             worker: self.worker,
             lost: self.lost,
+            turn: self.turn,
             buffers,
             home: self.home.clone(),
         };

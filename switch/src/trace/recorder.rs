@@ -49,6 +49,8 @@ pub struct Recorder {
     /// Packets named so far.
     named: u64,
     batch: Nanos,
+    /// The turn in the journal; 0: there is none.
+    turn: u64,
     /// Of frames that come a second time, before they are lent to the pipeline.
     tags: ArrayVec<Tag, BATCH_FRAMES_MAX>,
     drafts: Vec<Draft>,
@@ -102,6 +104,7 @@ impl Recorder {
             timed: false,
             named: 0,
             batch: Nanos::ZERO,
+            turn: 0,
             tags: ArrayVec::new(),
             drafts: (0..BATCH_FRAMES_MAX)
                 .map(|_| Draft::new(head_bytes))
@@ -177,6 +180,20 @@ impl Recorder {
         for tap in std::mem::take(&mut self.taps) {
             self.add(tap);
         }
+    }
+
+    /// What comes is of this turn of the journal's.
+    pub(crate) fn begin_turn(&mut self, turn: u64) {
+        self.turn = turn;
+        for tap in &mut self.taps {
+            tap.outbox.begin_turn(turn);
+        }
+    }
+
+    /// True where all that was recorded for a tap is on its way to the reader.
+    pub(crate) fn is_out(&self, id: TapId) -> bool {
+        let mut taps = self.taps.iter().filter(|tap| tap.id == id);
+        taps.all(|tap| tap.outbox.is_out())
     }
 
     /// A batch comes that was taken from its ring at `now`.
@@ -502,6 +519,7 @@ impl Recorder {
             id: draft.tag.id,
             cause: draft.cause,
             batch: self.batch,
+            turn: self.turn,
             began: draft.began,
             ingress: Some(draft.ingress).filter(|port| *port != NOWHERE),
             stage: draft.stage,

@@ -10,6 +10,7 @@ use crate::config::{UplinkView, View};
 use crate::drops::DropRecord;
 use crate::frame::OwnedFrame;
 use crate::gateway;
+use crate::journal::{Begin, Journal};
 use crate::latency::PairLatency;
 use crate::limits::{BATCH_FRAMES_MAX, HANDOVER_FRAMES_MAX};
 use crate::port::{PortIndex, Rx};
@@ -62,6 +63,12 @@ pub enum Command {
     WhatIf(Box<WhatIf>),
     /// Tell what was measured of latency, and forget it.
     TakeLatency(Sender<Vec<PairLatency>>),
+    /// Take turns from now on, and tell of them; the answer is whether all do.
+    Journal(Arc<Journal>, Sender<bool>),
+    /// Take no more turns.
+    EndJournal,
+    /// Begin as a worker did whose journal is done again.
+    Resume(Box<Begin>),
     /// Finish.
     Stop,
 }
@@ -106,6 +113,7 @@ impl Worker {
     /// Obeys all commands that wait.
     pub(super) fn obey(&mut self, now: Nanos) {
         while let Some(command) = self.inbox.next_command() {
+            self.note(&command);
             match command {
                 Command::View(view) => self.set_view(view, now),
                 Command::Receive(port, rx, give_back) => {
@@ -153,7 +161,11 @@ impl Worker {
                 Command::TakeLatency(answer) => {
                     let _ = answer.send(self.shared.latency[usize::from(self.index)].take());
                 }
+                Command::Journal(journal, begun) => self.begin_journal(journal, &begun, now),
+                Command::EndJournal => self.end_journal(now),
+                Command::Resume(begin) => self.resume(*begin, now),
                 Command::Stop => {
+                    self.end_journal(now);
                     self.end_traces();
                     self.count_losses();
                     self.stopping = true;

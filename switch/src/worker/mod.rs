@@ -29,6 +29,7 @@ mod command;
 mod drops;
 mod engine;
 mod events;
+mod journal;
 mod link;
 mod ports;
 mod run;
@@ -68,6 +69,7 @@ use crate::verdict::DropReason;
 
 use engine::Engine;
 use events::EventTap;
+use journal::Hand;
 use ports::{OwnRx, Ports};
 
 /// Slots of the shared tables one tick looks at: 100 ms apart, a table of 65,536 is swept in 3 s.
@@ -104,6 +106,8 @@ pub struct Worker {
     stations_to: Option<Sender<StationPortion>>,
     /// The neighbours' generation when held frames were last looked at.
     neighbours_seen: u64,
+    /// While its turns are recorded.
+    journal: Option<Hand>,
     /// What recorders of this worker have given out.
     given_out: trace::GivenOut,
     stopping: bool,
@@ -143,6 +147,7 @@ impl Worker {
             event_tap: None,
             stations_to: None,
             neighbours_seen: 0,
+            journal: None,
             given_out: trace::GivenOut::default(),
             stopping: false,
         }
@@ -167,13 +172,15 @@ impl Worker {
     /// Visits every ring that may have frames, and the hand-over queue, once. Returns the frames
     /// handled.
     pub fn poll_once(&mut self, now: Nanos) -> usize {
+        self.take_turn();
         // Before new frames are taken, so that those that waited go first.
-        self.heed_neighbours(now);
+        let has_news = self.heed_neighbours(now);
         let mut frames = 0;
         for place in 0..self.ports.visited() {
             frames += self.poll_port(place, now);
         }
         frames += self.take_over(now);
+        self.end_round(now, frames, has_news);
         let totals = &self.counters().totals;
         totals.polls.add(1);
         totals.busy_polls.add(u64::from(frames > 0));
@@ -286,6 +293,7 @@ impl Worker {
 
     /// Does what is due now and then: commands, expiry, ageing, ARP retries, losses in the rings.
     pub fn tick(&mut self, now: Nanos) {
+        self.take_turn();
         self.obey(now);
         self.count_losses();
         if let Some(nat) = &mut self.engine.nat {
@@ -301,6 +309,7 @@ impl Worker {
         self.send_events(now);
         self.send_stations();
         self.send_records();
+        self.end_tick(now);
         if let Some(probe) = &mut self.engine.probe {
             probe.tick(now);
         }

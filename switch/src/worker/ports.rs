@@ -198,7 +198,8 @@ impl Ports {
         }
     }
 
-    fn place(&self, port: PortIndex) -> Option<usize> {
+    /// The place of a port that is among them.
+    pub(super) fn place(&self, port: PortIndex) -> Option<usize> {
         (*self.places.get(port.index())?).map(usize::from)
     }
 
