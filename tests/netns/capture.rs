@@ -16,7 +16,7 @@ use super::world::Times::{Any, Exactly};
 use super::world::{SECOND, World, eventually, world};
 
 /// What a program prints; it must succeed.
-fn output(program: &str, arguments: &[&str], file: &Path) -> String {
+pub(super) fn output(program: &str, arguments: &[&str], file: &Path) -> String {
     let mut command = Command::new(program);
     let ended = command.args(arguments).arg(file).output().unwrap();
     assert!(
@@ -27,7 +27,7 @@ fn output(program: &str, arguments: &[&str], file: &Path) -> String {
     String::from_utf8(ended.stdout).unwrap()
 }
 
-fn tshark(arguments: &str, file: &Path) -> String {
+pub(super) fn tshark(arguments: &str, file: &Path) -> String {
     let words: Vec<&str> = arguments.split(' ').chain(["-r"]).collect();
     output("tshark", &words, file)
 }

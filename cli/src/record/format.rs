@@ -4,10 +4,11 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use super::view::RecordedPublish;
 use crate::error::CliError;
 
 /// The name and version of the format.
-const SCHEMA: &str = "vswitch.record/1";
+const SCHEMA: &str = "vswitch.record/2";
 const FAMILY: &str = "{\"schema\":\"vswitch.record/";
 /// What a comment begins with that goes on with what did not fit into the one before.
 const GOES_ON: &str = "vswitch.record goes on: ";
@@ -20,8 +21,12 @@ pub struct Recording {
     schema: String,
     /// When it began: nanoseconds since 1970 UTC.
     pub began: u64,
+    /// The same by the switch's clock.
+    pub clock: u64,
     /// Seed of hash keys and port choice.
     pub seed: u64,
+    /// How many workers there were.
+    pub workers: u16,
     /// The settings, as a configuration file.
     pub settings: String,
     /// The ports, in the order of their index.
@@ -32,21 +37,23 @@ pub struct Recording {
     pub host: Vec<Ipv4Addr>,
     /// Published ports.
     pub publishes: Vec<RecordedPublish>,
-    /// The stations that were known.
-    pub stations: Vec<RecordedStation>,
-    /// The gateway's neighbours, as `IP=MAC`.
-    pub neighbours: Vec<String>,
-    /// NAT sessions there were, which are not recorded.
-    pub sessions: u64,
 }
 
 /// A port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedPort {
+    /// Its index.
+    pub index: u16,
     /// Its device.
     pub name: String,
     /// Its MTU in bytes.
     pub mtu: u32,
+    /// Whether it was up.
+    pub up: bool,
+    /// The worker that received from it; none: all did.
+    pub worker: Option<u16>,
+    /// The worker that translated for it.
+    pub nat_worker: u16,
 }
 
 /// The uplink.
@@ -62,50 +69,21 @@ pub struct RecordedUplink {
     pub routes: Vec<String>,
 }
 
-/// A published port, or a range.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordedPublish {
-    /// Number of the IP protocol.
-    pub protocol: u8,
-    /// The address; none: every one.
-    pub external: Option<Ipv4Addr>,
-    /// First and last port.
-    pub ports: (u16, u16),
-    /// Who is behind it.
-    pub targets: Vec<(Ipv4Addr, u16)>,
-    /// Whether a client keeps one target.
-    pub by_source: bool,
-    /// The worker that keeps its sessions.
-    pub owner: u16,
-}
-
-/// A station of the forwarding table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordedStation {
-    /// Its address.
-    pub mac: String,
-    /// Its port.
-    pub port: String,
-    /// Seconds since it was last heard.
-    pub age: u32,
-}
-
 impl Recording {
     /// A recording of this version, still without anything.
     #[must_use]
-    pub fn new(began: u64, seed: u64, settings: String) -> Self {
+    pub fn new((began, clock): (u64, u64), (seed, workers): (u64, u16), settings: String) -> Self {
         Self {
             schema: SCHEMA.into(),
             began,
+            clock,
             seed,
+            workers,
             settings,
             ports: Vec::new(),
             uplink: None,
             host: Vec::new(),
             publishes: Vec::new(),
-            stations: Vec::new(),
-            neighbours: Vec::new(),
-            sessions: 0,
         }
     }
 
@@ -157,18 +135,21 @@ mod tests {
     #[test]
     fn a_recording_is_found_and_another_version_is_named() {
         let recording = Recording {
-            stations: vec![RecordedStation {
-                mac: "02:00:00:00:00:01".into(),
-                port: "veth1".into(),
-                age: 7,
+            ports: vec![RecordedPort {
+                index: 3,
+                name: "veth1".into(),
+                mtu: 1500,
+                up: true,
+                worker: Some(1),
+                nat_worker: 0,
             }],
-            ..Recording::new(1, 2, "ports = [\"veth1\"]\n".into())
+            ..Recording::new((1, 9), (2, 1), "ports = [\"veth1\"]\n".into())
         };
         let comment = recording.to_comments().remove(0);
         let comments = ["by somebody".to_owned(), comment.clone()];
         assert_eq!(Recording::find("f", &comments), Ok(Some(recording.clone())));
         let long = Recording {
-            stations: vec![recording.stations[0].clone(); 5000],
+            ports: vec![recording.ports[0].clone(); 5000],
             ..recording
         };
         let comments = long.to_comments();
@@ -176,10 +157,10 @@ mod tests {
         assert_eq!(Recording::find("f", &comments), Ok(Some(long)));
         let comments = ["by somebody".to_owned(), comment.clone()];
         assert_eq!(Recording::find("f", &comments[..1]), Ok(None));
-        let later = [comment.replace("record/1", "record/2")];
+        let later = [comment.replace("record/2", "record/3")];
         let error = Recording::find("f", &later).unwrap_err().to_string();
-        let expected = "error: f: a recording of vswitch.record/2; this program reads \
-                        vswitch.record/1; fix: replay it with the version that recorded it";
+        let expected = "error: f: a recording of vswitch.record/3; this program reads \
+                        vswitch.record/2; fix: replay it with the version that recorded it";
         assert_eq!(error, expected);
         let torn = [comment[..40].to_owned()];
         assert!(Recording::find("f", &torn).is_err());

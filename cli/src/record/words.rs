@@ -1,17 +1,24 @@
 //! What is noted of each packet, as words.
 
 use switch::frame::{Csum, Gso, Offload};
-use switch::trace::Words;
+use switch::port::PortIndex;
+use switch::trace::{SnapRef, Words};
 use switch::verdict::Verdict;
 
+use super::digest::of_frame;
+
 const VERDICT: &str = "verdict ";
+const TURN: &str = "turn ";
+const PLACE: &str = "port ";
 const OFFLOAD: &str = "offload ";
 
 /// What the comments of a packet note.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Noted {
-    /// The verdict it was given first, as [`verdict_words`] has it.
-    pub verdict: Option<String>,
+    /// The worker's turn it came in; 0 where that is not noted.
+    pub turn: u64,
+    /// What became of it first, as [`fate_words`] has it.
+    pub fate: Option<String>,
     /// What its sender left undone.
     pub offload: Offload,
 }
@@ -20,12 +27,15 @@ impl Noted {
     /// Reads a packet's comments; `None` where an offload is not to be understood.
     pub fn read<'c>(comments: impl Iterator<Item = std::borrow::Cow<'c, str>>) -> Option<Self> {
         let mut noted = Self {
-            verdict: None,
+            turn: 0,
+            fate: None,
             offload: Offload::PLAIN,
         };
         for comment in comments {
-            if comment.starts_with(VERDICT) {
-                noted.verdict = Some(comment.into_owned());
+            if let Some(fate) = comment.strip_prefix(VERDICT) {
+                noted.fate = Some(fate.into());
+            } else if let Some(turn) = comment.strip_prefix(TURN) {
+                noted.turn = turn.parse().ok()?;
             } else if let Some(words) = comment.strip_prefix(OFFLOAD) {
                 noted.offload = read_offload(words)?;
             }
@@ -34,20 +44,77 @@ impl Noted {
     }
 }
 
-/// The first verdict of a packet: `verdict forward veth2`, `verdict drop NO_ROUTE`.
+/// The comment of a turn.
 #[must_use]
-pub fn verdict_words(verdict: Verdict, words: &impl Words) -> String {
-    let what = match verdict {
-        Verdict::Forward(port) => format!("forward {}", words.port(port)),
-        Verdict::Route(port) => format!("route {}", words.port(port)),
+pub fn turn_words(turn: u64) -> String {
+    format!("{TURN}{turn}")
+}
+
+/// The comment of what became of a packet.
+#[must_use]
+pub fn comment_words(fate: &str) -> String {
+    format!("{VERDICT}{fate}")
+}
+
+/// The description of a port's interface: names come and go, and one may be another port's later.
+#[must_use]
+pub fn place_words(port: PortIndex) -> String {
+    format!("{PLACE}{}", port.0)
+}
+
+/// The port of an interface, by its description.
+#[must_use]
+pub fn place_of(description: &str) -> Option<PortIndex> {
+    let index = description.strip_prefix(PLACE)?.parse().ok()?;
+    Some(PortIndex(index))
+}
+
+/// What became of a packet first: its verdict, with the index of a port behind its name, and if it
+/// left changed, as what: `drop NO_ROUTE`, `route eth0#2 as 1f0c55e09d3a7b42`.
+#[must_use]
+pub fn fate_words(verdict: Verdict, after: Option<SnapRef<'_>>, words: &impl Words) -> String {
+    let verdict = verdict_words(verdict, words);
+    match after {
+        None => verdict,
+        Some(after) => format!("{verdict} as {:016x}", of_frame(after)),
+    }
+}
+
+/// True where two fates are the same, whatever their ports were called.
+#[must_use]
+pub fn same_fate(one: &str, other: &str) -> bool {
+    parts(one).eq(parts(other))
+}
+
+/// Each word, of ports the index only.
+fn parts(fate: &str) -> impl Iterator<Item = &str> {
+    // A name may have blanks where a port is gone; what is before the last sign is all name.
+    let (head, tail) = fate.split_once(' ').unwrap_or((fate, ""));
+    let tail = tail.rsplit_once('#').map_or(tail, |(_, tail)| tail);
+    [head, tail].into_iter()
+}
+
+/// For people: without the indexes.
+#[must_use]
+pub fn plain_fate(fate: &str) -> String {
+    let Some((front, behind)) = fate.rsplit_once('#') else {
+        return fate.into();
+    };
+    let rest = behind.trim_start_matches(|c: char| c.is_ascii_digit());
+    format!("{front}{rest}")
+}
+
+fn verdict_words(verdict: Verdict, words: &impl Words) -> String {
+    match verdict {
+        Verdict::Forward(port) => format!("forward {}#{}", words.port(port), port.0),
+        Verdict::Route(port) => format!("route {}#{}", words.port(port), port.0),
         Verdict::Flood => "flood".into(),
         Verdict::Answer => "answer".into(),
         Verdict::Absorb => "absorb".into(),
         Verdict::Hold => "hold".into(),
         Verdict::HandOver(worker) => format!("handover {worker}"),
         Verdict::Drop(reason) => format!("drop {}", reason.word()),
-    };
-    format!("{VERDICT}{what}")
+    }
 }
 
 /// What a sender left undone; `None` where that is nothing.
@@ -106,6 +173,26 @@ mod tests {
     use std::borrow::Cow;
 
     #[test]
+    fn fates_are_the_same_whatever_ports_are_called() {
+        let gone = "route port 1 (gone)#1 as 00ff";
+        assert!(same_fate(gone, "route veth2#1 as 00ff"));
+        for other in [
+            "route veth2#2 as 00ff",
+            "route veth2#1 as 00fe",
+            "route veth2#1",
+            "forward veth2#1 as 00ff",
+            "drop NO_ROUTE",
+        ] {
+            assert!(!same_fate(gone, other), "{other}");
+        }
+        assert!(same_fate("flood", "flood") && !same_fate("drop RING_FULL", "drop NO_ROUTE"));
+        assert_eq!(plain_fate(gone), "route port 1 (gone) as 00ff");
+        assert_eq!(plain_fate("drop NO_ROUTE"), "drop NO_ROUTE");
+        assert_eq!(place_of(&place_words(PortIndex(7))), Some(PortIndex(7)));
+        assert_eq!(place_of("eth0@web"), None);
+    }
+
+    #[test]
     fn what_is_noted_is_read_again() {
         let csums = [
             Csum::Unchecked,
@@ -130,16 +217,17 @@ mod tests {
         for csum in csums {
             for gso in gsos {
                 let offload = Offload { csum, gso };
-                let comments = ["verdict flood".to_owned()].into_iter();
+                let comments = [comment_words("flood"), turn_words(12)].into_iter();
                 let comments = comments.chain(offload_words(offload)).map(Cow::Owned);
                 let noted = Noted::read(comments).unwrap();
                 assert_eq!(noted.offload, offload);
-                assert_eq!(noted.verdict.as_deref(), Some("verdict flood"));
+                assert_eq!((noted.fate.as_deref(), noted.turn), (Some("flood"), 12));
             }
         }
         for bad in [
             "offload csum=what gso=none",
             "offload csum=complete gso=udp:0",
+            "turn of the tide",
         ] {
             assert_eq!(Noted::read([Cow::Borrowed(bad)].into_iter()), None);
         }

@@ -1,17 +1,20 @@
-//! What a recording brings along: surroundings, tables, published ports.
+//! What a recording brings along: its surroundings, and what it needs to be done again.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use nat::{Nanos, Protocol, Publish, Publishes, Target};
+use nat::Nanos;
+use switch::config::View;
+use switch::journal::{Begin, Tables};
 
 use super::Surroundings;
-use super::scene::{BEGIN, Scene};
-use crate::args::replay::{neighbour, route};
+use super::scene::Scene;
+use crate::args::replay::route;
 use crate::config::words;
 use crate::error::CliError;
-use crate::record::{RecordedPublish, Recording};
+use crate::record::{RecordedEntry, RecordedWhat, Recording, publishes_of, row};
 
-fn damaged(what: &str, why: impl ToString) -> CliError {
+pub(super) fn damaged(what: &str, why: impl ToString) -> CliError {
     CliError::failed(format!("the recording's {what}"), why.to_string(), "")
 }
 
@@ -39,67 +42,106 @@ pub(super) fn surroundings(
     Ok(around)
 }
 
-/// Gives the switch what it knew when the recording began. `mtu` is that of all ports, where it
-/// was given.
+/// Makes the view what it was when the recording began. `mtu` is that of all ports, where it was
+/// given.
 pub(super) fn restore(
     scene: &mut Scene,
     recording: &Recording,
     mtu: Option<u32>,
 ) -> Result<(), CliError> {
-    let list = recording.publishes.iter().map(publish);
-    let list: Option<Vec<Publish>> = list.collect();
-    let list = list.ok_or_else(|| damaged("published ports", "an unknown protocol"))?;
-    let publishes = Publishes::new(list).map_err(|error| damaged("published ports", error))?;
-    let publishes = Arc::new(publishes);
-    let indexes: Vec<_> = (scene.wires.iter())
-        .map(|wire| (wire.name.clone(), wire.index))
-        .collect();
-    let index = |name: &str| indexes.iter().find(|(known, _)| known == name);
+    let publishes = publishes_of(&recording.publishes);
+    let publishes = Arc::new(publishes.map_err(|why| damaged("published ports", why))?);
     scene.switch.update(|view| {
         view.publishes = publishes;
         view.host.addresses.clone_from(&recording.host);
         view.host.addresses.sort();
         for port in &recording.ports {
-            if let Some((_, index)) = index(&port.name)
-                && let Some(Some(view)) = view.ports.get_mut(index.index())
-            {
+            if let Some(Some(view)) = view.ports.get_mut(usize::from(port.index)) {
                 view.mtu = mtu.unwrap_or(port.mtu);
+                view.up = port.up;
+                view.nat_worker = port.nat_worker;
             }
         }
     });
-    for station in &recording.stations {
-        let mac = words::station(&station.mac).map_err(|why| damaged("stations", why))?;
-        let heard = BEGIN.saturating_sub(Nanos::from_secs(station.age.into()));
-        if let Some((_, index)) = index(&station.port) {
-            scene.switch.fdb().learn(0, mac, *index, heard);
-        }
-    }
-    for text in &recording.neighbours {
-        let (address, mac) = neighbour(text).map_err(|why| damaged("neighbours", why))?;
-        scene.introduce(address, mac);
-    }
     for worker in &mut scene.workers {
-        worker.tick(BEGIN);
+        worker.tick(scene.begin);
     }
     Ok(())
 }
 
-fn publish(recorded: &RecordedPublish) -> Option<Publish> {
-    let protocol = Protocol::ALL
-        .into_iter()
-        .find(|protocol| protocol.number() == recorded.protocol)?;
-    let targets = recorded.targets.iter();
-    Some(Publish {
-        protocol,
-        external: recorded.external,
-        ports: recorded.ports.0..=recorded.ports.1,
-        targets: targets
-            .map(|(address, port)| Target {
-                address: *address,
-                port: *port,
-            })
-            .collect(),
-        by_source: recorded.by_source,
-        owner: recorded.owner,
-    })
+/// What is known of a recording while it is done again.
+pub(super) struct Redo {
+    /// The switch's clock when it began, and the world's.
+    pub(super) clock: Nanos,
+    pub(super) began: u64,
+    /// How things were then, as far as it has been read; none once it was put in place.
+    pub(super) beginning: Option<Beginning>,
+    /// The round that is being put together.
+    pub(super) round: Option<Round>,
+    /// The view as the control thread had it last, and those that workers are told by number.
+    pub(super) view: View,
+    pub(super) views: HashMap<u64, Arc<View>>,
+    /// Whoever takes a port looks whether somebody still waits for it.
+    pub(super) moves: Vec<crossbeam_channel::Receiver<()>>,
+}
+
+/// How things were when a recording began.
+#[derive(Default)]
+pub(super) struct Beginning {
+    pub(super) tables: Tables,
+    /// What each worker alone knew.
+    pub(super) workers: HashMap<u16, Begin>,
+}
+
+/// A worker's round, with the frames it found.
+pub(super) struct Round {
+    pub(super) turn: u64,
+    pub(super) worker: u16,
+    pub(super) at: Nanos,
+    /// The ports they came in by, in their order.
+    pub(super) ports: Vec<switch::port::PortIndex>,
+    /// A frame went to another worker, because the ports are not as they were.
+    pub(super) elsewhere: bool,
+}
+
+impl Redo {
+    pub(super) fn new(recording: &Recording, view: &View) -> Self {
+        Self {
+            clock: Nanos(recording.clock),
+            began: recording.began,
+            beginning: Some(Beginning::default()),
+            round: None,
+            view: view.clone(),
+            views: HashMap::new(),
+            moves: Vec::new(),
+        }
+    }
+
+    /// Takes in what belongs to the beginning, and gives back all else.
+    pub(super) fn beginning(&mut self, entry: RecordedEntry) -> Option<RecordedEntry> {
+        let Some(Beginning { tables, workers }) = &mut self.beginning else {
+            return Some(entry);
+        };
+        let worker = entry.worker.unwrap_or(0);
+        match entry.what {
+            RecordedWhat::Sessions(some) => {
+                let sessions = &mut workers.entry(worker).or_default().sessions;
+                sessions.extend(some.iter().map(nat::SessionRecord::from));
+            }
+            RecordedWhat::Remains(remains, ip_id) => {
+                let begin = workers.entry(worker).or_default();
+                (begin.remains, begin.ip_id) = ((&remains).into(), ip_id);
+            }
+            RecordedWhat::Fdb(rows) => tables.fdb.extend(rows.into_iter().map(row)),
+            RecordedWhat::Neighbours(rows) => {
+                tables.neighbours.extend(rows.into_iter().map(row));
+            }
+            RecordedWhat::Tick { .. }
+            | RecordedWhat::Round
+            | RecordedWhat::Change(_)
+            | RecordedWhat::End(_)
+            | RecordedWhat::Missing(_) => return Some(entry),
+        }
+        None
+    }
 }

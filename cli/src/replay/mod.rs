@@ -20,13 +20,14 @@
 //! What a switch reads from its host it cannot read here: the uplink's address, its routes and who
 //! answers ARP there are [`Surroundings`]. Nobody answers but by packets of the capture.
 //!
-//! A [recording](crate::record) brings settings, surroundings and tables along (`again`). Its
-//! packets go in batch by batch, as they did, and their verdicts are compared.
+//! A [recording](crate::record) brings settings, surroundings and tables along (`again`). It is
+//! done again turn by turn (`turns`) and what comes of it is compared (`compare`).
 //!
 //! [`live`] only sends: `tcpreplay` with the letters it has.
 
 mod again;
 mod comment;
+mod compare;
 mod live;
 mod output;
 mod play;
@@ -34,6 +35,7 @@ mod report;
 mod scene;
 mod survey;
 mod tally;
+mod turns;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -102,7 +104,7 @@ pub fn offline(common: &Common, plan: &OfflinePlan) -> Outcome {
         return Err(CliError::failed(report.file, why, ""));
     }
     match report.recorded {
-        Some(recorded) if recorded.differ > 0 => Ok(Exit::No),
+        Some(recorded) if !recorded.is_same() => Ok(Exit::No),
         Some(_) | None => Ok(Exit::Done),
     }
 }
@@ -112,14 +114,22 @@ fn run(plan: &OfflinePlan) -> Result<(Report, Vec<String>), CliError> {
     let survey = survey::of(&plan.file)?;
     let settings = survey.settings(plan)?;
     let recording = survey.recording.as_ref();
+    if let Some(recording) = recording
+        && settings.workers != Some(recording.workers)
+    {
+        let why = "a recording is done again by as many workers as there were";
+        let fix = format!("--workers {}", recording.workers);
+        return Err(CliError::usage("--workers", why, fix));
+    }
     let around = match recording {
         Some(recording) => again::surroundings(recording, &plan.surroundings)?,
         None => plan.surroundings.clone(),
     };
     let seed = plan.seed.or(recording.map(|recording| recording.seed));
-    let mut scene = scene::Scene::build(&settings, &around, seed.unwrap_or(1))?;
+    let mut scene = scene::Scene::build(&settings, &around, (seed.unwrap_or(1), recording))?;
     if let Some(recording) = recording {
         again::restore(&mut scene, recording, around.mtu)?;
+        scene.prepare(&survey.later);
     }
     let ways = survey.ways(&settings, &scene.names())?;
     let mut notes = scene.notes(&settings);

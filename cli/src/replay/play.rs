@@ -14,14 +14,15 @@ use switch::switch::Trace;
 use switch::trace::{Limits, RecordView, Selector, Step};
 
 use super::comment::Comment;
+use super::compare::Compare;
 use super::output::{Output, Written};
-use super::report::{Differing, Dropped, PortReport, Recorded, Report, Skipped};
-use super::scene::{BEGIN, Names, Scene};
+use super::report::{Dropped, PortReport, Report, Skipped};
+use super::scene::{Names, Scene, Wire};
 use super::survey::{self, Survey, Ways};
 use super::tally::{Coming, Kind, Numbers, Tally};
 use crate::control::api::ReplaySchema;
 use crate::error::CliError;
-use crate::record::{Noted, verdict_words};
+use crate::record::Noted;
 
 /// From one tick of the workers to the next, as an idle worker sleeps.
 const TICK: Nanos = Nanos(100_000_000);
@@ -40,26 +41,17 @@ const REMIND: Nanos = Nanos::from_secs(10);
 /// Rounds until a packet has left the switch; some dozens are usual.
 const ROUNDS_MAX: u32 = 100_000;
 
-/// Packets of one batch time that go in together, at most.
-const TOGETHER_MAX: usize = 4096;
-
-/// Verdicts that are not as they were, of which so many are told.
-const EXAMPLES_MAX: usize = 10;
-
 /// Copies of one frame that a port has sent.
 type Sent = (u32, Option<Rc<Comment>>);
 
-struct Player<'s> {
-    scene: &'s mut Scene,
+pub(super) struct Player<'s> {
+    pub(super) scene: &'s mut Scene,
     trace: Trace,
     output: Option<Output>,
     tally: Tally,
     numbers: Numbers,
     skipped: Skipped,
-    /// How verdicts compare, where they were recorded.
-    recorded: Option<Recorded>,
-    /// Packets on their wires.
-    coming: usize,
+    pub(super) compare: Compare,
     /// What each port has sent, in order, by the records.
     sent: Vec<VecDeque<Sent>>,
     /// Ports with something in `sent`.
@@ -69,9 +61,9 @@ struct Player<'s> {
     fed: u64,
     delivered: u64,
     records_lost: bool,
-    /// The capture's time at [`BEGIN`].
+    /// The capture's time when the switch began.
     first: u64,
-    now: Nanos,
+    pub(super) now: Nanos,
     next_tick: Nanos,
     next_remind: Nanos,
 }
@@ -83,29 +75,11 @@ pub(super) fn play(
     ways: &Ways,
     output: Option<Output>,
 ) -> Result<Report, CliError> {
-    let mut player = Player::new(scene, output, survey.first.unwrap_or(0));
-    player.recorded = survey.recording.as_ref().map(|_| Recorded {
-        lost: survey.lost,
-        ..Recorded::default()
-    });
-    let mut reader = survey::open(&survey.path)?;
-    let (mut number, mut time) = (0, player.first);
-    while let Some(packet) = reader
-        .next_packet()
-        .map_err(|error| survey::damaged(&survey.path, &error))?
-    {
-        number += 1;
-        // Packets may be out of order, and the clock does not go back.
-        time = time.max(packet.time.unwrap_or(time));
-        if let Some(place) = player.way(ways, &packet) {
-            let now = BEGIN + Nanos(time - player.first);
-            let same_batch = player.recorded.is_some() && now == player.now;
-            if !same_batch || player.coming >= TOGETHER_MAX {
-                player.rounds()?;
-            }
-            player.advance(now)?;
-            player.feed(place, number, &packet)?;
-        }
+    let mut player = Player::new(survey, scene, output);
+    if survey.recording.is_some() {
+        player.turns(survey, ways)?;
+    } else {
+        player.packets(survey, ways)?;
     }
     player.rounds()?;
     player.come_to_rest()?;
@@ -113,16 +87,24 @@ pub(super) fn play(
 }
 
 impl<'s> Player<'s> {
-    fn new(scene: &'s mut Scene, output: Option<Output>, first: u64) -> Self {
+    fn new(survey: &Survey, scene: &'s mut Scene, output: Option<Output>) -> Self {
         let selector = Selector {
             timed: false,
             ..Selector::ALL
         };
-        let trace = (scene.switch).trace(selector, Limits::default(), Arc::new(|| BEGIN));
-        for worker in &mut scene.workers {
-            worker.tick(BEGIN);
+        let begin = scene.begin;
+        let mut limits = Limits::default();
+        if survey.recording.is_some() {
+            // What left is compared, as far as a translation reaches.
+            limits.snap_bytes = FRAME_BYTES_MAX;
+            limits.bytes = 32 << 20;
         }
-        let ports = scene.wires.len();
+        let trace = (scene.switch).trace(selector, limits, Arc::new(move || begin));
+        for worker in &mut scene.workers {
+            worker.tick(begin);
+        }
+        let (ports, workers) = (scene.wires.len(), scene.workers.len());
+        let lost = survey.recording.as_ref().map(|_| survey.lost);
         Self {
             scene,
             trace,
@@ -130,23 +112,42 @@ impl<'s> Player<'s> {
             tally: Tally::new(ports),
             numbers: Numbers::new(ports),
             skipped: Skipped::default(),
-            recorded: None,
-            coming: 0,
+            compare: Compare::new(lost, workers),
             sent: vec![VecDeque::new(); ports],
             senders: Vec::new(),
             wide: None,
             fed: 0,
             delivered: 0,
             records_lost: false,
-            first,
-            now: BEGIN,
-            next_tick: BEGIN + TICK,
-            next_remind: BEGIN + REMIND,
+            first: survey.first.unwrap_or(0),
+            now: begin,
+            next_tick: begin + TICK,
+            next_remind: begin + REMIND,
         }
     }
 
+    /// Plays a capture that is no recording.
+    fn packets(&mut self, survey: &Survey, ways: &Ways) -> Result<(), CliError> {
+        let mut reader = survey::open(&survey.path)?;
+        let (mut number, mut time) = (0, self.first);
+        while let Some(packet) = reader
+            .next_packet()
+            .map_err(|error| survey::damaged(&survey.path, &error))?
+        {
+            number += 1;
+            // Packets may be out of order, and the clock does not go back.
+            time = time.max(packet.time.unwrap_or(time));
+            if let Some(place) = self.way(ways, &packet) {
+                self.rounds()?;
+                self.advance(self.scene.begin + Nanos(time - self.first))?;
+                self.feed((place, None), number, &packet)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Where a packet goes in; `None` where it does not, which is counted.
-    fn way(&mut self, ways: &Ways, packet: &Packet<'_>) -> Option<usize> {
+    pub(super) fn way(&mut self, ways: &Ways, packet: &Packet<'_>) -> Option<usize> {
         let place = ways.get(packet.interface).copied().flatten();
         let skipped = &mut self.skipped;
         let why = match packet.direction {
@@ -166,10 +167,7 @@ impl<'s> Player<'s> {
         let step = TICK.max(Nanos(silence.0 / TICKS_MAX));
         while self.next_tick <= to {
             self.now = self.next_tick;
-            if self.now >= self.next_remind {
-                self.scene.remind(self.now);
-                self.next_remind = self.now + REMIND;
-            }
+            self.remind_if_due();
             for worker in 0..self.scene.workers.len() {
                 self.scene.workers[worker].tick(self.now);
                 self.collect(worker)?;
@@ -182,28 +180,47 @@ impl<'s> Player<'s> {
         Ok(())
     }
 
-    fn feed(&mut self, place: usize, number: u64, packet: &Packet<'_>) -> Result<(), CliError> {
-        let wire = &self.scene.wires[place];
-        let noted = Noted::read(packet.comments()).filter(|_| self.recorded.is_some());
-        let offload = noted.as_ref().map_or(Offload::PLAIN, |noted| noted.offload);
-        if !wire.send(packet.bytes, offload) {
-            let why = "its cable is full, which so few packets at a time cannot make it";
-            return Err(CliError::failed(&wire.name, why, ""));
+    /// Confirms those neighbours now and then that are always known.
+    pub(super) fn remind_if_due(&mut self) {
+        if self.now >= self.next_remind {
+            self.scene.remind(self.now);
+            self.next_remind = self.now + REMIND;
         }
+    }
+
+    /// Puts a packet on its wire, to this worker if that receives from there; returns to which.
+    pub(super) fn feed(
+        &mut self,
+        (place, worker): (usize, Option<u16>),
+        number: u64,
+        packet: &Packet<'_>,
+    ) -> Result<u16, CliError> {
+        let wire = &self.scene.wires[place];
+        let noted = Noted::read(packet.comments()).filter(|_| self.compare.is_needed());
+        let offload = noted.as_ref().map_or(Offload::PLAIN, |noted| noted.offload);
+        let Some(taken_by) = wire.send(worker, packet.bytes, offload) else {
+            let why = "nobody receives from it, or more came than it can hold";
+            return Err(CliError::failed(&wire.name, why, ""));
+        };
         let needed = self.output.is_some();
         let coming = Coming {
             number,
             bytes: packet.bytes.iter().copied().filter(|_| needed).collect(),
-            verdict: noted.and_then(|noted| noted.verdict),
+            fate: noted.and_then(|noted| noted.fate),
         };
         self.numbers.comes(place, coming);
         self.fed += 1;
-        self.coming += 1;
-        Ok(())
+        Ok(taken_by)
+    }
+
+    /// A turn is over, and nothing moves.
+    pub(super) fn rest(&mut self) {
+        self.numbers.rest();
+        self.compare.rest();
     }
 
     /// Runs all workers in turn until nothing moves any more.
-    fn rounds(&mut self) -> Result<(), CliError> {
+    pub(super) fn rounds(&mut self) -> Result<(), CliError> {
         for _ in 0..ROUNDS_MAX {
             let mut moved = 0;
             for worker in 0..self.scene.workers.len() {
@@ -211,8 +228,7 @@ impl<'s> Player<'s> {
                 self.collect(worker)?;
             }
             if moved == 0 {
-                self.coming = 0;
-                self.numbers.rest();
+                self.rest();
                 return Ok(());
             }
         }
@@ -222,7 +238,7 @@ impl<'s> Player<'s> {
 
     /// Reads what a worker has recorded since it was last asked, and takes what it sent off the
     /// wires: its records and its frames are in the same order at each port.
-    fn collect(&mut self, worker: usize) -> Result<(), CliError> {
+    pub(super) fn collect(&mut self, worker: usize) -> Result<(), CliError> {
         loop {
             self.scene.workers[worker].send_records();
             let Ok(portion) = self.trace.portions.try_recv() else {
@@ -230,20 +246,19 @@ impl<'s> Player<'s> {
             };
             self.records_lost |= portion.lost > 0;
             for record in portion.views() {
-                self.take(&record)?;
+                self.take(worker, &record)?;
             }
         }
         self.deliver()
     }
 
-    fn take(&mut self, record: &RecordView<'_>) -> Result<(), CliError> {
+    fn take(&mut self, worker: usize, record: &RecordView<'_>) -> Result<(), CliError> {
         self.tally.count(record);
         let fresh = self.numbers.fresh(record);
         let number = fresh.as_ref().map(|coming| coming.number);
         let (kind, number) = (Kind::of(record), self.numbers.of(record, number));
-        if let Some(fresh) = &fresh {
-            self.compare(record, fresh);
-        }
+        let names = Names(&self.scene.wires);
+        (self.compare).record((worker, record), fresh.as_ref(), &names);
         let comment = self.output.is_some().then(|| {
             let names = Names(&self.scene.wires);
             Rc::new(Comment::new(&record.to_record(), kind, number, &names))
@@ -277,29 +292,6 @@ impl<'s> Player<'s> {
             }
         }
         Ok(())
-    }
-
-    /// Compares a packet's verdict with that which was recorded.
-    fn compare(&mut self, record: &RecordView<'_>, packet: &Coming) {
-        let Some(recorded) = &mut self.recorded else {
-            return;
-        };
-        let (Some(was), Some(verdict)) = (&packet.verdict, record.head.verdict) else {
-            return;
-        };
-        let is = verdict_words(verdict, &Names(&self.scene.wires));
-        if *was == is {
-            recorded.same += 1;
-            return;
-        }
-        recorded.differ += 1;
-        if recorded.examples.len() < EXAMPLES_MAX {
-            recorded.examples.push(Differing {
-                packet: packet.number,
-                was: bare(was),
-                is: bare(&is),
-            });
-        }
     }
 
     fn deliver(&mut self) -> Result<(), CliError> {
@@ -339,7 +331,7 @@ impl<'s> Player<'s> {
 
     /// The time now, as the capture has it.
     const fn time(&self) -> u64 {
-        self.first + (self.now.0 - BEGIN.0)
+        self.first + self.now.0.saturating_sub(self.scene.begin.0)
     }
 
     /// Goes on after the last packet until nothing waits any more.
@@ -359,6 +351,7 @@ impl<'s> Player<'s> {
     fn report(mut self, survey: &Survey) -> Result<Report, CliError> {
         let time = self.time();
         let ports: Vec<PortReport> = (self.scene.wires.iter())
+            .filter(|wire| wire.is_port())
             .map(|wire| {
                 let totals = self.scene.switch.port_totals(wire.index);
                 let drops = totals.drops.iter().map(|(reason, count)| Dropped {
@@ -385,7 +378,9 @@ impl<'s> Player<'s> {
             && (totals.received, judged) == (self.fed, self.fed)
             && totals.sent == self.delivered;
         if let Some(output) = self.output.take() {
-            output.finish(time, ports.iter().map(|port| port.received_frames))?;
+            let totals = |wire: &Wire| self.scene.switch.port_totals(wire.index);
+            let received = self.scene.wires.iter().map(totals);
+            output.finish(time, received.map(|totals| totals.received_frames))?;
         }
         Ok(Report {
             schema: ReplaySchema,
@@ -393,16 +388,11 @@ impl<'s> Player<'s> {
             packets: survey.packets,
             seconds: seconds(survey.nanoseconds()),
             skipped: self.skipped,
-            recorded: self.recorded,
+            recorded: self.compare.finish(),
             ports,
             conserved,
         })
     }
-}
-
-/// A verdict without the word that heads its comment.
-fn bare(verdict: &str) -> String {
-    verdict.strip_prefix("verdict ").unwrap_or(verdict).into()
 }
 
 const fn role(role: Role) -> &'static str {
@@ -414,6 +404,6 @@ const fn role(role: Role) -> &'static str {
 }
 
 /// To the microsecond, which a double holds for a thousand years.
-fn seconds(nanoseconds: u64) -> f64 {
+pub(super) fn seconds(nanoseconds: u64) -> f64 {
     std::time::Duration::from_micros(nanoseconds / 1000).as_secs_f64()
 }

@@ -26,8 +26,8 @@ pub struct Report {
     pub conserved: bool,
 }
 
-/// The first verdicts of a recording's packets, then and now.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+/// What became of a recording's packets, then and now: their first verdicts, and as what they left.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Recorded {
     /// Packets that were lost while they were recorded.
     pub lost: u64,
@@ -37,6 +37,21 @@ pub struct Recorded {
     pub differ: u64,
     /// The first of those.
     pub examples: Vec<Differing>,
+    /// Ticks at which all that the worker had decided until then was as it was.
+    pub ticks_same: u64,
+    /// Seconds after the beginning at which it first was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub differs_from: Option<f64>,
+    /// Turns of workers that are not in the recording.
+    pub turns_missing: u64,
+}
+
+impl Recorded {
+    /// True where nothing is known to be other than it was.
+    #[must_use]
+    pub const fn is_same(&self) -> bool {
+        self.differ == 0 && self.differs_from.is_none()
+    }
 }
 
 /// A verdict that is not as it was.

@@ -8,7 +8,7 @@ use switch::config::{NetworkIndex, PortView, Role, Route, UplinkView};
 use switch::frame::Offload;
 use switch::mac::Mac;
 use switch::neigh::Link;
-use switch::port::sim::{CableOptions, SimHost, cable};
+use switch::port::sim::{CableOptions, Impairment, SimEgress, SimHost, SimRx, cable};
 use switch::port::{Egress, PortIndex, Rx, Tx};
 use switch::switch::Switch;
 use switch::trace::Words;
@@ -20,31 +20,93 @@ use crate::config::publish::TargetHost;
 use crate::config::{Cidr, Settings};
 use crate::daemon;
 use crate::error::CliError;
+use crate::record::{PortChange, RecordedPort, Recording};
 
-/// Time 0 would be the birth of all time-outs.
-pub(super) const BEGIN: Nanos = Nanos::from_secs(1000);
+/// When a switch begins that nobody recorded: time 0 would be the birth of all time-outs.
+const BEGIN: Nanos = Nanos::from_secs(1000);
 
 /// Frames on the way out of a port: all that one packet can become, in pieces of 68 bytes, from
 /// as many held ones as there can be.
 const CABLE_FRAMES: usize = 1 << 18;
 
-/// A port with the far end of its cables.
+const OPTIONS: CableOptions = CableOptions {
+    capacity: CABLE_FRAMES,
+    impairment: Impairment {
+        loss: 0,
+        duplicate: 0,
+        reorder: 0,
+    },
+    // What leaves is to be read by others: every checksum is finished.
+    offloads: false,
+    seed: 0,
+};
+
+/// A port with the far ends of its cables.
 pub(super) struct Wire {
     pub(super) name: String,
     pub(super) role: Role,
     pub(super) index: PortIndex,
-    cable: SimHost,
+    /// There is such a port, or there will be.
+    is_port: bool,
+    /// The way out of it, and who is there.
+    egress: SimEgress,
+    out: SimHost,
+    /// What leads to each worker that receives from it.
+    to: Vec<(u16, SimHost)>,
 }
 
 impl Wire {
-    /// Puts a frame on the wire to the switch; false where there is no room.
-    pub(super) fn send(&self, bytes: &[u8], offload: Offload) -> bool {
-        self.cable.send(bytes, offload)
+    fn new(index: PortIndex, device: Option<&str>, role: Role) -> Self {
+        let (_, egress, out) = cable(index, OPTIONS);
+        Self {
+            name: device.map_or_else(|| format!("port{}", index.0), str::to_owned),
+            role,
+            index,
+            is_port: device.is_some(),
+            egress,
+            out,
+            to: Vec::new(),
+        }
+    }
+
+    /// False for a place that no port is in.
+    pub(super) const fn is_port(&self) -> bool {
+        self.is_port
+    }
+
+    /// Puts a frame on the wire to the switch, to this worker if that receives from it, else to
+    /// the first that does; returns which. `None` where there is no room, or no worker.
+    pub(super) fn send(&self, worker: Option<u16>, bytes: &[u8], offload: Offload) -> Option<u16> {
+        let meant = self.to.iter().find(|(to, _)| Some(*to) == worker);
+        let (to, cable) = meant.or_else(|| self.to.first())?;
+        cable.send(bytes, offload).then_some(*to)
     }
 
     /// The next frame the switch has sent here.
     pub(super) fn receive(&self) -> Option<switch::frame::OwnedFrame> {
-        self.cable.receive()
+        self.out.receive()
+    }
+
+    /// A receiving half for a worker, in place of what it had.
+    pub(super) fn plug_in(&mut self, worker: u16) -> SimRx {
+        self.plug_out(worker);
+        let (rx, _, host) = cable(self.index, OPTIONS);
+        self.to.push((worker, host));
+        rx
+    }
+
+    /// A worker receives no more.
+    pub(super) fn plug_out(&mut self, worker: u16) {
+        self.to.retain(|(to, _)| *to != worker);
+    }
+
+    /// What one worker received from another has now.
+    pub(super) fn hand_on(&mut self, from: u16, to: u16) {
+        for (worker, _) in &mut self.to {
+            if *worker == from {
+                *worker = to;
+            }
+        }
     }
 }
 
@@ -52,7 +114,12 @@ impl Wire {
 pub(super) struct Scene {
     pub(super) switch: Switch,
     pub(super) workers: Vec<Worker>,
+    /// One for each index up to the highest.
     pub(super) wires: Vec<Wire>,
+    /// When it began, by its clock.
+    pub(super) begin: Nanos,
+    /// The places of ports, where they are known.
+    places: Vec<RecordedPort>,
     neighbours: Vec<(Link, Ipv4Addr, Mac)>,
     has_routes: bool,
 }
@@ -71,18 +138,21 @@ impl Scene {
     pub(super) fn build(
         settings: &Settings,
         around: &Surroundings,
-        seed: u64,
+        (seed, recording): (u64, Option<&Recording>),
     ) -> Result<Self, CliError> {
+        let begin = recording.map_or(BEGIN, |recording| Nanos(recording.clock));
         let address = uplink_address(settings, around)?;
         let mtu = around.mtu.unwrap_or(MTU_DEFAULT);
         let of_switch = daemon::switch_settings(settings, seed);
         let (switch, workers) =
-            Switch::build(&of_switch, false, BEGIN, || Ok(Tx::without_sockets()))
+            Switch::build(&of_switch, false, begin, || Ok(Tx::without_sockets()))
                 .map_err(|error| daemon::no_switch(&error))?;
         let mut scene = Self {
             switch,
             workers,
             wires: Vec::new(),
+            begin,
+            places: recording.map_or_else(Vec::new, |recording| recording.ports.clone()),
             neighbours: Vec::new(),
             has_routes: !around.routes.is_empty(),
         };
@@ -113,9 +183,9 @@ impl Scene {
         scene.neighbours = neighbours
             .map(|(address, mac)| (scene.link(*address), *address, *mac))
             .collect();
-        scene.remind(BEGIN);
+        scene.remind(begin);
         for worker in &mut scene.workers {
-            worker.tick(BEGIN);
+            worker.tick(begin);
         }
         Ok(scene)
     }
@@ -134,7 +204,7 @@ impl Scene {
             for mac in &spec.macs {
                 self.switch
                     .fdb()
-                    .add_static(0, *mac, index, BEGIN)
+                    .add_static(0, *mac, index, self.begin)
                     .map_err(|error| CliError::failed(device, error.to_string(), ""))?;
             }
         }
@@ -147,38 +217,85 @@ impl Scene {
         mtu: u32,
         worker: Option<u16>,
     ) -> Result<PortIndex, CliError> {
-        let index = self.switch.free_index().map_err(|error| {
-            CliError::failed(device, error.to_string(), "name fewer with --ports")
-        })?;
-        let options = CableOptions {
-            capacity: CABLE_FRAMES,
-            // What leaves is to be read by others: every checksum is finished.
-            offloads: false,
-            ..CableOptions::default()
+        let place = self.places.iter().find(|port| port.name == device);
+        let worker = worker.or(place.and_then(|port| port.worker));
+        let index = match place {
+            Some(port) => PortIndex(port.index),
+            None => self.free_index(device)?,
         };
-        let (rx, egress, cable) = cable(index, options);
+        let mut wire = Wire::new(index, Some(device), role);
         let view = PortView {
             network: NetworkIndex(0),
             role,
-            egress: Egress::Sim(egress),
+            egress: Egress::Sim(wire.egress.clone()),
             mtu,
             up: true,
             nat_worker: 0,
             isolated: false,
         };
         if role == Role::Uplink {
-            // Steering only saves work: what belongs to another worker is handed over to it.
-            self.switch.add_port_to_all(index, view, vec![Rx::Sim(rx)]);
+            // Steering only saves work: what belongs to another worker is handed over to it. So
+            // where nobody says which worker got a frame, the first one does.
+            let halves = 0..self.switch.workers();
+            let halves = halves.map(|worker| Rx::Sim(wire.plug_in(worker)));
+            self.switch.add_port_to_all(index, view, halves.collect());
         } else {
-            self.switch.add_ports([(index, view, Rx::Sim(rx), worker)]);
+            let worker = worker.unwrap_or_else(|| self.switch.idlest_worker());
+            let worker = worker.min(self.switch.workers().saturating_sub(1));
+            let rx = Rx::Sim(wire.plug_in(worker));
+            self.switch.add_ports([(index, view, rx, Some(worker))]);
         }
-        self.wires.push(Wire {
-            name: device.to_owned(),
-            role,
-            index,
-            cable,
-        });
+        self.put(wire);
         Ok(index)
+    }
+
+    /// An index that no port has, nor had when it was recorded.
+    fn free_index(&self, device: &str) -> Result<PortIndex, CliError> {
+        let free = self.switch.free_indexes(self.places.len() + 1);
+        let free = free.map_err(|error| {
+            CliError::failed(device, error.to_string(), "name fewer with --ports")
+        })?;
+        let is_known = |index: &PortIndex| self.places.iter().any(|port| port.index == index.0);
+        let unknown = free.into_iter().find(|index| !is_known(index));
+        // There is one more than are known.
+        Ok(unknown.unwrap_or_default())
+    }
+
+    /// Puts a wire in its place.
+    fn put(&mut self, wire: Wire) {
+        let place = wire.index.index();
+        while self.wires.len() <= place {
+            let index = u16::try_from(self.wires.len()).unwrap_or(u16::MAX);
+            self.wires
+                .push(Wire::new(PortIndex(index), None, Role::Member));
+        }
+        self.wires[place] = wire;
+    }
+
+    /// Has wires ready for ports that come later.
+    pub(super) fn prepare(&mut self, later: &[PortChange]) {
+        for port in later {
+            let place = self.wires.get(usize::from(port.index));
+            if let Some((device, role)) = &port.new
+                && place.is_none_or(|wire| !wire.is_port)
+            {
+                let index = PortIndex(port.index);
+                self.put(Wire::new(index, Some(device), (*role).into()));
+            }
+        }
+    }
+
+    /// Another port has this index from now on.
+    pub(super) fn rename(&mut self, port: PortIndex, device: &str) {
+        if let Some(wire) = self.wires.get_mut(port.index()) {
+            wire.name = device.to_owned();
+        }
+    }
+
+    /// The way out of a port.
+    pub(super) fn way(&self, port: PortIndex) -> Egress {
+        let wire = self.wires.get(port.index());
+        wire.map_or(Egress::Nowhere, |wire| Egress::Sim(wire.egress.clone()))
     }
 
     fn publish(&mut self, settings: &Settings) -> Result<(), CliError> {
@@ -208,12 +325,6 @@ impl Scene {
         let gateway = self.switch.view().gateway;
         let inside = gateway.filter(|gateway| gateway.contains(address));
         inside.map_or(Link::Uplink, |gateway| gateway.link())
-    }
-
-    /// Tells the switch of a neighbour, which grows old as any other.
-    pub(super) fn introduce(&self, address: Ipv4Addr, mac: Mac) {
-        let link = self.link(address);
-        (self.switch.neighbours()).confirm(link, address, mac, BEGIN);
     }
 
     /// Confirms the neighbours that are always known, lest they grow old.

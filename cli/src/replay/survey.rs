@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use switch::pcapng::{Fault, Interface, ReadError, Reader};
+use switch::pcapng::{Fault, Interface, Item, Packet, ReadError, Reader};
+use switch::port::PortIndex;
 
 use super::{OfflinePlan, Surroundings};
 use crate::config::settings::{NAME_DEFAULT, PortWord};
 use crate::config::{Settings, file, words};
 use crate::error::CliError;
-use crate::record::Recording;
+use crate::record::{PortChange, RecordedChange, RecordedEntry, RecordedWhat, Recording, place_of};
 
 /// Bytes that a port takes where nobody says.
 pub(super) const MTU_DEFAULT: u32 = 1500;
@@ -33,6 +34,8 @@ pub(super) struct Survey {
     pub(super) recording: Option<Recording>,
     /// Packets lost while they were recorded.
     pub(super) lost: u64,
+    /// Ports that came while it went on.
+    pub(super) later: Vec<PortChange>,
 }
 
 pub(super) type FileReader = Reader<BufReader<File>>;
@@ -80,26 +83,23 @@ pub(super) fn of(path: &Path) -> Result<Survey, CliError> {
         cut: 0,
         recording: None,
         lost: 0,
+        later: Vec::new(),
     };
-    while let Some(packet) = reader
-        .next_packet()
-        .map_err(|error| damaged(path, &error))?
-    {
-        survey.packets += 1;
-        survey.longest = survey.longest.max(packet.bytes.len());
-        survey.cut += u64::from(packet.is_cut());
-        survey.lost += packet.dropped.unwrap_or(0);
-        if let Some(time) = packet.time {
-            survey.first = Some(survey.first.map_or(time, |first| first.min(time)));
-            survey.last = survey.last.max(Some(time));
+    while let Some(item) = reader.next_item().map_err(|error| damaged(path, &error))? {
+        match item {
+            Item::Packet(packet) => survey.packet(&packet),
+            Item::Note(note) => survey.note(note),
         }
     }
+    // What was lost behind the last packet is told by the statistics only.
+    survey.lost = survey.lost.max(reader.lost());
     survey.interfaces = reader.interfaces().to_vec();
     let name = path.display().to_string();
     survey.recording = Recording::find(&name, &reader.section().comments)?;
     if let Some(recording) = &survey.recording {
         // The clock began to run before the first packet came.
-        survey.first = survey.first.map(|first| first.min(recording.began));
+        survey.first = Some(recording.began);
+        survey.last = survey.last.max(survey.first);
     }
     Ok(survey)
 }
@@ -108,6 +108,27 @@ pub(super) fn of(path: &Path) -> Result<Survey, CliError> {
 pub(super) type Ways = Vec<Option<usize>>;
 
 impl Survey {
+    fn packet(&mut self, packet: &Packet<'_>) {
+        self.packets += 1;
+        self.longest = self.longest.max(packet.bytes.len());
+        self.cut += u64::from(packet.is_cut());
+        self.lost += packet.dropped.unwrap_or(0);
+        if let Some(time) = packet.time {
+            self.first = Some(self.first.map_or(time, |first| first.min(time)));
+            self.last = self.last.max(Some(time));
+        }
+    }
+
+    /// Whatever else it is, and whether it is sound, is seen when it is done again.
+    fn note(&mut self, note: &[u8]) {
+        if let Some(Ok(entry)) = RecordedEntry::of_note(note)
+            && let RecordedWhat::Change(RecordedChange::View(change)) = entry.what
+        {
+            let new = change.ports.into_iter().filter(|port| port.new.is_some());
+            self.later.extend(new);
+        }
+    }
+
     /// From the first packet to the last, in nanoseconds.
     pub(super) fn nanoseconds(&self) -> u64 {
         let (first, last) = (self.first.unwrap_or(0), self.last.unwrap_or(0));
@@ -153,6 +174,14 @@ impl Survey {
 
     /// Finds the port of each interface: that of its name, else the port in the same place.
     pub(super) fn ways(&self, settings: &Settings, names: &[String]) -> Result<Ways, CliError> {
+        if self.recording.is_some() {
+            let places = self.interfaces.iter();
+            let places = places.map(|interface| place_of(&interface.description));
+            let known = |port: &PortIndex| port.index() < names.len();
+            return Ok(places
+                .map(|port| Some(port?).filter(known).map(PortIndex::index))
+                .collect());
+        }
         let mut nameless = 0..settings.ports.len();
         let ways = self.interfaces.iter().map(|interface| {
             if words::interface(&interface.name).is_ok() {
@@ -184,13 +213,6 @@ impl Survey {
                 "the longest packet has {} bytes, more than the MTU of {room}; fix: --mtu 65535, \
                  or ethtool -K DEV gso off tso off gro off before capturing",
                 self.longest
-            ));
-        }
-        let sessions = self.recording.as_ref().map_or(0, |it| it.sessions);
-        if sessions > 0 {
-            notes.push(format!(
-                "{sessions} NAT sessions were there before the recording, and are not in it: \
-                 their packets from outside are nobody's"
             ));
         }
         if self.lost > 0 {

@@ -77,8 +77,8 @@ pub(super) struct Coming {
     pub(super) number: u64,
     /// Where they are needed.
     pub(super) bytes: Vec<u8>,
-    /// The verdict it was given when it was recorded.
-    pub(super) verdict: Option<String>,
+    /// What became of it when it was recorded.
+    pub(super) fate: Option<String>,
 }
 
 /// The place of packets in the capture, counted from 1 as Wireshark counts frames.

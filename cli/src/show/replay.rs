@@ -39,19 +39,35 @@ pub fn report(report: &Report) -> String {
     out
 }
 
-/// Whether verdicts are as they were recorded, and which are not.
+/// Whether all is as it was recorded, and what is not.
 fn compared(recorded: &Recorded) -> String {
     let same = units::count(recorded.same);
-    if recorded.differ == 0 {
-        return format!("\n{GOOD}all {same} verdicts are as they were recorded{GOOD:#}\n");
-    }
-    let mut text = format!(
-        "\n{BAD}{} verdicts are not as they were recorded{BAD:#}, {same} are\n",
-        units::count(recorded.differ)
-    );
+    let mut text = if recorded.differ == 0 {
+        format!("\n{GOOD}all {same} verdicts are as they were recorded{GOOD:#}\n")
+    } else {
+        let differ = units::count(recorded.differ);
+        format!("\n{BAD}{differ} verdicts are not as they were recorded{BAD:#}, {same} are\n")
+    };
     for one in &recorded.examples {
         let (was, is) = (printable(&one.was), printable(&one.is));
         text.push_str(&format!("packet {}: was {was}, is {is}\n", one.packet));
+    }
+    text.push_str(&match recorded.differs_from {
+        Some(seconds) => {
+            format!(
+                "{BAD}what left is not as it was{BAD:#}, from {seconds:.3} s on at the latest\n"
+            )
+        }
+        None => format!(
+            "what left is as it was, at each of {} ticks\n",
+            units::count(recorded.ticks_same)
+        ),
+    });
+    if recorded.turns_missing > 0 {
+        text.push_str(&format!(
+            "{NOTE}{} turns are missing{NOTE:#}: workers were faster than could be recorded\n",
+            units::count(recorded.turns_missing)
+        ));
     }
     text
 }

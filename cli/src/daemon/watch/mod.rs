@@ -17,6 +17,7 @@ mod names;
 mod record;
 mod select;
 mod trace;
+mod turns;
 mod what_if;
 
 use std::collections::HashMap;
@@ -154,22 +155,33 @@ impl Daemon {
         limits: Limits,
         life: impl FnOnce(&Receiver<TracePortion>) + Send + 'static,
     ) -> Answer<u64> {
-        self.watches.forget_ended();
-        if self.watches.running.len() >= READERS_MAX {
-            return Err(Refusal::Conflict {
-                what: "trace".into(),
-                why: format!("{READERS_MAX} readers are there already"),
-                fix: "end one of them".into(),
-            });
-        }
+        self.check_readers()?;
         let clock = self.clock;
         let clock = std::sync::Arc::new(move || clock.now());
         let traced = self.switch.trace(selector, limits, clock);
         let (portions, tap) = (traced.portions, traced.id);
+        self.start_reader(tap, move || life(&portions))
+    }
+
+    /// Refuses one reader too many.
+    fn check_readers(&mut self) -> Answer<()> {
+        self.watches.forget_ended();
+        if self.watches.running.len() < READERS_MAX {
+            return Ok(());
+        }
+        Err(Refusal::Conflict {
+            what: "trace".into(),
+            why: format!("{READERS_MAX} readers are there already"),
+            fix: "end one of them".into(),
+        })
+    }
+
+    /// Gives a reader whose tap it is a thread for `life`.
+    fn start_reader(&mut self, tap: TapId, life: impl FnOnce() + Send + 'static) -> Answer<u64> {
         let thread = std::thread::Builder::new().name("watch".into());
-        let thread = thread.spawn(move || life(&portions));
+        let thread = thread.spawn(life);
         let thread = thread.map_err(|error| {
-            self.switch.stop_trace(tap);
+            self.switch.stop_recording(tap);
             Refusal::Failed {
                 what: "a thread for this reader".into(),
                 why: error.to_string(),
@@ -195,14 +207,14 @@ impl Daemon {
             what: format!("watch {number}"),
             fix: String::new(),
         })?;
-        self.switch.stop_trace(watch.tap);
+        self.switch.stop_recording(watch.tap);
         Ok(done(format!("watch {number} ends"), 1))
     }
 
     /// Ends all of them, before the switch goes: readers get what there is, and the end.
     pub(super) fn end_watches(&mut self) {
         for watch in &self.watches.running {
-            self.switch.stop_trace(watch.tap);
+            self.switch.stop_recording(watch.tap);
         }
         let patience = crossbeam_channel::after(LOOK);
         while !self.watches.running.is_empty() && patience.try_recv().is_err() {
