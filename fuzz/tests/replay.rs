@@ -1,7 +1,7 @@
 //! Every committed input, and a thousand random ones, through every target.
 
 use fuzz::{TARGETS, corpus};
-use switch::port::sim::Random;
+use switch::random::Random;
 
 #[test]
 fn f_13_the_corpus_holds() {

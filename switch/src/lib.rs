@@ -44,6 +44,7 @@ pub mod neigh;
 pub mod pcapng;
 pub mod pipeline;
 pub mod port;
+pub mod random;
 pub mod stations;
 pub mod switch;
 pub mod table;

@@ -12,7 +12,7 @@ use nat::{Nanos, Protocol};
 use switch::config::Role;
 use switch::frame::{Csum, Gso, Offload};
 use switch::mac::Mac;
-use switch::port::sim::Random;
+use switch::random::Random;
 use switch::verdict::DropReason;
 
 use super::packet::{self, ACK, ICMP, Ip, SYN, Sum, TCP, Tcp, UDP, arp, ethernet};

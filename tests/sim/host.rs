@@ -7,7 +7,7 @@ use nat::Nanos;
 use switch::config::in_prefix;
 use switch::frame::{Csum, Gso, Offload, OwnedFrame};
 use switch::mac::Mac;
-use switch::port::sim::Random;
+use switch::random::Random;
 
 use super::packet::{self, ETHERNET, ICMP, Ip, Raw, Received, SYN, Sum, TCP, UDP, u16_at};
 use super::stream::{self, Stream};

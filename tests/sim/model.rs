@@ -10,7 +10,7 @@ use nat::Nanos;
 use switch::fdb::Flush;
 use switch::frame::Offload;
 use switch::mac::Mac;
-use switch::port::sim::Random;
+use switch::random::Random;
 
 use super::packet::ethernet;
 use super::world::{Setup, Uplink, World};

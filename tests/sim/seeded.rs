@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 
 use nat::{Nanos, Protocol};
 use switch::frame::Offload;
-use switch::port::sim::{Impairment, Random};
+use switch::port::sim::Impairment;
+use switch::random::Random;
 
 use super::host::{ECHO, Flavour, Order};
 use super::packet::{self, UDP};

@@ -11,8 +11,9 @@ use switch::config::{
 };
 use switch::frame::{Offload, OwnedFrame};
 use switch::mac::Mac;
-use switch::port::sim::{CableOptions, Impairment, Random, SimEgress, SimHost, SimRx, cable};
+use switch::port::sim::{CableOptions, Impairment, SimEgress, SimHost, SimRx, cable};
 use switch::port::{Egress, PortIndex, Rx, Tx};
+use switch::random::Random;
 use switch::switch::{Settings, Switch};
 use switch::worker::{Idle, Worker};
 

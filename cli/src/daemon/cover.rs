@@ -8,7 +8,6 @@
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
-use nat::owner_of;
 use switch::port::steer::{self, Program, Share, Taken};
 
 use crate::config::Cidr;
@@ -121,7 +120,7 @@ impl Daemon {
     pub(super) fn steering(&self, published: &[(RangeInclusive<u16>, u16)]) -> Program {
         let ports = self.settings.nat_ports.low..=self.settings.nat_ports.high;
         let workers = self.switch.workers();
-        let per_slice = slice_ports(&ports, workers);
+        let per_slice = steer::ports_per_slice(&ports, workers);
         steer::steering(*ports.start(), per_slice, workers, published)
     }
 
@@ -167,13 +166,4 @@ impl Daemon {
         }
         Ok(())
     }
-}
-
-/// Ports of one slice, by the arithmetic that says who owns a port.
-fn slice_ports(ports: &RangeInclusive<u16>, slices: u16) -> u16 {
-    let first = *ports.start();
-    let owned = ports
-        .clone()
-        .take_while(|port| owner_of(ports, slices, *port) == Some(0));
-    owned.last().map_or(1, |last| last - first + 1)
 }

@@ -18,7 +18,7 @@ const DST: usize = 16;
 const HEADER_LEN_MIN: usize = 20;
 
 const DONT_FRAGMENT: u16 = 0x4000;
-const MORE_FRAGMENTS: u16 = 0x2000;
+const MORE_FRAGMENTS: u16 = Ipv4Header::MORE_FRAGMENTS;
 const OFFSET_MASK: u16 = 0x1fff;
 
 /// Why bytes are not an IPv4 packet.
@@ -321,6 +321,9 @@ pub struct Ipv4Header {
     pub id: u16,
     /// The DF bit.
     pub dont_fragment: bool,
+    /// Where it begins in its datagram, in bytes, cut to a multiple of 8, and whether more follows:
+    /// (0, false) for what is no fragment.
+    pub fragment: (u16, bool),
     /// Time to live in hops.
     pub ttl: u8,
     /// Protocol number of the payload.
@@ -339,6 +342,7 @@ impl Default for Ipv4Header {
             payload_len: 0,
             id: 0,
             dont_fragment: false,
+            fragment: (0, false),
             ttl: 64,
             protocol: 0,
             src: Ipv4Addr::UNSPECIFIED,
@@ -350,6 +354,8 @@ impl Default for Ipv4Header {
 impl Ipv4Header {
     /// Length of the header in bytes.
     pub const LEN: usize = HEADER_LEN_MIN;
+    /// The MF bit, in the word that has the fragment offset too.
+    pub const MORE_FRAGMENTS: u16 = 0x2000;
 
     /// Builds the header with its checksum; a payload above 65,515 bytes saturates the total
     /// length at 65,535.
@@ -360,11 +366,7 @@ impl Ipv4Header {
         bytes[TOS] = self.tos;
         put16(&mut bytes, TOTAL_LEN, self.payload_len.saturating_add(20));
         put16(&mut bytes, ID, self.id);
-        put16(
-            &mut bytes,
-            FLAGS_OFFSET,
-            if self.dont_fragment { DONT_FRAGMENT } else { 0 },
-        );
+        put16(&mut bytes, FLAGS_OFFSET, self.flags_offset());
         bytes[TTL] = self.ttl;
         bytes[PROTOCOL] = self.protocol;
         put32(&mut bytes, SRC, self.src.to_bits());
@@ -372,5 +374,12 @@ impl Ipv4Header {
         let field = checksum::finish(checksum::sum(&bytes));
         put16(&mut bytes, CHECKSUM, field);
         bytes
+    }
+
+    fn flags_offset(&self) -> u16 {
+        let (offset, more) = self.fragment;
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        let flags = flag(self.dont_fragment, DONT_FRAGMENT) | flag(more, Self::MORE_FRAGMENTS);
+        flags | (offset / 8)
     }
 }

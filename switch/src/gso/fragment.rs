@@ -1,6 +1,7 @@
 //! IPv4 fragmentation (RFC 791 3.2).
 
 use arrayvec::ArrayVec;
+use nat::wire::Ipv4Header;
 
 use super::layout::{Ip, Layout, fill_ipv4_checksum, get8, get16, put, put16};
 use super::{Refusal, SegmentBuffer};
@@ -13,7 +14,6 @@ const HEADER_BYTES_MAX: usize = 60;
 const MTU_MIN: usize = 68;
 
 const DONT_FRAGMENT: u16 = 0x4000;
-const MORE_FRAGMENTS: u16 = 0x2000;
 const FLAGS: u16 = 0xe000;
 const OFFSET: u16 = 0x1fff;
 
@@ -121,7 +121,11 @@ impl<'f> Fragments<'f> {
         put16(fragment, l3 + 2, total);
         let units = u16::try_from(self.done / UNIT).unwrap_or(OFFSET);
         let offset = (self.flags_offset & OFFSET) + units;
-        let more = if is_followed { MORE_FRAGMENTS } else { 0 };
+        let more = if is_followed {
+            Ipv4Header::MORE_FRAGMENTS
+        } else {
+            0
+        };
         put16(
             fragment,
             l3 + 6,

@@ -5,7 +5,7 @@ use nat::Nanos;
 use super::{Arrivals, Clocks, Pair, Stage, To, WorkerLatency};
 use crate::frame::Batch;
 use crate::pipeline::Verdicts;
-use crate::port::sim::Random;
+use crate::random::Random;
 
 /// Batches to be measured a second; below that rate all are.
 const SAMPLES_PER_SECOND: u64 = 1000;

@@ -26,6 +26,8 @@ use libc::{
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
+use nat::owner_of;
+
 use crate::config::mask;
 
 /// A program for the kernel's classic BPF machine.
@@ -102,7 +104,7 @@ pub fn filter(taken: &[Taken]) -> Program {
     code.op(LOAD_HALF, ancillary(libc::SKF_AD_VLAN_TAG));
     code.op(BPF_ALU | BPF_AND | BPF_K, VLAN_ID_MASK);
     code.jump(EQUAL, 0, Next, Reject);
-    code.op(LOAD_HALF, 12);
+    code.op(LOAD_HALF, ETHERTYPE);
     code.jump(EQUAL, ETHERTYPE_ARP, Accept, Next);
     code.jump(EQUAL, ETHERTYPE_IPV4, Packet, Reject);
     code.place(Accept);
@@ -274,6 +276,82 @@ pub fn steering(
     code.finish()
 }
 
+/// The worker to which [`steering`] with the same arguments steers a frame without a VLAN tag.
+#[must_use]
+pub fn steered(
+    frame: &[u8],
+    (first_port, ports_per_slice, workers): (u16, u16, u16),
+    published: &[(RangeInclusive<u16>, u16)],
+) -> u16 {
+    let last = workers.saturating_sub(1);
+    let Some(port) = external_port(frame) else {
+        return 0;
+    };
+    let published = published.iter().take(STEERED_MAX);
+    let mut owners = published.filter(|(ports, _)| ports.contains(&port));
+    let slice = || port.saturating_sub(first_port) / ports_per_slice.max(1);
+    let owner = owners.next().map_or_else(slice, |(_, owner)| *owner);
+    owner.min(last)
+}
+
+/// The port by which a frame is steered; see [`steering`].
+fn external_port(frame: &[u8]) -> Option<u16> {
+    if u32::from(half(frame, ETHERTYPE)?) != ETHERTYPE_IPV4 {
+        return None;
+    }
+    let (protocol, payload) = after_header(frame.get(at(FRAME_IP)..)?, FRAGMENT_MASK)?;
+    match protocol {
+        PROTOCOL_TCP | PROTOCOL_UDP => half(payload, PORT_DESTINATION),
+        PROTOCOL_ICMP => match u32::from(*payload.first()?) {
+            ICMP_ECHO_REPLY => half(payload, ICMP_IDENTIFIER),
+            kind if ICMP_ERRORS.contains(&kind) => {
+                // Any part of a datagram but the first has no ports to quote.
+                let quoted = payload.get(at(ICMP_HEADER_BYTES)..)?;
+                let (protocol, payload) = after_header(quoted, OFFSET_MASK)?;
+                match protocol {
+                    PROTOCOL_TCP | PROTOCOL_UDP => half(payload, PORT_SOURCE),
+                    PROTOCOL_ICMP => half(payload, ICMP_IDENTIFIER),
+                    _ => None,
+                }
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The protocol of an IPv4 packet, and what follows its header; `None` for one with a bit of these
+/// in its fragment field.
+fn after_header(ip: &[u8], fragment: u32) -> Option<(u32, &[u8])> {
+    if u32::from(half(ip, IP_FRAGMENT)?) & fragment != 0 {
+        return None;
+    }
+    let header_bytes = usize::from(ip.first()? & 0xf) * 4;
+    Some((
+        u32::from(*ip.get(at(IP_PROTOCOL))?),
+        ip.get(header_bytes..)?,
+    ))
+}
+
+fn half(bytes: &[u8], offset: u32) -> Option<u16> {
+    Some(u16::from_be_bytes(
+        *bytes.get(at(offset)..)?.first_chunk::<2>()?,
+    ))
+}
+
+fn at(offset: u32) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
+}
+
+/// How many ports a slice has, so that [`steering`] cuts them as [`nat::owner_of`] does.
+#[must_use]
+pub fn ports_per_slice(ports: &RangeInclusive<u16>, slices: u16) -> u16 {
+    let owned = ports
+        .clone()
+        .take_while(|port| owner_of(ports, slices, *port) == Some(0));
+    u16::try_from(owned.count()).unwrap_or(u16::MAX)
+}
+
 /// The part of a steering that takes the port out of the packet an ICMP error quotes; X is the
 /// length of the outer header.
 fn load_quoted_port(code: &mut Assembler) {
@@ -329,6 +407,8 @@ fn merge(ports: &[RangeInclusive<u16>], ranges_max: usize) -> Vec<RangeInclusive
     }
 }
 
+/// Offset of the type in an untagged Ethernet header.
+const ETHERTYPE: u32 = 12;
 const ETHERTYPE_IPV4: u32 = 0x0800;
 const ETHERTYPE_ARP: u32 = 0x0806;
 const PACKET_OUTGOING: u32 = 4;

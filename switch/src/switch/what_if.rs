@@ -2,16 +2,12 @@
 
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
-use nat::owner_of;
-use nat::wire::{Ipv4, protocol};
-
-use crate::ethernet::HEADER_BYTES;
 use crate::frame::OwnedFrame;
-use crate::port::PortIndex;
+use crate::port::{PortIndex, steer};
 use crate::trace::{Clock, Limits, Record, Selector, TapId, TracePortion, recorders};
 use crate::verdict::Verdict;
 use crate::worker::{Command, WhatIf};
+use crossbeam_channel::Receiver;
 
 use super::{ANSWER_TIMEOUT, Switch};
 
@@ -20,10 +16,6 @@ const RECORDS_MAX: usize = 8;
 
 /// The least that is kept of a frame: the gateway's own may be longer than the one asked about.
 const SNAP_BYTES_MIN: usize = 2048;
-
-/// ICMP types of errors that the steering looks into (RFC 792, RFC 1812 5.2.7).
-const ICMP_ERRORS: [u8; 3] = [3, 11, 12];
-const ICMP_HEADER_BYTES: usize = 8;
 
 /// A question on its way through the workers.
 #[derive(Debug)]
@@ -102,41 +94,25 @@ impl Switch {
     /// The worker that a frame comes to by this port.
     fn worker_for(&self, port: PortIndex, bytes: &[u8]) -> u16 {
         let received_by = self.port_worker(port);
-        received_by.unwrap_or_else(|| self.steered(bytes).unwrap_or(0))
+        received_by.unwrap_or_else(|| self.steered(bytes))
     }
 
-    /// The worker to which the kernel steers a frame of the uplink (`port::steer`).
-    fn steered(&self, bytes: &[u8]) -> Option<u16> {
-        let ip = Ipv4::parse_quoted(bytes.get(HEADER_BYTES..)?).ok()?;
-        if ip.is_fragment() {
-            return None;
-        }
-        let word = |bytes: &[u8], at: usize| {
-            Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk::<2>()?))
+    /// The worker to which the kernel steers a frame of the uplink; see [`steer::steering`].
+    #[must_use]
+    pub fn steered(&self, bytes: &[u8]) -> u16 {
+        let Some(uplink) = &self.view.uplink else {
+            return 0;
         };
-        let payload = ip.payload();
-        let port = match (ip.protocol(), payload.first()?) {
-            (protocol::TCP | protocol::UDP, _) => word(payload, 2),
-            (protocol::ICMP, 0) => word(payload, 4),
-            (protocol::ICMP, kind) if ICMP_ERRORS.contains(kind) => {
-                let quoted = Ipv4::parse_quoted(payload.get(ICMP_HEADER_BYTES..)?).ok()?;
-                match quoted.protocol() {
-                    _ if quoted.fragment_offset() > 0 => None,
-                    protocol::TCP | protocol::UDP => word(quoted.payload(), 0),
-                    protocol::ICMP => word(quoted.payload(), 4),
-                    _ => None,
-                }
-            }
-            _ => None,
-        }?;
-        let mut publishes = self.view.publishes.iter();
-        let owner = match publishes.find(|publish| publish.ports.contains(&port)) {
-            Some(published) => Some(published.owner),
-            None => {
-                let uplink = self.view.uplink.as_ref()?;
-                owner_of(&uplink.nat_ports, self.workers(), port)
-            }
-        };
-        owner.map(|owner| owner.min(self.workers().saturating_sub(1)))
+        let (ports, workers) = (&uplink.nat_ports, self.workers());
+        let slices = (
+            *ports.start(),
+            steer::ports_per_slice(ports, workers),
+            workers,
+        );
+        let published = self.view.publishes.iter();
+        let published: Vec<_> = published
+            .map(|publish| (publish.ports.clone(), publish.owner))
+            .collect();
+        steer::steered(bytes, slices, &published)
     }
 }

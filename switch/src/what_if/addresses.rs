@@ -8,7 +8,7 @@ use nat::Nanos;
 use super::{Kind, Packet};
 use crate::config::{PortView, Role, View};
 use crate::mac::Mac;
-use crate::neigh::Link;
+use crate::neigh::{Link, Neighbour};
 use crate::port::PortIndex;
 use crate::switch::Switch;
 
@@ -133,11 +133,10 @@ fn group(view: &View, address: Ipv4Addr) -> Option<Mac> {
 }
 
 fn neighbour(switch: &Switch, link: Link, address: Ipv4Addr, now: Nanos) -> Option<Mac> {
-    let entries = switch.neighbours().entries(now);
-    let mut entries = entries.into_iter();
-    entries
-        .find(|entry| (entry.link, entry.address) == (link, address))?
-        .mac
+    match switch.neighbours().lookup(link, address, now) {
+        Neighbour::Known(mac) | Neighbour::Refresh(mac) => Some(mac),
+        Neighbour::Unknown | Neighbour::Failed => None,
+    }
 }
 
 fn only_station(switch: &Switch, port: PortIndex, now: Nanos) -> Option<Mac> {

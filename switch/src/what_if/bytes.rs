@@ -1,7 +1,7 @@
 //! From a packet in words to its bytes.
 
 use nat::checksum;
-use nat::wire::{Ipv4, Ipv4Header, protocol};
+use nat::wire::{Ipv4Header, protocol};
 
 use super::{Addresses, Kind, Packet};
 use crate::ethernet::{self, ARP, Arp, ArpOperation, IPV4};
@@ -13,10 +13,6 @@ const UDP_BYTES: u16 = 8;
 const ICMP_BYTES: u16 = 8;
 /// What `ping` sends behind the header.
 const PING_BYTES: u16 = 56;
-/// Where the flags and the place of a fragment are in an IPv4 header, and the bit of more to follow
-/// (RFC 791 section 3.1).
-const FRAGMENT_FIELD: std::ops::Range<usize> = 6..8;
-const MORE_FRAGMENTS: u16 = 0x2000;
 
 impl Packet {
     /// The frame that this packet makes between these stations.
@@ -75,6 +71,7 @@ impl Packet {
         let header = Ipv4Header {
             payload_len,
             dont_fragment: self.dont_fragment,
+            fragment: self.fragment.unwrap_or_default(),
             ttl: self.ttl,
             protocol: match self.kind {
                 Kind::Tcp { .. } => protocol::TCP,
@@ -86,15 +83,6 @@ impl Packet {
             ..Ipv4Header::default()
         };
         let mut packet = header.to_bytes().to_vec();
-        if let Some((offset, more)) = self.fragment {
-            let field = &mut packet[FRAGMENT_FIELD];
-            let flags = u16::from_be_bytes([field[0], field[1]]);
-            let more = if more { MORE_FRAGMENTS } else { 0 };
-            field.copy_from_slice(&(flags | more | (offset / 8)).to_be_bytes());
-            if let Ok(mut ip) = Ipv4::parse_quoted(&mut packet[..]) {
-                ip.fill_checksum();
-            }
-        }
         let mut payload = vec![0; usize::from(payload_len)];
         if self.fragment.is_none_or(|(offset, _)| offset == 0) {
             self.transport(&mut payload, payload_len);

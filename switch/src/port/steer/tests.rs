@@ -107,10 +107,6 @@ fn run(program: &Program, packet: &Packet, base: usize) -> u32 {
     }
 }
 
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
-}
-
 /// What `filter` is for.
 fn accepts(packet: &Packet, taken: &[Taken]) -> Option<bool> {
     if packet.kind == 4 || packet.tci & 0xfff != 0 {
@@ -139,58 +135,8 @@ fn accepts(packet: &Packet, taken: &[Taken]) -> Option<bool> {
         17 => udp,
         _ => return Some(*others),
     };
-    let port = half(ip, usize::from(ip.first()? & 0xf) * 4 + 2)?;
+    let port = half(ip, u32::from(ip.first()? & 0xf) * 4 + 2)?;
     Some(ports.iter().any(|range| range.contains(&port)))
-}
-
-/// What `steering` is for.
-fn external_port(packet: &Packet) -> Option<u16> {
-    if packet.ethertype() != 0x0800 {
-        return None;
-    }
-    let ip = packet.frame.get(14..)?;
-    if half(ip, 6)? & 0x3fff != 0 {
-        return None;
-    }
-    let payload = ip.get(usize::from(ip.first()? & 0xf) * 4..)?;
-    match ip.get(9)? {
-        6 | 17 => half(payload, 2),
-        1 => match payload.first()? {
-            0 => half(payload, 4),
-            3 | 11 | 12 => {
-                let quoted = payload.get(8..)?;
-                if half(quoted, 6)? & 0x1fff != 0 {
-                    return None;
-                }
-                let inner = quoted.get(usize::from(quoted.first()? & 0xf) * 4..)?;
-                match quoted.get(9)? {
-                    6 | 17 => half(inner, 0),
-                    1 => half(inner, 4),
-                    _ => None,
-                }
-            }
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-fn worker(
-    packet: &Packet,
-    (first, per_slice, workers): (u16, u16, u16),
-    published: &[(RangeInclusive<u16>, u16)],
-) -> u32 {
-    let port = external_port(packet);
-    let last = u32::from(workers.max(1)) - 1;
-    let published = published.iter().take(STEERED_MAX);
-    let mut owners = published.filter(|(ports, _)| port.is_some_and(|port| ports.contains(&port)));
-    if let Some((_, owner)) = owners.next() {
-        return last.min(u32::from(*owner));
-    }
-    match port {
-        Some(port) if port >= first => u32::from((port - first) / per_slice.max(1)).min(last),
-        _ => 0,
-    }
 }
 
 const EXTERNAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
@@ -304,9 +250,10 @@ proptest! {
     ) {
         let slices = (first, per_slice, workers);
         let chosen = run(&steering(first, per_slice, workers, &[]), &packet, 14);
-        prop_assert_eq!(chosen, worker(&packet, slices, &[]));
+        prop_assert_eq!(chosen, steered(&packet.frame, slices, &[]).into());
         let program = steering(first, per_slice, workers, &published);
-        prop_assert_eq!(run(&program, &packet, 14), worker(&packet, slices, &published));
+        let chosen = run(&program, &packet, 14);
+        prop_assert_eq!(chosen, steered(&packet.frame, slices, &published).into());
     }
 
     #[test]
