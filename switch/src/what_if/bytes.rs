@@ -3,14 +3,24 @@
 use nat::checksum;
 use nat::wire::{Ipv4Header, protocol};
 
-use super::{Addresses, Kind, Packet};
-use crate::ethernet::{self, ARP, Arp, ArpOperation, IPV4};
+use super::{Addresses, Chunk, Kind, Packet, TcpOptions};
+use crate::ethernet::{self, ARP, Arp, ArpOperation, IPV4, VLAN};
+use crate::gso::crc32c;
 use crate::mac::Mac;
 
 const IP_BYTES: u16 = 20;
 const TCP_BYTES: u16 = 20;
 const UDP_BYTES: u16 = 8;
 const ICMP_BYTES: u16 = 8;
+const SCTP_BYTES: u16 = 12;
+/// Where the CRC32c is in an SCTP header (RFC 9260 section 3.1).
+const SCTP_CRC: std::ops::Range<usize> = 8..12;
+/// Each option, with what fills its words (RFC 9293 section 3.1, RFC 2018, RFC 7323).
+const OPTION_BYTES: u16 = 4;
+const NOP: u8 = 1;
+const MSS: [u8; 2] = [2, 4];
+const WINDOW_SCALE: [u8; 2] = [3, 3];
+const SACK_PERMITTED: [u8; 2] = [4, 2];
 /// What `ping` sends behind the header.
 const PING_BYTES: u16 = 56;
 
@@ -19,15 +29,18 @@ impl Packet {
     #[must_use]
     pub fn frame(&self, addresses: Addresses) -> Vec<u8> {
         let (from, to) = (addresses.from.0, addresses.to.0);
-        let packet = match self.kind {
-            Kind::Arp { reply } => {
-                let mut frame = ethernet::header(to, from, ARP).to_vec();
-                frame.extend_from_slice(&self.arp(reply, (from, to)).to_bytes());
-                return frame;
+        let (ethertype, packet) = match self.kind {
+            Kind::Arp { reply } => (ARP, self.arp(reply, (from, to)).to_bytes().to_vec()),
+            Kind::Tcp { .. } | Kind::Udp { .. } | Kind::Sctp { .. } | Kind::Icmp { .. } => {
+                (IPV4, self.ip())
             }
-            Kind::Tcp { .. } | Kind::Udp { .. } | Kind::Icmp { .. } => self.ip(),
         };
-        let mut frame = ethernet::header(to, from, IPV4).to_vec();
+        let outer = if self.vlan.is_some() { VLAN } else { ethertype };
+        let mut frame = ethernet::header(to, from, outer).to_vec();
+        if let Some(vlan) = self.vlan {
+            frame.extend(vlan.to_be_bytes());
+            frame.extend(ethertype.to_be_bytes());
+        }
         frame.extend_from_slice(&packet);
         frame
     }
@@ -53,7 +66,8 @@ impl Packet {
         IP_BYTES
             + match self.kind {
                 _ if later => 0,
-                Kind::Tcp { .. } => TCP_BYTES,
+                Kind::Tcp { options, .. } => TCP_BYTES + options.len(),
+                Kind::Sctp { chunk, .. } => SCTP_BYTES + chunk.len(),
                 Kind::Udp { .. } => UDP_BYTES,
                 Kind::Icmp { .. } => ICMP_BYTES,
                 Kind::Arp { .. } => 0,
@@ -76,6 +90,7 @@ impl Packet {
             protocol: match self.kind {
                 Kind::Tcp { .. } => protocol::TCP,
                 Kind::Udp { .. } => protocol::UDP,
+                Kind::Sctp { .. } => protocol::SCTP,
                 Kind::Icmp { .. } | Kind::Arp { .. } => protocol::ICMP,
             },
             src: self.source,
@@ -100,15 +115,24 @@ impl Packet {
             }
         };
         let (number, sum_at) = match self.kind {
-            Kind::Tcp { ports, flags } => {
+            Kind::Tcp {
+                ports,
+                flags,
+                options,
+            } => {
                 put(0, ports.0);
                 put(2, ports.1);
                 // Sequence and acknowledgement: anything that is not zero.
                 put(6, 1);
                 put(10, u16::from(flags.contains(nat::wire::TcpFlags::ACK)));
-                let words = TCP_BYTES / 4;
+                let words = (TCP_BYTES + options.len()) / 4;
                 put(12, words << 12 | u16::from(flags.0));
                 put(14, u16::MAX);
+                let options = options.bytes();
+                let behind = payload.get_mut(usize::from(TCP_BYTES)..);
+                if let Some(place) = behind.and_then(|bytes| bytes.get_mut(..options.len())) {
+                    place.copy_from_slice(&options);
+                }
                 (protocol::TCP, 16)
             }
             Kind::Udp { ports } => {
@@ -127,10 +151,15 @@ impl Packet {
                 put(6, sequence);
                 (protocol::ICMP, 2)
             }
+            Kind::Sctp { ports, chunk, tag } => {
+                let tag = tag.unwrap_or(u32::from(chunk != Chunk::Init));
+                sctp(payload, ports, tag, chunk);
+                return;
+            }
             Kind::Arp { .. } => return,
         };
         let pseudo = match self.kind {
-            Kind::Icmp { .. } | Kind::Arp { .. } => 0,
+            Kind::Icmp { .. } | Kind::Sctp { .. } | Kind::Arp { .. } => 0,
             Kind::Tcp { .. } | Kind::Udp { .. } => {
                 checksum::pseudo_v4(self.source, self.destination, number, len)
             }
@@ -144,5 +173,48 @@ impl Packet {
         if let Some(place) = payload.get_mut(sum_at..sum_at + 2) {
             place.copy_from_slice(&field.to_be_bytes());
         }
+    }
+}
+
+/// Writes an SCTP packet.
+fn sctp(packet: &mut [u8], ports: (u16, u16), tag: u32, chunk: Chunk) {
+    let room = packet.len().saturating_sub(usize::from(SCTP_BYTES));
+    let mut bytes = Vec::with_capacity(packet.len());
+    bytes.extend(ports.0.to_be_bytes());
+    bytes.extend(ports.1.to_be_bytes());
+    bytes.extend(tag.to_be_bytes());
+    bytes.extend([0; SCTP_CRC.end - SCTP_CRC.start]);
+    bytes.extend(chunk.bytes(u16::try_from(room).unwrap_or(u16::MAX)));
+    // It goes out low byte first (RFC 9260 appendix A).
+    let crc = crc32c(&bytes).to_le_bytes();
+    bytes[SCTP_CRC].copy_from_slice(&crc);
+    for (place, byte) in packet.iter_mut().zip(bytes) {
+        *place = byte;
+    }
+}
+
+impl TcpOptions {
+    const fn len(self) -> u16 {
+        let words = self.mss.is_some() as u16 + self.window_scale.is_some() as u16;
+        OPTION_BYTES * (words + self.sack as u16)
+    }
+
+    /// As Linux orders them, each in a word of its own.
+    fn bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if let Some(mss) = self.mss {
+            bytes.extend(MSS);
+            bytes.extend(mss.to_be_bytes());
+        }
+        if self.sack {
+            bytes.extend([NOP, NOP]);
+            bytes.extend(SACK_PERMITTED);
+        }
+        if let Some(shift) = self.window_scale {
+            bytes.push(NOP);
+            bytes.extend(WINDOW_SCALE);
+            bytes.push(shift);
+        }
+        bytes
     }
 }

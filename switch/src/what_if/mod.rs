@@ -4,6 +4,7 @@
 //! tcp 10.77.0.11:40000 > 1.1.1.1:443 syn
 //! udp 10.77.0.11:5353 > 9.9.9.9:53 len 1400 df
 //! icmp 10.77.0.11 > 10.77.0.1 ttl 1
+//! sctp 10.77.0.11:5000 > 1.1.1.1:5001 init
 //! arp 10.77.0.11 > 10.77.0.1
 //! ```
 //!
@@ -12,6 +13,7 @@
 
 mod addresses;
 mod bytes;
+mod sctp;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -24,6 +26,7 @@ use crate::filter::FilterError;
 use crate::mac::Mac;
 
 pub use addresses::{Addresses, Known};
+pub use sctp::Chunk;
 
 /// A packet in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub struct Packet {
     pub dont_fragment: bool,
     /// It is a fragment: where it begins in its datagram, in bytes, and whether more follow.
     pub fragment: Option<(u16, bool)>,
+    /// The VLAN that its tag names, if it has one (IEEE 802.1Q): 0..=4094.
+    pub vlan: Option<u16>,
     /// Its Ethernet source, if said.
     pub from: Option<Mac>,
     /// Its Ethernet destination, if said.
@@ -57,11 +62,22 @@ pub enum Kind {
         ports: (u16, u16),
         /// Its flags.
         flags: TcpFlags,
+        /// Its options.
+        options: TcpOptions,
     },
     /// A UDP datagram.
     Udp {
         /// Source and destination port; the source's is 40000 unless said.
         ports: (u16, u16),
+    },
+    /// An SCTP packet with one chunk: an INIT unless another is said.
+    Sctp {
+        /// Source and destination port; the source's is 40000 unless said.
+        ports: (u16, u16),
+        /// Its chunk.
+        chunk: Chunk,
+        /// Its verification tag, if said: it is 0 with an INIT, and else 1.
+        tag: Option<u32>,
     },
     /// An echo request, or its reply.
     Icmp {
@@ -77,6 +93,17 @@ pub enum Kind {
         /// The reply.
         reply: bool,
     },
+}
+
+/// Options of a TCP header, those that are said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TcpOptions {
+    /// Maximum segment size in bytes (RFC 9293 section 3.2).
+    pub mss: Option<u16>,
+    /// Shift of the window, 0..=14 (RFC 7323 section 2.2).
+    pub window_scale: Option<u8>,
+    /// Selective acknowledgements are permitted (RFC 2018).
+    pub sack: bool,
 }
 
 impl Packet {

@@ -1,6 +1,6 @@
 //! Words, and the packets that they are, as etherparse reads them.
 
-use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use etherparse::{NetSlice, SlicedPacket, TcpOptionElement, TransportSlice};
 use proptest::prelude::*;
 
 use super::*;
@@ -65,8 +65,13 @@ fn words_are_packets_with_right_sums() {
 #[test]
 fn what_is_left_out_is_as_usual() {
     let syn = packet("tcp 10.77.0.11>1.1.1.1:443");
-    let (ports, flags) = ((40_000, 443), TcpFlags::SYN);
-    assert_eq!(syn.kind, Kind::Tcp { ports, flags });
+    let usual = Kind::Tcp {
+        ports: (40_000, 443),
+        flags: TcpFlags::SYN,
+        options: TcpOptions::default(),
+    };
+    assert_eq!(syn.kind, usual);
+    assert_eq!(syn.vlan, None);
     assert_eq!((syn.ttl, syn.len, syn.dont_fragment), (64, None, false));
     assert_eq!((syn.from, syn.to, syn.fragment), (None, None, None));
     // As long as what `ping` sends, and with a right sum.
@@ -83,6 +88,117 @@ fn what_is_left_out_is_as_usual() {
         "10.77.0.11 > 1.1.1.1  ICMP echo reply id 7 seq 9"
     );
     assert_eq!(reply.len(), 42);
+}
+
+#[test]
+fn tcp_options_are_those_that_were_said() {
+    use TcpOptionElement::{
+        MaximumSegmentSize, Noop, SelectiveAcknowledgementPermitted, WindowScale,
+    };
+    let (mss, sack, scale) = (
+        vec![MaximumSegmentSize(1460)],
+        vec![Noop, Noop, SelectiveAcknowledgementPermitted],
+        vec![Noop, WindowScale(7)],
+    );
+    for (words, options) in [
+        ("", vec![]),
+        ("mss 1460", mss.clone()),
+        ("sackOK", sack.clone()),
+        ("wscale 7", scale.clone()),
+        ("wscale 7 syn sackOK mss 1460", [mss, sack, scale].concat()),
+    ] {
+        let bytes = frame(&format!("tcp 10.0.0.1 > 10.0.0.2:80 {words}"));
+        let sliced = SlicedPacket::from_ethernet(&bytes).unwrap();
+        let (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Tcp(tcp))) =
+            (sliced.net, sliced.transport)
+        else {
+            panic!("no TCP")
+        };
+        let read: Result<Vec<_>, _> = tcp.options_iterator().collect();
+        assert_eq!(read.unwrap(), options, "{words}");
+        assert!(tcp.syn() && tcp.payload().is_empty());
+        let header = ip.header().to_header();
+        let sum = tcp.to_header().calc_checksum_ipv4(&header, &[]);
+        assert_eq!(tcp.checksum(), sum.unwrap());
+    }
+}
+
+#[test]
+fn a_tag_names_its_vlan() {
+    for (text, summary) in [
+        (
+            "udp 10.0.0.1:1 > 10.0.0.2:2 vlan 0",
+            "vlan 0 10.0.0.1:1 > 10.0.0.2:2  UDP",
+        ),
+        (
+            "arp vlan 4094 10.0.0.1 > 10.0.0.2",
+            "vlan 4094 ARP who has 10.0.0.2, tell 10.0.0.1",
+        ),
+    ] {
+        assert_eq!(crate::trace::summary(&frame(text)), summary);
+    }
+    let bytes = frame("tcp 10.0.0.1:1 > 10.0.0.2:2 vlan 77");
+    let sliced = SlicedPacket::from_ethernet(&bytes).unwrap();
+    let vlan = sliced.vlan_ids();
+    assert_eq!(vlan.iter().map(|id| id.value()).collect::<Vec<_>>(), [77]);
+    assert!(matches!(sliced.transport, Some(TransportSlice::Tcp(_))));
+    assert_eq!(bytes.len(), 58);
+}
+
+/// An SCTP packet of a frame, whose CRC32c is right.
+fn sctp(text: &str) -> (u16, u16, u32, Vec<(u8, usize)>) {
+    let bytes = frame(text);
+    let ip = nat::wire::Ipv4::parse(&bytes[ethernet::HEADER_BYTES..]).unwrap();
+    assert_eq!(ip.protocol(), nat::wire::protocol::SCTP);
+    let mut zeroed = ip.payload().to_vec();
+    zeroed[8..12].fill(0);
+    let crc = crate::gso::crc32c(&zeroed).to_le_bytes();
+    assert_eq!(ip.payload()[8..12], crc, "{text}");
+    let packet = nat::wire::Sctp::parse(ip.payload()).unwrap();
+    let chunks: Vec<_> = packet
+        .chunks()
+        .map(|(kind, _, value)| (kind, value.len()))
+        .collect();
+    let all: usize = chunks.iter().map(|(_, len)| len + 4).sum();
+    assert_eq!(all + 12, ip.payload().len(), "{text}: {chunks:?}");
+    let ports = (packet.src_port(), packet.dst_port());
+    (ports.0, ports.1, packet.verification_tag(), chunks)
+}
+
+#[test]
+fn sctp_packets_have_one_chunk_and_padding_that_is_one_too() {
+    let init = "sctp 10.0.0.1:5000 > 10.0.0.2:5001";
+    assert_eq!(sctp(init), (5000, 5001, 0, vec![(1, 16)]));
+    for (word, kind, len) in [
+        ("init", 1, 16),
+        ("init-ack", 2, 24),
+        ("cookie-echo", 10, 4),
+        ("cookie-ack", 11, 0),
+        ("data", 0, 16),
+        ("heartbeat", 4, 8),
+        ("abort", 6, 0),
+        ("shutdown", 7, 4),
+        ("shutdown-ack", 8, 0),
+        ("shutdown-complete", 14, 0),
+    ] {
+        let text = format!("sctp 10.0.0.1 > 10.0.0.2:9 {word}");
+        let tag = u32::from(word != "init");
+        assert_eq!(sctp(&text), (40_000, 9, tag, vec![(kind, len)]), "{word}");
+        let (.., chunks) = sctp(&format!("{text} len 200 df"));
+        let rest = 180 - 12 - 4;
+        let padded = match word {
+            "data" => vec![(0, rest)],
+            _ => vec![(kind, len), (0x84, rest - len - 4)],
+        };
+        assert_eq!(chunks, padded, "{word}");
+    }
+    assert_eq!(
+        sctp("sctp abort tag 4294967295 1.0.0.1 > 1.0.0.2:1").2,
+        u32::MAX
+    );
+    assert_eq!(sctp("sctp init tag 9 1.0.0.1 > 1.0.0.2:1").2, 9);
+    // A later fragment has no header, and no rule for its length.
+    assert_eq!(frame("sctp 1.0.0.1 > 1.0.0.2:1 frag 80 len 33").len(), 47);
 }
 
 #[test]
@@ -130,18 +246,68 @@ fn fragments_have_their_place_and_later_ones_no_ports() {
 }
 
 /// A text, the carets below it, and words of the error's reason and of what it lists as fitting.
-const NO_PACKETS: [(&str, &str, &str, &str); 18] = [
+const NO_PACKETS: [(&str, &str, &str, &str); 28] = [
     (
         "",
         "^",
         "begins with its protocol",
-        "`tcp`, `udp`, `icmp` or `arp`",
+        "`tcp`, `udp`, `icmp`, `sctp` or `arp`",
     ),
     (
-        "sctp 10.0.0.1:1",
-        "^^^^",
-        "`sctp` is no protocol",
-        "`tcp`, `udp`",
+        "gre 10.0.0.1",
+        "^^^",
+        "`gre` is no protocol",
+        "`tcp`, `udp`, `icmp`, `sctp` or `arp`",
+    ),
+    (
+        "sctp 1.0.0.1 > 1.0.0.2:2 inti",
+        "                         ^^^^",
+        "nothing that a packet of sctp has",
+        "`init`, `init-ack`",
+    ),
+    (
+        "sctp 1.0.0.1 > 1.0.0.2:2 len 53",
+        "                               ^",
+        "a multiple of 4",
+        "",
+    ),
+    (
+        "sctp 1.0.0.1 > 1.0.0.2",
+        "               ^^^^^^^",
+        "sctp needs a port",
+        "",
+    ),
+    (
+        "sctp tag 4294967296",
+        "         ^^^^^^^^^^",
+        "up to 4294967295",
+        "",
+    ),
+    ("udp vlan 4095", "         ^^^^", "up to 4094", ""),
+    ("tcp wscale 15", "           ^^", "up to 14", ""),
+    (
+        "tcp mss",
+        "       ^",
+        "a number is missing behind `mss`",
+        "",
+    ),
+    (
+        "tcp 1.0.0.1 > 1.0.0.2:2 sackok",
+        "                        ^^^^^^",
+        "nothing that a packet of tcp has",
+        "`mss`, `wscale`, `sackOK`",
+    ),
+    (
+        "udp 1.0.0.1 > 1.0.0.2:2 mss 9",
+        "                        ^^^",
+        "nothing that a packet of udp has",
+        "`vlan`",
+    ),
+    (
+        "tcp 1.0.0.1 > 1.0.0.2:2 mss 9 wscale 1 len 47",
+        "                                             ^",
+        "48 bytes",
+        "",
     ),
     (
         "tcp 10.0.0.1:1",
@@ -258,7 +424,8 @@ proptest! {
     #[test]
     fn any_text_is_read_or_refused(
         words in proptest::collection::vec(
-            prop_oneof!["(tcp|udp|icmp|arp|reply|ttl|len|frag|more|df|from|to|syn|id|seq)",
+            prop_oneof!["(tcp|udp|icmp|sctp|arp|reply|ttl|len|frag|more|df|from|to|syn|id|seq)",
+                "(init|init-ack|data|abort|tag|vlan|mss|wscale|sackOK)",
                 "[0-9]{1,6}", "10\\.0\\.0\\.[0-9]{1,3}(:[0-9]{1,5})?",
                 Just(">".to_owned()), ".{0,4}"],
             0..9),

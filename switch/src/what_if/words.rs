@@ -1,26 +1,49 @@
 //! From words to a packet.
 
+use std::fmt;
 use std::net::Ipv4Addr;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::str::FromStr;
 
 use nat::wire::TcpFlags;
 
-use super::{Kind, Packet};
+use super::{Chunk, Kind, Packet, TcpOptions};
 use crate::filter::FilterError;
 use crate::mac::Mac;
 
 /// What is asked about begins like this.
-const PROTOCOLS: &[&str] = &["tcp", "udp", "icmp", "arp"];
+const PROTOCOLS: &[&str] = &["tcp", "udp", "icmp", "sctp", "arp"];
 /// What may stand behind the addresses.
 const OF_TCP: &[&str] = &[
-    "syn", "ack", "fin", "rst", "psh", "ttl", "len", "df", "frag",
+    "syn", "ack", "fin", "rst", "psh", "urg", "mss", "wscale", "sackOK", "ttl", "len", "df",
+    "frag", "more", "vlan", "from", "to",
 ];
-const OF_UDP: &[&str] = &["ttl", "len", "df", "frag", "from", "to"];
+const OF_UDP: &[&str] = &["ttl", "len", "df", "frag", "more", "vlan", "from", "to"];
 const OF_ICMP: &[&str] = &[
-    "reply", "id", "seq", "ttl", "len", "df", "frag", "from", "to",
+    "reply", "id", "seq", "ttl", "len", "df", "frag", "more", "vlan", "from", "to",
 ];
-const OF_ARP: &[&str] = &["reply", "from", "to"];
+const OF_SCTP: &[&str] = &[
+    "init",
+    "init-ack",
+    "cookie-echo",
+    "cookie-ack",
+    "data",
+    "heartbeat",
+    "abort",
+    "shutdown",
+    "shutdown-ack",
+    "shutdown-complete",
+    "tag",
+    "ttl",
+    "len",
+    "df",
+    "frag",
+    "more",
+    "vlan",
+    "from",
+    "to",
+];
+const OF_ARP: &[&str] = &["reply", "vlan", "from", "to"];
 
 const FLAGS: [(&str, TcpFlags); 6] = [
     ("syn", TcpFlags::SYN),
@@ -34,6 +57,10 @@ const FLAGS: [(&str, TcpFlags); 6] = [
 /// A client's port, where none is said: the first that Linux takes is 32768.
 const SOURCE_PORT: u16 = 40_000;
 const TTL: u8 = 64;
+/// The last number is reserved (IEEE 802.1Q table 9-2).
+const VLAN_MAX: u16 = 4094;
+/// RFC 7323 section 2.3.
+const WINDOW_SCALE_MAX: u8 = 14;
 const ARROW: char = '>';
 
 /// What is read so far.
@@ -77,6 +104,7 @@ impl<'t> Reader<'t> {
                 len: None,
                 dont_fragment: false,
                 fragment: None,
+                vlan: None,
                 from: None,
                 to: None,
             },
@@ -108,7 +136,10 @@ impl<'t> Reader<'t> {
         why: impl Into<String>,
         expected: &[&'static str],
     ) -> FilterError {
-        FilterError::new(self.text, place, why, expected)
+        let error = FilterError::new(self.text, place, why, &[]);
+        // All of them: a packet has fewer words than a filter.
+        let expected = expected.to_vec();
+        FilterError { expected, ..error }
     }
 
     /// The next word, or why the text may not end here.
@@ -127,6 +158,12 @@ impl<'t> Reader<'t> {
             "tcp" => Kind::Tcp {
                 ports: (0, 0),
                 flags: TcpFlags(0),
+                options: TcpOptions::default(),
+            },
+            "sctp" => Kind::Sctp {
+                ports: (0, 0),
+                chunk: Chunk::Init,
+                tag: None,
             },
             "udp" => Kind::Udp { ports: (0, 0) },
             "icmp" => Kind::Icmp {
@@ -149,6 +186,7 @@ impl<'t> Reader<'t> {
             Kind::Tcp { .. } => OF_TCP,
             Kind::Udp { .. } => OF_UDP,
             Kind::Icmp { .. } => OF_ICMP,
+            Kind::Sctp { .. } => OF_SCTP,
             Kind::Arp { .. } => OF_ARP,
         }
     }
@@ -158,22 +196,15 @@ impl<'t> Reader<'t> {
         let is_ip = !matches!(self.packet.kind, Kind::Arp { .. });
         match (word, &mut self.packet.kind) {
             ("reply", Kind::Icmp { reply, .. } | Kind::Arp { reply }) => *reply = true,
-            ("id", Kind::Icmp { .. }) => {
-                let number = self.number("id", 0)?;
-                if let Kind::Icmp { id, .. } = &mut self.packet.kind {
-                    *id = number;
-                }
-            }
-            ("seq", Kind::Icmp { .. }) => {
-                let number = self.number("seq", 0)?;
-                if let Kind::Icmp { sequence, .. } = &mut self.packet.kind {
-                    *sequence = number;
-                }
-            }
+            ("id" | "seq", Kind::Icmp { .. })
+            | ("mss" | "wscale", Kind::Tcp { .. })
+            | ("tag", Kind::Sctp { .. }) => self.number_of_kind(word)?,
+            ("sackOK", Kind::Tcp { options, .. }) => options.sack = true,
+            ("vlan", _) => self.packet.vlan = Some(self.number("vlan", 0..=VLAN_MAX)?),
             ("from", _) => self.packet.from = Some(self.mac("from")?),
             ("to", _) => self.packet.to = Some(self.mac("to")?),
-            ("ttl", _) if is_ip => self.packet.ttl = self.number("ttl", 0)?,
-            ("len", _) if is_ip => self.packet.len = Some(self.number("len", 1)?),
+            ("ttl", _) if is_ip => self.packet.ttl = self.number("ttl", 0..=u8::MAX)?,
+            ("len", _) if is_ip => self.packet.len = Some(self.number("len", 1..=u16::MAX)?),
             ("df", _) if is_ip => self.packet.dont_fragment = true,
             ("frag", _) if is_ip => {
                 let offset = self.offset()?;
@@ -188,12 +219,35 @@ impl<'t> Reader<'t> {
                 let said = FLAGS.iter().find(|(name, _)| *name == flag);
                 *flags = said.map_or(*flags, |(_, said)| flags.union(*said));
             }
+            (name, Kind::Sctp { chunk, .. }) if Chunk::ALL.iter().any(|(it, _)| *it == name) => {
+                let said = Chunk::ALL.iter().find(|(it, _)| *it == name);
+                *chunk = said.map_or(*chunk, |(_, said)| *said);
+            }
             _ if self.ends.is_none() => self.ends = Some(self.ends(place)?),
             _ => {
                 let why = format!("`{word}` is nothing that a packet of {} has", self.protocol);
                 return Err(self.error(place, why, self.options()));
             }
         }
+        Ok(())
+    }
+
+    /// The number behind a word that only packets of this kind have.
+    fn number_of_kind(&mut self, word: &str) -> Result<(), FilterError> {
+        let mut kind = self.packet.kind;
+        match &mut kind {
+            Kind::Icmp { id, .. } if word == "id" => *id = self.number(word, 0..=u16::MAX)?,
+            Kind::Icmp { sequence, .. } => *sequence = self.number(word, 0..=u16::MAX)?,
+            Kind::Tcp { options, .. } if word == "mss" => {
+                options.mss = Some(self.number(word, 0..=u16::MAX)?);
+            }
+            Kind::Tcp { options, .. } => {
+                options.window_scale = Some(self.number(word, 0..=WINDOW_SCALE_MAX)?);
+            }
+            Kind::Sctp { tag, .. } => *tag = Some(self.number(word, 0..=u32::MAX)?),
+            Kind::Udp { .. } | Kind::Arp { .. } => {}
+        }
+        self.packet.kind = kind;
         Ok(())
     }
 
@@ -225,7 +279,10 @@ impl<'t> Reader<'t> {
             };
             return Err(self.error(place, why, expected));
         };
-        let has_ports = matches!(self.packet.kind, Kind::Tcp { .. } | Kind::Udp { .. });
+        let has_ports = matches!(
+            self.packet.kind,
+            Kind::Tcp { .. } | Kind::Udp { .. } | Kind::Sctp { .. }
+        );
         let port = match port {
             None => None,
             Some(_) if !has_ports => {
@@ -247,13 +304,17 @@ impl<'t> Reader<'t> {
         })
     }
 
-    /// The number behind `word`, of `min` at least and as large as its type holds.
-    fn number<N: FromStr + PartialOrd>(&mut self, word: &str, min: N) -> Result<N, FilterError> {
+    /// The number behind `word`, one of these.
+    fn number<N: FromStr + PartialOrd + fmt::Display>(
+        &mut self,
+        word: &str,
+        numbers: RangeInclusive<N>,
+    ) -> Result<N, FilterError> {
         let place = self.need(&format!("a number is missing behind `{word}`"), &[])?;
         let found = self.at(&place);
-        let most = (1u64 << (8 * size_of::<N>())) - 1;
-        let number = found.parse().ok().filter(|number| *number >= min);
+        let number = found.parse().ok().filter(|number| numbers.contains(number));
         number.ok_or_else(|| {
+            let most = numbers.end();
             let why = format!("`{found}` is no number for `{word}`: up to {most}");
             self.error(place, why, &[])
         })
@@ -261,7 +322,7 @@ impl<'t> Reader<'t> {
 
     fn offset(&mut self) -> Result<u16, FilterError> {
         let before = self.at;
-        let offset: u16 = self.number("frag", 0)?;
+        let offset: u16 = self.number("frag", 0..=u16::MAX)?;
         if offset.is_multiple_of(8) {
             return Ok(offset);
         }
@@ -290,7 +351,8 @@ impl<'t> Reader<'t> {
         };
         (self.packet.source, self.packet.destination) = (source.address, destination.address);
         let mut kind = self.packet.kind;
-        if let Kind::Tcp { ports, .. } | Kind::Udp { ports } = &mut kind {
+        if let Kind::Tcp { ports, .. } | Kind::Udp { ports } | Kind::Sctp { ports, .. } = &mut kind
+        {
             let Some(port) = destination.port else {
                 let why = format!("{} needs a port of the destination", self.protocol);
                 return Err(self.error(destination.place, why, &[]));
@@ -313,6 +375,11 @@ impl<'t> Reader<'t> {
         let offset = self.packet.fragment.map_or(0, |(offset, _)| offset);
         if len < least {
             let why = format!("the headers alone take {least} bytes, which is more than {len}");
+            return Err(self.error(end, why, &[]));
+        }
+        let is_whole = matches!(self.packet.kind, Kind::Sctp { .. }) && offset == 0;
+        if is_whole && !len.is_multiple_of(4) {
+            let why = "an SCTP packet has a multiple of 4 bytes (RFC 9260 section 3.2)";
             return Err(self.error(end, why, &[]));
         }
         // RFC 791 section 3.1: a datagram has 65,535 bytes at most, wherever it is cut.
