@@ -100,8 +100,7 @@ pub fn command(common: &Common, plan: &LatencyPlan) -> Outcome {
         return Ok(crate::error::Exit::Done);
     };
     if common.json {
-        let text = format!("{}\n", String::from_utf8_lossy(&body));
-        return dispatch::print(common.colour, &text);
+        return dispatch::print_json(common, &body);
     }
     let latency: api::Latency = client.read(&body)?;
     dispatch::print(common.colour, &show::latency::latency(&latency, *view))

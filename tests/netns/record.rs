@@ -1,21 +1,24 @@
 //! `vswitch record`: what a real switch decided, a replay of its recording decides again.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use switch::pcapng::Reader as Capture;
-use vswitch_cli::lab::Topology;
+use vswitch_cli::lab::traffic::ping::Ping;
 use vswitch_cli::lab::traffic::tcp::Amount;
 use vswitch_cli::lab::traffic::udp;
+use vswitch_cli::lab::traffic::udp::EchoServer;
+use vswitch_cli::lab::{Host, Topology};
 
 use super::capture::{output, tshark};
 use super::clients::installed;
 use super::reader::Reader;
 use super::traffic::{ANY, download, udp_echo, upload};
 use super::world::Times::Any;
-use super::world::{World, eventually, sums, world};
+use super::world::{SECOND, World, eventually, sums, world};
 
 /// Bytes of a transfer: some hundred segments, more where they are cut.
 const TRANSFER: Amount = Amount::Bytes(400_000);
@@ -262,6 +265,70 @@ fn changes_of_the_configuration_are_made_again() {
     is_the_same(&json);
     assert_eq!(code, Some(0));
     world.finish(&[("NO_ROUTE", Any), ("NAT_UNSOLICITED", Any)]);
+}
+
+/// Some datagrams there and back, one of them in fragments.
+fn talk(client: &Host, server: &Host, ip: Ipv4Addr) {
+    let echo = EchoServer::start(server, (ip, 0)).unwrap();
+    let socket = udp::bind(client, ANY).unwrap();
+    for size in [0, 33, 400, 1472, 2000] {
+        let payload = vec![7; size];
+        let exchange = || udp::exchange(&socket, echo.address(), &payload, SECOND).unwrap();
+        assert!(exchange().or_else(exchange).is_some(), "{size} bytes");
+    }
+}
+
+/// A little of everything, in a file small enough to be kept: `tests/sim/recordings` has one, made
+/// anew by `VSWITCH_BLESS=1`.
+#[test]
+fn a_recording_is_a_test() {
+    let started = world().args("--workers 2").start();
+    let Some(world) = started else { return };
+    let (client, server) = session(&world);
+    let ok = |words: &str| {
+        let output = world.client(words);
+        assert!(output.status.success(), "{words}: {output:?}");
+    };
+    let path = recorded(&world, || {
+        server.send(b"back").unwrap();
+        client.recv(&mut [0; 64]).unwrap();
+        for i in [1, 2] {
+            talk(world.c(i), world.o(), Topology::OUTSIDE);
+            world.ping_perfectly(world.c(i), &Ping::to(Topology::OUTSIDE));
+        }
+        talk(world.c(1), world.c(2), world.ip(2));
+        world.ping(
+            world.c(2),
+            &Ping {
+                ttl: 1,
+                ..Ping::to(Topology::OUTSIDE)
+            },
+        );
+        ok("port set veth1 worker=1");
+        ok(&format!("nat publish 7777:{}:7777/udp", world.ip(2)));
+        talk(world.c(1), world.o(), Topology::OUTSIDE);
+        ok("neigh flush");
+        ok("fdb flush");
+        talk(world.c(2), world.o(), Topology::OUTSIDE);
+        ok("nat flush");
+        server.send(b"late").unwrap();
+        world.h().set_up("veth2", false).unwrap();
+        world.h().set_up("veth2", true).unwrap();
+        talk(world.c(2), world.c(1), world.ip(1));
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    });
+    let (code, json) = replayed(&world, &path, "");
+    is_the_same(&json);
+    assert_eq!(code, Some(0));
+    if std::env::var_os("VSWITCH_BLESS").is_some() {
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/sim/recordings");
+        fs::copy(&path, kept.join("some-of-all.pcapng")).unwrap();
+    }
+    world.finish(&[
+        ("NAT_UNSOLICITED", Any),
+        ("TTL_EXPIRED", Any),
+        ("NEIGH_FAILED", Any),
+    ]);
 }
 
 #[test]

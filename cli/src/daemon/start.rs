@@ -165,7 +165,7 @@ impl Daemon {
 
 /// The kernel stamps frames by the wall clock.
 fn wall() -> Nanos {
-    Nanos(u64::try_from(moment::now().as_nanos()).unwrap_or(u64::MAX))
+    Nanos::from(moment::now())
 }
 
 /// What the switch of these settings is made with; latency is not measured.

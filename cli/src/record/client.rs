@@ -26,12 +26,8 @@ pub struct RecordPlan {
 /// Those of [`watch_bytes`]; the file cannot be written.
 pub fn command(common: &Common, plan: &RecordPlan) -> Outcome {
     let path = plan.file.display().to_string();
-    if std::fs::metadata(&plan.file).is_ok_and(|about| !about.is_file()) {
-        // The file would take its place.
-        let why = "it is there, and is no regular file";
-        return Err(CliError::failed(path, why, "-w bug.pcapng"));
-    }
-    let unwritten = |error: std::io::Error| CliError::failed(&path, error.to_string(), "-w FILE");
+    let unwritten =
+        |error: std::io::Error| CliError::failed(&path, error.to_string(), "-w bug.pcapng");
     let mut file = Replacement::begin(&plan.file).map_err(unwritten)?;
     let (bytes, over) = watch_bytes(common, "/record", &[], |body| {
         let (mut buffer, mut bytes) = (vec![0; READ_BYTES], 0);

@@ -38,7 +38,7 @@ pub struct RecordedEntry {
 pub enum RecordedWhat {
     /// Some of a worker's sessions at the beginning.
     Sessions(Vec<RecordedSession>),
-    /// What its ended sessions had left, and the identification of its next packet.
+    /// Some of what its ended sessions had left, and the identification of its next packet.
     Remains(RecordedRemains, u16),
     /// Some of the forwarding table at the beginning: key, value, stamp, tag.
     Fdb(Vec<RecordedRow>),

@@ -74,39 +74,47 @@ pub(super) fn protocol(number: u8) -> Protocol {
     known.unwrap_or(Protocol::Other(number))
 }
 
-/// [`Remains`].
+/// Some of [`Remains`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RecordedRemains {
     /// Protocol, address, port, host, and the second until which it is held.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     held: Vec<(u8, Ipv4Addr, u16, Ipv4Addr, u32)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     ids: Vec<u16>,
 }
 
-impl From<&Remains> for RecordedRemains {
-    fn from(remains: &Remains) -> Self {
-        let held = remains.held.iter().map(|held| {
-            let number = held.protocol.number();
-            (number, held.address, held.port, held.host, held.until)
-        });
-        Self {
-            held: held.collect(),
+impl RecordedRemains {
+    /// In pieces, of so many held ports each; the first has all else.
+    pub fn pieces(remains: &Remains, ports: usize) -> Vec<Self> {
+        let mut pieces = vec![Self {
+            held: Vec::new(),
             ids: remains.ids.clone(),
-        }
+        }];
+        pieces.extend(remains.held.chunks(ports.max(1)).map(|some| {
+            let held = some.iter().map(|held| {
+                let number = held.protocol.number();
+                (number, held.address, held.port, held.host, held.until)
+            });
+            Self {
+                held: held.collect(),
+                ids: Vec::new(),
+            }
+        }));
+        pieces
     }
-}
 
-impl From<&RecordedRemains> for Remains {
-    fn from(recorded: &RecordedRemains) -> Self {
-        let held = recorded.held.iter().map(|held| HeldPort {
+    /// Adds a piece to what there is.
+    pub fn add_to(self, remains: &mut Remains) {
+        remains.held.extend(self.held.iter().map(|held| HeldPort {
             protocol: protocol(held.0),
             address: held.1,
             port: held.2,
             host: held.3,
             until: held.4,
-        });
-        Self {
-            held: held.collect(),
-            ids: recorded.ids.clone(),
+        }));
+        if !self.ids.is_empty() {
+            remains.ids = self.ids;
         }
     }
 }
@@ -196,16 +204,26 @@ mod tests {
             assert_eq!(SessionRecord::from(&read), record, "{json}");
         }
         let remains = Remains {
-            held: vec![HeldPort {
-                protocol: Protocol::Udp,
-                address: end(3).0,
-                port: 7,
-                host: end(2).0,
-                until: 99,
-            }],
+            held: (7..10)
+                .map(|port| HeldPort {
+                    protocol: Protocol::Udp,
+                    address: end(3).0,
+                    port,
+                    host: end(2).0,
+                    until: 99,
+                })
+                .collect(),
             ids: vec![0, 65_535],
         };
-        assert_eq!(Remains::from(&RecordedRemains::from(&remains)), remains);
+        for ports in [0, 1, 5] {
+            let mut again = Remains::default();
+            for piece in RecordedRemains::pieces(&remains, ports) {
+                let json = serde_json::to_string(&piece).unwrap();
+                let read: RecordedRemains = serde_json::from_str(&json).unwrap();
+                read.add_to(&mut again);
+            }
+            assert_eq!(again, remains);
+        }
         let selection = Selection {
             protocol: Some(Protocol::Tcp),
             inside: Some(Subnet {

@@ -130,7 +130,8 @@ impl Redo {
             }
             RecordedWhat::Remains(remains, ip_id) => {
                 let begin = workers.entry(worker).or_default();
-                (begin.remains, begin.ip_id) = ((&remains).into(), ip_id);
+                remains.add_to(&mut begin.remains);
+                begin.ip_id = ip_id;
             }
             RecordedWhat::Fdb(rows) => tables.fdb.extend(rows.into_iter().map(row)),
             RecordedWhat::Neighbours(rows) => {

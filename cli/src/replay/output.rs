@@ -1,6 +1,5 @@
 //! What went in and out, as pcapng.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -34,11 +33,6 @@ impl Output {
     /// Begins a capture of these ports. `input` is the one that is being read.
     pub(super) fn begin(path: &Path, input: &Path, ports: &[String]) -> Result<Self, CliError> {
         let shown = path.display().to_string();
-        if fs::metadata(path).is_ok_and(|about| !about.is_file()) {
-            // The file would take its place.
-            let why = "it is there, and is no regular file";
-            return Err(CliError::failed(shown, why, "-w verdicts.pcapng"));
-        }
         if let (Ok(one), Ok(other)) = (path.canonicalize(), input.canonicalize())
             && one == other
         {

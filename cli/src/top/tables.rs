@@ -4,6 +4,7 @@ use super::grid::{Cell, Grid, Tone, toned};
 use super::heat::LatencyRate;
 use super::snapshot::{DropRate, Flow, Flows, NatRate, PortRate, Snapshot, WayRate};
 use crate::control::api::{Fate, OperState, PublishedState, Role, Traced};
+use crate::show::nat::is_settled;
 use crate::show::units;
 
 /// A rate, or a dash where it is not known.
@@ -115,10 +116,7 @@ pub fn flows(flows: &[&Flow]) -> Grid {
         ("AS", 140),
     ]);
     for flow in flows {
-        let tone = match flow.state.as_str() {
-            "ESTABLISHED" | "REPLIED" => Tone::Good,
-            _ => Tone::Note,
-        };
+        let tone = state_tone(&flow.state);
         grid.row([
             flow.proto.as_str().into(),
             flow.inside.to_string().into(),
@@ -185,15 +183,19 @@ pub fn fullness_grid(nat: &NatRate) -> Grid {
     grid
 }
 
+fn state_tone(state: &str) -> Tone {
+    match is_settled(state) {
+        true => Tone::Good,
+        false => Tone::Note,
+    }
+}
+
 /// Sessions by state.
 #[must_use]
 pub fn states(nat: &NatRate) -> Grid {
     let mut grid = Grid::new(&[("PROTO", 0), ("STATE", 0), (">SESSIONS", 0), (">SHARE", 0)]);
     for state in &nat.states {
-        let tone = match state.state.as_str() {
-            "ESTABLISHED" | "REPLIED" => Tone::Good,
-            _ => Tone::Note,
-        };
+        let tone = state_tone(&state.state);
         grid.row([
             state.proto.as_str().into(),
             toned(&state.state, tone),

@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use nat::Nanos;
 use nix::sys::utsname::uname;
 use switch::frame::{Gso, Offload};
 use switch::gso::{self, Cut, SegmentBuffer};
@@ -251,7 +252,7 @@ impl Blocks {
         }
         self.writer.packet(&PacketInfo {
             interface: u32::try_from(number).unwrap_or(u32::MAX),
-            time: nanos(self.wall.time(record.head.began)),
+            time: Nanos::from(self.wall.time(record.head.began)).0,
             bytes,
             original_bytes,
             direction: sight.direction,
@@ -306,7 +307,7 @@ impl Encode for Blocks {
         if let Some(first) = self.counts.first_mut() {
             first.lost += std::mem::take(&mut self.lost);
         }
-        let (start, end) = (nanos(self.wall.wall), nanos(moment::now()));
+        let (start, end) = (Nanos::from(self.wall.wall).0, Nanos::from(moment::now()).0);
         for (number, count) in (0..).zip(&self.counts) {
             self.writer.statistics(&StatisticsInfo {
                 interface: number,
@@ -324,10 +325,6 @@ impl Encode for Blocks {
 
 fn length(len: u32) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
-}
-
-fn nanos(since_1970: std::time::Duration) -> u64 {
-    u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ use crate::control::watch::{Form, Watch};
 use crate::control::{Feed, Refusal, ReplyTo, api};
 use crate::show::moment;
 
-use super::answer::{Answer, done, no_port};
+use super::answer::{Answer, done};
 use super::lines::peer_words;
 use super::{Clock, Daemon};
 
@@ -113,18 +113,8 @@ impl Daemon {
     fn begin_watch(&mut self, watch: Watch, feed: Feed) -> Answer<u64> {
         self.name_ports();
         let names = self.watches.names.clone();
-        let all = names.all();
-        let index = |device: &String| {
-            let found = all.iter().find(|(_, name)| *name.device == **device);
-            found
-                .map(|(index, _)| *index)
-                .ok_or_else(|| no_port(device))
-        };
-        let ports = watch
-            .ports
-            .iter()
-            .map(index)
-            .collect::<Result<Vec<_>, _>>()?;
+        let ports = watch.ports.iter().map(|device| self.index_of(device));
+        let ports = ports.collect::<Result<Vec<_>, _>>()?;
         let choice = Choice {
             filter: watch.filter.clone(),
             ports: ports.clone(),

@@ -17,9 +17,9 @@ use switch::trace::{Limits, RecordView, Step, TracePortion};
 use crate::config::{Settings, check};
 use crate::control::{Feed, Refusal, ReplyTo};
 use crate::record::{
-    Digest, RecordedChange, RecordedEntry, RecordedPort, RecordedPublish, RecordedRow,
-    RecordedSession, RecordedUplink, RecordedWhat, Recording, ViewChange, comment_words,
-    fate_words, offload_words, place_words, recorded_row, turn_words,
+    Digest, RecordedChange, RecordedEntry, RecordedPort, RecordedPublish, RecordedRemains,
+    RecordedRow, RecordedSession, RecordedUplink, RecordedWhat, Recording, ViewChange,
+    comment_words, fate_words, offload_words, place_words, recorded_row, turn_words,
 };
 use crate::show::moment;
 
@@ -428,8 +428,9 @@ impl Blocks {
             let some = some.iter().map(RecordedSession::from);
             self.note(0, whose, RecordedWhat::Sessions(some.collect()));
         }
-        let remains = (&begin.remains).into();
-        self.note(0, whose, RecordedWhat::Remains(remains, begin.ip_id));
+        for some in RecordedRemains::pieces(&begin.remains, ROWS) {
+            self.note(0, whose, RecordedWhat::Remains(some, begin.ip_id));
+        }
     }
 
     fn write_tables(&mut self, at: Nanos, tables: &Tables) {
@@ -462,7 +463,7 @@ impl Blocks {
         if let Some((_, dropped)) = self.counts.first_mut() {
             *dropped += std::mem::take(&mut self.lost);
         }
-        let time = u64::try_from(moment::now().as_nanos()).unwrap_or(u64::MAX);
+        let time = Nanos::from(moment::now()).0;
         for (interface, (received, dropped)) in (0..).zip(&self.counts) {
             self.writer.statistics(&StatisticsInfo {
                 interface,
@@ -480,5 +481,5 @@ impl Blocks {
 }
 
 fn nanoseconds(wall: Wall, at: Nanos) -> u64 {
-    u64::try_from(wall.time(at).as_nanos()).unwrap_or(u64::MAX)
+    Nanos::from(wall.time(at)).0
 }
