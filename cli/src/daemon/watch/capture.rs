@@ -329,8 +329,6 @@ fn length(len: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use nat::Nanos;
-
     use super::*;
 
     #[test]
