@@ -70,8 +70,9 @@ pub struct Begin {
     pub sessions: Vec<SessionRecord>,
     /// What its ended sessions have left.
     pub remains: Remains,
-    /// The identification of the next packet its gateway makes.
-    pub ip_id: u16,
+    /// The identification of the next packet its gateway makes, and when all tokens of the limits
+    /// of ICMP errors will be back.
+    pub gateway: (u16, Vec<Nanos>),
 }
 
 /// Tables that all workers share.

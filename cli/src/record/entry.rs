@@ -38,8 +38,11 @@ pub struct RecordedEntry {
 pub enum RecordedWhat {
     /// Some of a worker's sessions at the beginning.
     Sessions(Vec<RecordedSession>),
-    /// Some of what its ended sessions had left, and the identification of its next packet.
-    Remains(RecordedRemains, u16),
+    /// Some of what its ended sessions had left.
+    Remains(RecordedRemains),
+    /// Its gateway: the identification of the next packet, and when all tokens of the limits of
+    /// ICMP errors will be back, in nanoseconds of its clock.
+    Gateway(u16, Vec<u64>),
     /// Some of the forwarding table at the beginning: key, value, stamp, tag.
     Fdb(Vec<RecordedRow>),
     /// Some of the neighbours.

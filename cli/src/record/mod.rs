@@ -17,7 +17,7 @@
 //! of all that the worker has decided ([`Digest`]), packets that the gateway made included.
 //!
 //! What neither a state file nor this has: fragments and packets that waited for somebody when it
-//! began, tokens of rate limits, and what the FTP and TFTP helpers expected.
+//! began, what hosts had used up of their quotas' rates, what the FTP and TFTP helpers expected.
 
 mod client;
 mod digest;

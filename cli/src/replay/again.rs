@@ -89,8 +89,8 @@ pub(super) struct Redo {
 #[derive(Default)]
 pub(super) struct Beginning {
     pub(super) tables: Tables,
-    /// What each worker alone knew.
-    pub(super) workers: HashMap<u16, Begin>,
+    /// What each worker alone knew, and when.
+    pub(super) workers: HashMap<u16, (Begin, Nanos)>,
 }
 
 /// A worker's round, with the frames it found.
@@ -125,13 +125,18 @@ impl Redo {
         let worker = entry.worker.unwrap_or(0);
         match entry.what {
             RecordedWhat::Sessions(some) => {
-                let sessions = &mut workers.entry(worker).or_default().sessions;
-                sessions.extend(some.iter().map(nat::SessionRecord::from));
+                let (begin, at) = workers.entry(worker).or_default();
+                (begin.sessions).extend(some.iter().map(nat::SessionRecord::from));
+                *at = Nanos(entry.at);
             }
-            RecordedWhat::Remains(remains, ip_id) => {
-                let begin = workers.entry(worker).or_default();
+            RecordedWhat::Remains(remains) => {
+                let (begin, _) = workers.entry(worker).or_default();
                 remains.add_to(&mut begin.remains);
-                begin.ip_id = ip_id;
+            }
+            RecordedWhat::Gateway(ip_id, moments) => {
+                let (begin, at) = workers.entry(worker).or_default();
+                begin.gateway = (ip_id, moments.into_iter().map(Nanos).collect());
+                *at = Nanos(entry.at);
             }
             RecordedWhat::Fdb(rows) => tables.fdb.extend(rows.into_iter().map(row)),
             RecordedWhat::Neighbours(rows) => {

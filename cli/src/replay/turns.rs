@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crossbeam_channel::{bounded, unbounded};
 use nat::Nanos;
-use switch::journal::Begin;
 use switch::pcapng::{Item, Packet};
 use switch::port::{PortIndex, Rx};
 use switch::worker::{Command, NatRestore};
@@ -141,7 +140,8 @@ impl Player<'_> {
             }
             RecordedWhat::Missing(turns) => self.compare.missing(turns),
             RecordedWhat::Sessions(_)
-            | RecordedWhat::Remains(..)
+            | RecordedWhat::Remains(_)
+            | RecordedWhat::Gateway(..)
             | RecordedWhat::Fdb(_)
             | RecordedWhat::Neighbours(_) => {
                 return Err(damaged("entries", "the beginning is told after it"));
@@ -158,11 +158,12 @@ impl Player<'_> {
         self.scene.switch.fdb().restore(&tables.fdb);
         self.scene.switch.neighbours().restore(&tables.neighbours);
         self.scene.remind(redo.clock);
-        for (worker, begin) in workers {
+        for (worker, (begin, at)) in workers {
             let place = self.worker(worker)?;
-            let begin: Box<Begin> = Box::new(begin);
-            self.scene.switch.command(worker, Command::Resume(begin));
-            self.scene.workers[place].tick(redo.clock);
+            self.scene
+                .switch
+                .command(worker, Command::Resume(Box::new(begin)));
+            self.scene.workers[place].tick(at);
             self.collect(place)?;
         }
         self.compare.begin();

@@ -212,6 +212,20 @@ impl Limiter {
         }
     }
 
+    /// When all tokens will be back, of all errors together and of each group of addressees.
+    pub(super) fn moments(&self) -> Vec<Nanos> {
+        let rates = std::iter::once(&self.all).chain(&self.peers);
+        rates.map(|rate| rate.full_at).collect()
+    }
+
+    /// Goes on from such moments, as far as they are there.
+    pub(super) fn set_moments(&mut self, moments: &[Nanos]) {
+        let rates = std::iter::once(&mut self.all).chain(&mut self.peers);
+        for (rate, moment) in rates.zip(moments) {
+            rate.full_at = *moment;
+        }
+    }
+
     /// Takes a token for an error to `addressee`, if there is one.
     pub fn admit(&mut self, addressee: Ipv4Addr, now: Nanos) -> bool {
         // A multiplicative hash (Knuth 6.4): neighbours in an address range fall apart.
@@ -355,5 +369,22 @@ mod tests {
         let admitted = (0..10_000u64).filter(|n| limiter.admit(greedy, Nanos(n * 1_000_000)));
         assert_eq!(admitted.count(), 6 + 9, "a burst of 6, then one a second");
         assert!(limiter.admit(modest, Nanos::from_secs(10)));
+    }
+
+    #[test]
+    fn a_limiter_goes_on_from_where_another_stood() {
+        let now = Nanos::from_secs(100);
+        let (mut one, mut other) = (Limiter::new(now), Limiter::new(Nanos::ZERO));
+        let peer = |number: u32| Ipv4Addr::from_bits(0x0a09_0000 + number % 7);
+        let admitted = |limiter: &mut Limiter, from: u32| -> Vec<bool> {
+            (from..from + 40)
+                .map(|n| limiter.admit(peer(n), now))
+                .collect()
+        };
+        let _ = admitted(&mut one, 0);
+        other.set_moments(&one.moments());
+        let (one, other) = (admitted(&mut one, 40), admitted(&mut other, 40));
+        assert_eq!(one, other);
+        assert!(one.contains(&false), "{one:?}");
     }
 }

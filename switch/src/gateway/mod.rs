@@ -104,15 +104,17 @@ impl Origin {
         }
     }
 
-    /// The identification that the next packet gets.
+    /// What the next packet depends on: its identification, and when all tokens of the limits of
+    /// ICMP errors will be back.
     #[must_use]
-    pub const fn next_ip_id(&self) -> u16 {
-        self.ip_id
+    pub fn standing(&self) -> (u16, Vec<Nanos>) {
+        (self.ip_id, self.limiter.moments())
     }
 
-    /// The next packet gets this identification.
-    pub const fn set_next_ip_id(&mut self, ip_id: u16) {
+    /// Goes on from where another one stood.
+    pub fn go_on_from(&mut self, ip_id: u16, moments: &[Nanos]) {
         self.ip_id = ip_id;
+        self.limiter.set_moments(moments);
     }
 
     fn push(&mut self, to: To, bytes: &[u8], from: PortIndex) {

@@ -86,10 +86,10 @@ impl Worker {
         let begin = nat.map_or_else(Begin::default, |nat| Begin {
             sessions: nat.snapshot(Part::ALL, now).0,
             remains: nat.remains(now),
-            ip_id: 0,
+            ..Begin::default()
         });
         let begin = Begin {
-            ip_id: self.engine.origin.next_ip_id(),
+            gateway: self.engine.origin.standing(),
             ..begin
         };
         let shared = &self.shared;
@@ -132,7 +132,7 @@ impl Worker {
         let Begin {
             sessions,
             remains,
-            ip_id,
+            gateway: (ip_id, moments),
         } = begin;
         let (answer, _) = bounded(1);
         let externals = self.view.uplink.iter();
@@ -148,7 +148,7 @@ impl Worker {
         if let Some(nat) = &mut self.engine.nat {
             nat.leave_behind(&remains, now);
         }
-        self.engine.origin.set_next_ip_id(ip_id);
+        self.engine.origin.go_on_from(ip_id, &moments);
     }
 
     /// A round of a journal that is done again: visits these ports' rings and the hand-over queue,

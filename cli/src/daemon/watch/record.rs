@@ -429,8 +429,11 @@ impl Blocks {
             self.note(0, whose, RecordedWhat::Sessions(some.collect()));
         }
         for some in RecordedRemains::pieces(&begin.remains, ROWS) {
-            self.note(0, whose, RecordedWhat::Remains(some, begin.ip_id));
+            self.note(0, whose, RecordedWhat::Remains(some));
         }
+        let (ip_id, moments) = &begin.gateway;
+        let moments = moments.iter().map(|moment| moment.0).collect();
+        self.note(0, whose, RecordedWhat::Gateway(*ip_id, moments));
     }
 
     fn write_tables(&mut self, at: Nanos, tables: &Tables) {
