@@ -94,8 +94,7 @@ fn every_verdict_is_the_same_again() {
     let same = json["recorded"]["same"].as_u64().unwrap();
     assert!(same > 200, "{same} verdicts");
     assert_eq!((code, &json["conserved"]), (Some(0), &true.into()));
-    let text = world.client(&format!("replay {path} --offline")).stdout;
-    let text = String::from_utf8(text).unwrap();
+    let text = world.text(&format!("replay {path} --offline"));
     let said: Vec<String> = text.lines().map(timeless).collect();
     let shown: Vec<String> = shown().into_iter().map(timeless).collect();
     assert!(
@@ -196,6 +195,12 @@ fn is_the_same(json: &Value) {
     assert_eq!(json["conserved"], true);
 }
 
+/// Has the switch do something.
+fn done(world: &World, words: &str) {
+    let output = world.client(words);
+    assert!(output.status.success(), "{words}: {output:?}");
+}
+
 /// A pair of sockets with a session between them, from inside.
 fn session(world: &World) -> (std::net::UdpSocket, std::net::UdpSocket) {
     let server = udp::bind(world.o(), (Topology::OUTSIDE, 0)).unwrap();
@@ -233,10 +238,7 @@ fn changes_of_the_configuration_are_made_again() {
     let started = world().args("--workers 2").start();
     let Some(world) = started else { return };
     let (client, server) = session(&world);
-    let ok = |words: &str| {
-        let output = world.client(words);
-        assert!(output.status.success(), "{words}: {output:?}");
-    };
+    let ok = |words: &str| done(&world, words);
     let path = recorded(&world, || {
         traffic(&world);
         ok("fdb flush");
@@ -285,10 +287,7 @@ fn a_recording_is_a_test() {
     let started = world().args("--workers 2").start();
     let Some(world) = started else { return };
     let (client, server) = session(&world);
-    let ok = |words: &str| {
-        let output = world.client(words);
-        assert!(output.status.success(), "{words}: {output:?}");
-    };
+    let ok = |words: &str| done(&world, words);
     let path = recorded(&world, || {
         server.send(b"back").unwrap();
         client.recv(&mut [0; 64]).unwrap();
@@ -343,8 +342,7 @@ fn ports_that_go_and_come_back_do_so_again() {
             "port add veth2",
             "port add veth1",
         ] {
-            let output = world.client(words);
-            assert!(output.status.success(), "{words}: {output:?}");
+            done(&world, words);
         }
         // In each other's places, with the stations and neighbours still to be found.
         traffic(&world);

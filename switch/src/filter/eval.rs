@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 
 use nat::wire::protocol;
 
+use super::About;
 use super::Subject;
 use super::code::{ACCEPT, Prefix6, REJECT, Set, Side, Step, Test};
 use crate::ethernet;
@@ -159,26 +160,13 @@ impl Test {
         let Some(metadata) = &subject.metadata else {
             return false;
         };
-        match self {
-            Self::Dropped => metadata.drop.is_some(),
-            Self::Reason(reason) => metadata.drop == Some(*reason),
-            Self::On(port) => metadata.ports.contains(&&**port),
-            Self::Translated => metadata.translated,
-            Self::Worker(worker) => metadata.worker == *worker,
-            Self::EtherType { .. }
-            | Self::Llc { .. }
-            | Self::Vlan { .. }
-            | Self::Mac { .. }
-            | Self::Group
-            | Self::Ipv4 { .. }
-            | Self::Ipv6 { .. }
-            | Self::Multicast4 { .. }
-            | Self::Multicast6 { .. }
-            | Self::Transport { .. }
-            | Self::FirstFragment { .. }
-            | Self::NextHeader { .. }
-            | Self::Ports { .. }
-            | Self::Compare(_) => false,
+        match self.about() {
+            Some(About::Drop) => metadata.drop.is_some(),
+            Some(About::Reason(reason)) => metadata.drop == Some(reason),
+            Some(About::Port(port)) => metadata.ports.contains(&port),
+            Some(About::Nat) => metadata.translated,
+            Some(About::Worker(worker)) => metadata.worker == worker,
+            None => false,
         }
     }
 }
