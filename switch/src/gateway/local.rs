@@ -15,7 +15,7 @@ use super::{Context, Packet, address, icmp, tell};
 pub(super) fn gateway(
     ctx: &mut Context<'_, impl Tracer>,
     frame: &mut Frame<'_>,
-    packet: Packet,
+    packet: &Packet,
     way: icmp::Way,
 ) -> Verdict {
     if packet.is_echo_request(frame) {
@@ -28,7 +28,7 @@ pub(super) fn gateway(
 pub(super) fn echo(
     ctx: &mut Context<'_, impl Tracer>,
     frame: &mut Frame<'_>,
-    packet: Packet,
+    packet: &Packet,
     way: icmp::Way,
 ) -> Verdict {
     ctx.trace(|| Step::Gateway(Gateway::EchoAnswered));
@@ -45,7 +45,7 @@ pub(super) fn echo(
 pub(super) fn host_address(
     ctx: &mut Context<'_, impl Tracer>,
     frame: &mut Frame<'_>,
-    packet: Packet,
+    packet: &Packet,
     way: icmp::Way,
 ) -> Option<Verdict> {
     if let Some(uplink) = &ctx.view.uplink
@@ -103,7 +103,7 @@ fn host_port(ctx: &mut Context<'_, impl Tracer>, frame: &Frame<'_>) -> Option<Po
 }
 
 /// The destination port of a TCP, UDP or SCTP packet; `None` for a fragment or another protocol.
-fn destination_port(frame: &Frame<'_>, packet: Packet) -> Option<u16> {
+fn destination_port(frame: &Frame<'_>, packet: &Packet) -> Option<u16> {
     if packet.fragment || !matches!(packet.protocol, TCP | UDP | SCTP) {
         return None;
     }

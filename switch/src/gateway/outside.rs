@@ -43,9 +43,10 @@ fn packet_from_outside(
     ethernet: Ethernet,
     uplink: &UplinkView,
 ) -> Verdict {
-    let packet = match Packet::check(frame) {
+    let checked = Packet::check(frame);
+    let packet = match &checked {
         Ok(packet) => packet,
-        Err(reason) => return Verdict::Drop(reason),
+        Err(reason) => return Verdict::Drop(*reason),
     };
     let as_it_is = !uplink.is_external(packet.destination);
     if as_it_is && !may_come_as_it_is(ctx, packet, uplink) {
@@ -91,7 +92,7 @@ fn packet_from_outside(
 /// Whether a packet for another than an external address is let in to a member as it is: without
 /// NAT the uplink's routers know the network, and with it hosts may be named that do. They reach
 /// members and nothing else, and nobody outside is a member.
-fn may_come_as_it_is(ctx: &Context<'_, impl Tracer>, packet: Packet, uplink: &UplinkView) -> bool {
+fn may_come_as_it_is(ctx: &Context<'_, impl Tracer>, packet: &Packet, uplink: &UplinkView) -> bool {
     let is_let_in = ctx.nat.is_none() || uplink.is_untranslated(packet.source);
     is_let_in
         && ctx.view.gateway.is_some_and(|gateway| {
@@ -122,9 +123,10 @@ fn unfinished(
 /// Takes a packet between two members that goes by way of the external address (RFC 4787 REQ-9)
 /// through the second half of its way.
 pub fn hairpinned(ctx: &mut Context<'_, impl Tracer>, frame: &mut Frame<'_>) -> Verdict {
-    let packet = match Packet::check(frame) {
+    let checked = Packet::check(frame);
+    let packet = match &checked {
         Ok(packet) => packet,
-        Err(reason) => return Verdict::Drop(reason),
+        Err(reason) => return Verdict::Drop(*reason),
     };
     ctx.trace_before_nat(frame);
     let outcome = match &mut ctx.nat {
@@ -157,9 +159,10 @@ fn deliver(
     way: icmp::Way,
     quote: &[u8],
 ) -> Verdict {
-    let packet = match Packet::check(frame) {
+    let checked = Packet::check(frame);
+    let packet = match &checked {
         Ok(packet) => packet,
-        Err(reason) => return Verdict::Drop(reason),
+        Err(reason) => return Verdict::Drop(*reason),
     };
     let Some(gateway) = ctx.view.gateway else {
         return Verdict::Drop(DropReason::NoRoute);
@@ -199,7 +202,7 @@ fn deliver(
 }
 
 /// Lowers what a handshake from the uplink offers, for a member whose link takes `mtu` bytes.
-fn clamp_mss(ctx: &Context<'_, impl Tracer>, frame: &mut Frame<'_>, packet: Packet, mtu: u32) {
+fn clamp_mss(ctx: &Context<'_, impl Tracer>, frame: &mut Frame<'_>, packet: &Packet, mtu: u32) {
     let from = ctx.view.port(frame.ingress);
     if let (Some(uplink), Some(from)) = (&ctx.view.uplink, from)
         && uplink.mss_clamp
@@ -213,7 +216,7 @@ fn clamp_mss(ctx: &Context<'_, impl Tracer>, frame: &mut Frame<'_>, packet: Pack
 fn quote(
     ctx: &Context<'_, impl Tracer>,
     frame: &Frame<'_>,
-    packet: Packet,
+    packet: &Packet,
 ) -> ArrayVec<u8, QUOTE_BYTES> {
     let mut quote = ArrayVec::new();
     let safe = packet.ttl > 1 && route::fits(frame, packet, ctx.member_mtu_min);

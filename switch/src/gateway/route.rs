@@ -20,7 +20,7 @@ use super::{Context, Packet, To, address, icmp, tell};
 pub(super) fn into_network(
     ctx: &mut Context<'_, impl Tracer>,
     frame: &mut Frame<'_>,
-    packet: Packet,
+    packet: &Packet,
     way: icmp::Way,
     gateway: GatewayView,
 ) -> Verdict {
@@ -67,7 +67,7 @@ pub(super) fn egress_mtu(ctx: &Context<'_, impl Tracer>, egress: Option<PortInde
 pub(super) fn check_ttl(
     ctx: &mut Context<'_, impl Tracer>,
     frame: &Frame<'_>,
-    packet: Packet,
+    packet: &Packet,
     way: icmp::Way,
 ) -> Result<(), Verdict> {
     if packet.ttl > 1 {
@@ -82,7 +82,7 @@ pub(super) fn check_ttl(
 pub(super) fn rewrite(
     ctx: &mut Context<'_, impl Tracer>,
     frame: &mut Frame<'_>,
-    packet: Packet,
+    packet: &Packet,
     (destination, source): (Mac, Mac),
 ) {
     decrement_ttl(frame);
@@ -108,7 +108,7 @@ fn decrement_ttl(frame: &mut Frame<'_>) {
 /// True if `frame` goes out on a link of `mtu` bytes whole, in the segments it is made of, or in
 /// fragments where the sender allows them. A GSO frame is cut into segments of its own size, so it
 /// is those that must fit; they are never fragmented.
-pub(super) fn fits(frame: &Frame<'_>, packet: Packet, mtu: u32) -> bool {
+pub(super) fn fits(frame: &Frame<'_>, packet: &Packet, mtu: u32) -> bool {
     let longest = gso::wire_len_max(frame.bytes(), frame.offload);
     u32::try_from(longest).is_ok_and(|longest| longest <= mtu)
         || (frame.offload.gso == Gso::None && !packet.dont_fragment)

@@ -24,7 +24,7 @@ const IPV4_TCP_BYTES: u32 = 40;
 pub(super) fn out(
     ctx: &mut Context<'_, impl Tracer>,
     frame: &mut Frame<'_>,
-    packet: Packet,
+    packet: &Packet,
     way: icmp::Way,
 ) -> Verdict {
     let Some((uplink, mtu)) = ctx.view.live_uplink() else {
@@ -55,9 +55,10 @@ pub fn owned(ctx: &mut Context<'_, impl Tracer>, frame: &mut Frame<'_>) -> Verdi
     let Some((uplink, _)) = ctx.view.live_uplink() else {
         return Verdict::Drop(DropReason::UplinkDown);
     };
-    let packet = match Packet::check(frame) {
+    let checked = Packet::check(frame);
+    let packet = match &checked {
         Ok(packet) => packet,
-        Err(reason) => return Verdict::Drop(reason),
+        Err(reason) => return Verdict::Drop(*reason),
     };
     let mac = if uplink.is_external(packet.destination) {
         uplink.mac
@@ -80,7 +81,7 @@ pub fn owned(ctx: &mut Context<'_, impl Tracer>, frame: &mut Frame<'_>) -> Verdi
 fn translate(
     ctx: &mut Context<'_, impl Tracer>,
     frame: &mut Frame<'_>,
-    packet: Packet,
+    packet: &Packet,
     (mac, way): (Mac, Option<icmp::Way>),
 ) -> Verdict {
     let Some(uplink) = &ctx.view.uplink else {
@@ -156,7 +157,7 @@ fn translated_elsewhere(ctx: &Context<'_, impl Tracer>, frame: &Frame<'_>) -> Op
 fn first_hop(
     ctx: &mut Context<'_, impl Tracer>,
     frame: &Frame<'_>,
-    packet: Packet,
+    packet: &Packet,
     uplink: &UplinkView,
     (mtu, way): (u32, icmp::Way),
 ) -> Result<Mac, Verdict> {
@@ -180,7 +181,7 @@ fn first_hop(
 fn send(
     ctx: &mut Context<'_, impl Tracer>,
     frame: &mut Frame<'_>,
-    packet: Packet,
+    packet: &Packet,
     mac: Mac,
 ) -> Verdict {
     let Some((uplink, mtu)) = ctx.view.live_uplink() else {
@@ -196,7 +197,7 @@ fn send(
 
 /// Lowers the segment size that a TCP handshake offers to what fits a way of `mtu` bytes: for those
 /// whose path MTU discovery is broken by who drops ICMP (RFC 4459 3.2).
-pub(super) fn clamp_mss(frame: &mut Frame<'_>, packet: Packet, mtu: u32) {
+pub(super) fn clamp_mss(frame: &mut Frame<'_>, packet: &Packet, mtu: u32) {
     let flags = HEADER_BYTES + packet.header_bytes + TCP_FLAGS_OFFSET;
     let is_handshake = packet.protocol == protocol::TCP
         && !packet.fragment
@@ -214,9 +215,10 @@ pub fn sourced(ctx: &mut Context<'_, impl Tracer>, frame: &mut Frame<'_>) -> Ver
     let Some((uplink, _)) = ctx.view.live_uplink() else {
         return Verdict::Drop(DropReason::UplinkDown);
     };
-    let packet = match Packet::check(frame) {
+    let checked = Packet::check(frame);
+    let packet = match &checked {
         Ok(packet) => packet,
-        Err(reason) => return Verdict::Drop(reason),
+        Err(reason) => return Verdict::Drop(*reason),
     };
     match next_hop_mac(ctx, frame, packet, uplink) {
         Ok(mac) => send(ctx, frame, packet, mac),
@@ -228,7 +230,7 @@ pub fn sourced(ctx: &mut Context<'_, impl Tracer>, frame: &mut Frame<'_>) -> Ver
 fn next_hop_mac(
     ctx: &mut Context<'_, impl Tracer>,
     frame: &Frame<'_>,
-    packet: Packet,
+    packet: &Packet,
     uplink: &UplinkView,
 ) -> Result<Mac, Verdict> {
     let Some(address) = uplink.next_hop(packet.destination) else {
@@ -294,7 +296,7 @@ pub fn released(
 }
 
 /// The frame's IPv4 packet as the NAT takes it.
-pub(super) fn ip<'f>(frame: &'f mut Frame<'_>, packet: Packet) -> nat::Packet<'f> {
+pub(super) fn ip<'f>(frame: &'f mut Frame<'_>, packet: &Packet) -> nat::Packet<'f> {
     let l4_offset = HEADER_BYTES + packet.header_bytes;
     let l4_sum = match frame.offload.csum {
         Csum::Partial { start, .. } if usize::from(start) == l4_offset => L4Sum::Pseudo,
