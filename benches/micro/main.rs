@@ -1,19 +1,23 @@
 //! What one frame costs in memory: no system call, no kernel.
 //!
-//! `cargo bench --bench micro`. For counts that repeat on a noisy machine, run the binary under
-//! `valgrind --tool=callgrind` with `--bench --profile-time 1 NAME`.
+//! `cargo bench --bench micro`; with `-- --counts` in instructions, which repeat on a noisy machine,
+//! and with `-- --pairs 15` in pairs with another build (see `counts`).
 #![expect(
     clippy::unwrap_used,
     reason = "a benchmark that cannot run has nothing to say"
 )]
 
 mod cables;
+mod counts;
 mod process;
 mod ring;
+mod scenes;
 mod tables;
 mod world;
 
-use criterion::{criterion_group, criterion_main};
+use std::process::ExitCode;
+
+use criterion::{Criterion, criterion_group};
 
 criterion_group!(
     benches,
@@ -22,6 +26,13 @@ criterion_group!(
     tables::fdb,
     tables::sums,
     ring::benches,
-    cables::benches
+    scenes::benches
 );
-criterion_main!(benches);
+
+fn main() -> ExitCode {
+    counts::main().unwrap_or_else(|| {
+        benches();
+        Criterion::default().configure_from_args().final_summary();
+        ExitCode::SUCCESS
+    })
+}

@@ -18,10 +18,10 @@ use switch::port::{Egress, PortIndex};
 use switch::stations::Stations;
 use switch::trace::{Off, Tracer};
 
-const GATEWAY: [u8; 4] = [10, 9, 0, 1];
-const EXTERNAL: [u8; 4] = [203, 0, 113, 254];
-const ROUTER: [u8; 4] = [203, 0, 113, 1];
-const GATEWAY_MAC: Mac = Mac([2, 0x77, 10, 9, 0, 1]);
+pub(super) const GATEWAY: [u8; 4] = [10, 9, 0, 1];
+pub(super) const EXTERNAL: [u8; 4] = [203, 0, 113, 254];
+pub(super) const ROUTER: [u8; 4] = [203, 0, 113, 1];
+pub(super) const GATEWAY_MAC: Mac = Mac([2, 0x77, 10, 9, 0, 1]);
 /// Bytes of a slot, as in a ring.
 const SLOT_BYTES: usize = 2048;
 pub(super) const FRAME_BYTES: usize = 60;
