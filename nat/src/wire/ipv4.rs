@@ -220,8 +220,14 @@ impl<B: AsRef<[u8]>> Ipv4<B> {
 
     /// Returns whether the header checksum is right (RFC 1812 section 5.2.2).
     #[must_use]
+    #[inline]
     pub fn verify_checksum(&self) -> bool {
-        checksum::finish(checksum::sum(self.header())) == 0
+        // Few packets have options.
+        let sum = match self.header().try_into() {
+            Ok(header) => checksum::sum_header(header),
+            Err(_) => checksum::sum(self.header()),
+        };
+        checksum::finish(sum) == 0
     }
 
     /// Gives the bytes back.
@@ -293,6 +299,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Ipv4<B> {
     }
 
     /// Takes one hop off the time to live, if there is one, and updates the header checksum.
+    #[inline]
     pub fn decrement_ttl(&mut self) {
         let old = get16(self.raw(), TTL);
         if old >> 8 != 0 {
