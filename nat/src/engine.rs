@@ -233,6 +233,13 @@ impl Nat {
         self.release_fragment()
     }
 
+    /// Returns whether [`Nat::released`] has a packet: asked after every batch, so it is cheap.
+    #[must_use]
+    #[inline]
+    pub fn has_released(&self) -> bool {
+        self.fragments.has_ready()
+    }
+
     /// Ends all sessions and returns how many there were.
     pub fn flush(&mut self) -> usize {
         let before = self.sessions.len();

@@ -176,7 +176,8 @@ impl Fdb {
 
     /// Notes that a frame from `mac` came in on `port`. The caller has seen to it that `mac` is a
     /// station's address ([`Mac::is_station`]).
-    #[inline]
+    // Always in line: with tracing the pipeline is compiled twice, and it would be called instead.
+    #[inline(always)]
     pub fn learn(&self, network: u16, mac: Mac, port: PortIndex, now: Nanos) -> Learned {
         debug_assert!(mac.is_station(), "{mac} is no station's address");
         let now_secs = seconds(now);

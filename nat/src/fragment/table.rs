@@ -324,6 +324,12 @@ impl Fragments {
         Outcome::Held
     }
 
+    /// True if there is a released fragment.
+    #[inline]
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// Takes the oldest released fragment.
     pub(super) fn pop_ready(&mut self) -> Option<Ready> {
         let ready = self.ready.pop_front()?;

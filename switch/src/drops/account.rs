@@ -30,24 +30,30 @@ impl Account<'_> {
     }
 
     /// The verdict of a frame.
-    #[inline]
+    // Always in line: with tracing it is compiled twice, and the compiler would call it instead.
+    #[inline(always)]
     pub fn verdict(&mut self, verdict: Verdict, frame: &Frame<'_>) {
         self.counters.verdict(verdict, frame.ingress);
         if let Verdict::Drop(reason) = verdict {
-            self.tell(frame.ingress, reason);
-            self.drops.keep(
-                self.now,
-                Dropped {
-                    reason,
-                    ingress: frame.ingress,
-                    egress: None,
-                    stage: frame.stage,
-                    offload: frame.offload,
-                    header: &[],
-                    bytes: frame.bytes(),
-                },
-            );
+            self.frame_dropped(reason, frame);
         }
+    }
+
+    #[inline(never)]
+    fn frame_dropped(&mut self, reason: DropReason, frame: &Frame<'_>) {
+        self.tell(frame.ingress, reason);
+        self.drops.keep(
+            self.now,
+            Dropped {
+                reason,
+                ingress: frame.ingress,
+                egress: None,
+                stage: frame.stage,
+                offload: frame.offload,
+                header: &[],
+                bytes: frame.bytes(),
+            },
+        );
     }
 
     /// The verdict of a packet that the NAT had kept as a fragment and let go: it came in by

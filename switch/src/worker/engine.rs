@@ -39,18 +39,30 @@ pub(super) struct Engine {
 impl Engine {
     /// Decides every frame of `batch`, sends what is to be sent, counts all of it.
     pub(super) fn run(&mut self, shared: &Shared, view: &View, batch: &mut Batch<'_>, now: Nanos) {
+        if self.recorder.is_some() {
+            self.run_recorded(shared, view, batch, now);
+        } else {
+            self.run_traced(shared, view, (batch, now), Off);
+        }
+        if !self.origin.frames.is_empty() {
+            self.send_originated(shared, view, now);
+        }
+    }
+
+    // Out of line, so that the usual way is compiled as if there were no other.
+    #[cold]
+    #[inline(never)]
+    fn run_recorded(&mut self, shared: &Shared, view: &View, batch: &mut Batch<'_>, now: Nanos) {
         // Taken out, so that it is lent apart from the rest.
         if let Some(mut recorder) = self.recorder.take() {
             recorder.begin_batch(now);
             self.run_traced(shared, view, (batch, now), On(&mut recorder));
             recorder.commit(batch);
             self.recorder = Some(recorder);
-        } else {
-            self.run_traced(shared, view, (batch, now), Off);
         }
-        self.send_originated(shared, view, now);
     }
 
+    #[inline(always)]
     fn run_traced(
         &mut self,
         shared: &Shared,
@@ -102,7 +114,9 @@ impl Engine {
         work: impl FnOnce(&mut Context<'_>) -> T,
     ) -> T {
         let result = self.with_context_unsent(shared, view, (now, Off), work);
-        self.send_originated(shared, view, now);
+        if !self.origin.frames.is_empty() {
+            self.send_originated(shared, view, now);
+        }
         result
     }
 
@@ -178,20 +192,17 @@ impl Engine {
         frames
     }
 
+    #[inline(never)]
     fn send_originated(&mut self, shared: &Shared, view: &View, now: Nanos) {
-        if !self.origin.frames.is_empty() {
-            let account = Account {
-                counters: &shared.counters[usize::from(self.index)],
-                drops: &mut self.drops,
-                now,
-            };
-            let (frames, dispatcher) = (&mut self.origin.frames, &mut self.dispatcher);
-            match &mut self.recorder {
-                Some(recorder) => {
-                    dispatcher.originated(view, (account, On(recorder)), frames);
-                }
-                None => dispatcher.originated(view, (account, Off), frames),
-            }
+        let account = Account {
+            counters: &shared.counters[usize::from(self.index)],
+            drops: &mut self.drops,
+            now,
+        };
+        let (frames, dispatcher) = (&mut self.origin.frames, &mut self.dispatcher);
+        match &mut self.recorder {
+            Some(recorder) => dispatcher.originated(view, (account, On(recorder)), frames),
+            None => dispatcher.originated(view, (account, Off), frames),
         }
     }
 }

@@ -45,12 +45,11 @@ impl Worker {
     /// The turn of a round is over, in which so many frames were run.
     #[inline]
     pub(super) fn end_round(&mut self, now: Nanos, frames: usize, has_news: bool) {
-        if let Some(mut hand) = self.journal.take() {
+        if let Some(hand) = &mut self.journal {
             if frames == 0 && has_news {
                 hand.tell((self.index, now), What::Round);
             }
             hand.journal.end_turn(frames > 0 || has_news);
-            self.journal = Some(hand);
         }
     }
 

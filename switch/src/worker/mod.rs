@@ -252,11 +252,17 @@ impl Worker {
         }
     }
 
+    fn release_fragments(&mut self, now: Nanos) {
+        if self.engine.nat.as_ref().is_some_and(Nat::has_released) {
+            let mut released = (self.engine).released_fragments(&self.shared, &self.view, now);
+            self.run_owned(&mut released, now);
+        }
+    }
+
     /// What a batch may have made possible: frames that waited for an answer, or for the first
     /// fragment of their packet.
     fn after_batch(&mut self, now: Nanos) {
-        let mut released = (self.engine).released_fragments(&self.shared, &self.view, now);
-        self.run_owned(&mut released, now);
+        self.release_fragments(now);
         self.send_events_early(now);
         if self.heed_neighbours(now) {
             // Another worker may hold frames for the neighbour that answered here.
@@ -299,8 +305,7 @@ impl Worker {
         if let Some(nat) = &mut self.engine.nat {
             nat.expire(now, EXPIRE_SESSIONS);
         }
-        let mut released = (self.engine).released_fragments(&self.shared, &self.view, now);
-        self.run_owned(&mut released, now);
+        self.release_fragments(now);
         if self.index == 0 {
             self.shared.fdb.age(now, SWEEP_SLOTS);
         }
