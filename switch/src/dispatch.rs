@@ -124,13 +124,20 @@ impl Dispatcher {
         let mut books = Books::new(account, tracer);
         let mut copies = Copies::new(view, &mut books, self);
         for (index, (frame, verdict)) in batch.iter().zip(verdicts).enumerate() {
-            match *verdict {
-                Verdict::Forward(egress) => copies.add(index, frame, egress, false),
-                Verdict::Route(egress) => copies.add(index, frame, egress, true),
-                Verdict::Answer => copies.add(index, frame, frame.ingress, false),
-                Verdict::Flood => copies.flood(index, frame),
-                Verdict::Absorb | Verdict::Hold | Verdict::HandOver(_) | Verdict::Drop(_) => {}
-            }
+            let (egress, routed) = match *verdict {
+                Verdict::Forward(egress) => (egress, false),
+                Verdict::Route(egress) => (egress, true),
+                Verdict::Answer => (frame.ingress, false),
+                Verdict::Flood => {
+                    copies.flood(index, frame);
+                    continue;
+                }
+                Verdict::Absorb | Verdict::Hold | Verdict::HandOver(_) | Verdict::Drop(_) => {
+                    continue;
+                }
+            };
+            // In one place, so that it is put in line.
+            copies.add(index, frame, egress, routed);
         }
         copies.flush();
         self.send_slow(view, &mut books, batch);
@@ -351,6 +358,7 @@ impl<'b, 'd, 'a, T: Tracer> Copies<'b, 'd, 'a, T> {
         }
     }
 
+    #[inline(always)]
     fn add(&mut self, index: usize, frame: &'b Frame<'_>, egress: PortIndex, routed: bool) {
         match self.view.port(egress).filter(|port| port.up) {
             Some(port) => self.add_shaped(index, frame, (egress, port), Shape::of(frame, routed)),

@@ -51,7 +51,8 @@ impl<'b, T: Tracer> Books<'b, T> {
     }
 
     /// The copy of the batch's frame in this place goes no further.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     pub(super) fn refuse(&mut self, place: Place, frame: &Frame<'_>, reason: DropReason) {
         self.refuse_bytes(place, frame.bytes(), frame.offload, reason);
     }
