@@ -1,7 +1,7 @@
 //! What one frame costs in memory: no system call, no kernel.
 //!
-//! `cargo bench --bench micro`; with `-- --counts` in instructions, which repeat on a noisy machine,
-//! and with `-- --pairs 15` in pairs with another build (see `counts`).
+//! `cargo bench --bench micro`; with `-- --counts` in instructions, which repeat on a noisy
+//! machine, and with `-- --pairs 15` in pairs with another build (see `counts`).
 #![expect(
     clippy::unwrap_used,
     reason = "a benchmark that cannot run has nothing to say"
