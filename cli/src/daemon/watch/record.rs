@@ -62,12 +62,13 @@ impl Daemon {
             self.watches.names.clone(),
             wall,
             self.switch.view(),
+            feed,
         );
         let clock = self.clock;
         let clock = Arc::new(move || clock.now());
         let recorded = self.switch.record(LIMITS, clock).map_err(refused)?;
         let tap = recorded.trace.id;
-        self.start_reader(tap, move || tell(&recorded, feed, blocks))
+        self.start_reader(tap, move || tell(&recorded, blocks))
     }
 
     /// The switch as it is now, but for its tables.
@@ -155,11 +156,10 @@ fn refused(error: RecordError) -> Refusal {
 }
 
 /// The life of a recording's thread.
-fn tell(recorded: &Recorded, mut feed: Feed, mut blocks: Blocks) {
+fn tell(recorded: &Recorded, mut blocks: Blocks) {
     defer_current_thread();
     let (portions, entries) = (&recorded.trace.portions, &recorded.entries);
-    let mut is_there = true;
-    while is_there {
+    while blocks.is_there {
         // What has come of entries so far, and of portions behind that, tells how far everybody
         // is; what comes of entries later on is for the next time.
         blocks.take_entries(entries);
@@ -171,11 +171,12 @@ fn tell(recorded: &Recorded, mut feed: Feed, mut blocks: Blocks) {
                 let others = portions.try_iter().take(waiting.saturating_sub(1));
                 others.for_each(|portion| blocks.portion(&portion));
             }
-            Err(RecvTimeoutError::Timeout) => is_there = !feed.is_gone(),
+            Err(RecvTimeoutError::Timeout) => blocks.is_there = !blocks.feed.is_gone(),
             Err(RecvTimeoutError::Disconnected) => {
                 blocks.take_entries(entries);
                 blocks.turns.end();
-                let _ = blocks.write(&mut feed) && send(&mut feed, blocks.end());
+                blocks.write();
+                blocks.end();
                 return;
             }
         }
@@ -183,7 +184,7 @@ fn tell(recorded: &Recorded, mut feed: Feed, mut blocks: Blocks) {
         for (worker, turn) in marks {
             blocks.turns.is_through(worker, turn);
         }
-        is_there = is_there && blocks.write(&mut feed);
+        blocks.write();
     }
 }
 
@@ -193,8 +194,10 @@ struct Blocks {
     wall: Wall,
     /// The view as it was told last.
     view: View,
-    /// What is to be sent.
+    /// What is to be sent, to whom, and whether he is still there.
     out: Vec<u8>,
+    feed: Feed,
+    is_there: bool,
     writer: Writer,
     /// The interfaces' numbers, and how many packets each has had, and lost.
     interfaces: HashMap<(PortIndex, Arc<str>), usize>,
@@ -223,7 +226,7 @@ struct Turn {
 }
 
 impl Blocks {
-    fn new(recording: &Recording, names: PortNames, wall: Wall, view: &View) -> Self {
+    fn new(recording: &Recording, names: PortNames, wall: Wall, view: &View, feed: Feed) -> Self {
         let mut writer = Writer::new();
         let comments = recording.to_comments();
         let comments: Vec<&str> = comments.iter().map(String::as_str).collect();
@@ -238,6 +241,8 @@ impl Blocks {
             wall,
             view: view.without_ways(),
             out: writer.take(),
+            feed,
+            is_there: true,
             writer,
             interfaces: HashMap::new(),
             counts: Vec::new(),
@@ -358,9 +363,9 @@ impl Blocks {
         });
     }
 
-    /// Sends the turns that are known to be next; false where the reader has gone.
-    fn write(&mut self, feed: &mut Feed) -> bool {
-        while !self.is_over {
+    /// Sends the turns that are known to be next.
+    fn write(&mut self) {
+        while self.is_there && !self.is_over {
             match self.turns.next() {
                 None => break,
                 Some(Next::Turn(number, turn)) => self.write_turn(number, turn),
@@ -369,15 +374,17 @@ impl Blocks {
                     self.digests.fill(None);
                 }
             }
-            if self.out.len() >= CHUNK_BYTES && !send(feed, self.taken()) {
-                return false;
-            }
+            self.send_from(CHUNK_BYTES);
         }
-        send(feed, self.taken())
+        self.send_from(0);
     }
 
-    fn taken(&mut self) -> Bytes {
-        std::mem::take(&mut self.out).into()
+    /// Sends what there is, if that is so many bytes.
+    fn send_from(&mut self, bytes: usize) {
+        if self.out.len() >= bytes {
+            let chunk = Bytes::from(std::mem::take(&mut self.out));
+            self.is_there = self.is_there && send(&mut self.feed, chunk);
+        }
     }
 
     fn write_turn(&mut self, number: u64, mut turn: Turn) {
@@ -459,10 +466,12 @@ impl Blocks {
             let _ = self.writer.note(&RecordedEntry { what, ..entry }.to_note());
         }
         self.out.append(&mut self.writer.take());
+        // A table of a million sessions is never in memory as text.
+        self.send_from(CHUNK_BYTES);
     }
 
     /// What comes last: nobody has more to say.
-    fn end(&mut self) -> Bytes {
+    fn end(&mut self) {
         if let Some((_, dropped)) = self.counts.first_mut() {
             *dropped += std::mem::take(&mut self.lost);
         }
@@ -479,7 +488,7 @@ impl Blocks {
             });
         }
         self.out.append(&mut self.writer.take());
-        self.taken()
+        self.send_from(0);
     }
 }
 
