@@ -41,6 +41,9 @@ const REMIND: Nanos = Nanos::from_secs(10);
 /// Rounds until a packet has left the switch; some dozens are usual.
 const ROUNDS_MAX: u32 = 100_000;
 
+/// Records of one round: batches of 64 frames from as many ports as one worker may have had.
+const ROUND_RECORDS: usize = 1 << 16;
+
 /// Copies of one frame that a port has sent.
 type Sent = (u32, Option<Rc<Comment>>);
 
@@ -98,6 +101,8 @@ impl<'s> Player<'s> {
             // What left is compared, as far as a translation reaches.
             limits.snap_bytes = FRAME_BYTES_MAX;
             limits.bytes = 32 << 20;
+            // A round takes a batch from each of many ports, and is read when it is over.
+            limits.records = ROUND_RECORDS;
         }
         let trace = (scene.switch).trace(selector, limits, Arc::new(move || begin));
         for worker in &mut scene.workers {
