@@ -141,7 +141,11 @@ impl Scene {
         (seed, recording): (u64, Option<&Recording>),
     ) -> Result<Self, CliError> {
         let begin = recording.map_or(BEGIN, |recording| Nanos(recording.clock));
-        let address = uplink_address(settings, around)?;
+        let address = match recording {
+            // It had none when it began, and may get one later.
+            Some(recording) if recording.uplink.is_none() && around.address.is_none() => None,
+            Some(_) | None => uplink_address(settings, around)?,
+        };
         let mtu = around.mtu.unwrap_or(MTU_DEFAULT);
         let of_switch = daemon::switch_settings(settings, seed);
         let (switch, workers) =
@@ -163,10 +167,10 @@ impl Scene {
         let view = daemon::gateway_view(cidr, mac);
         scene.switch.update(|v| v.gateway = Some(view));
         scene.add_members(settings, mtu)?;
-        if let (Some(device), Some(address)) = (&settings.uplink, address) {
+        if let Some(device) = &settings.uplink {
             let index = scene.add((device, Role::Uplink), mtu, None)?;
-            let uplink = uplink_view(settings, around, index, address);
-            scene.switch.update(|view| view.uplink = Some(uplink));
+            let uplink = address.map(|address| uplink_view(settings, around, index, address));
+            scene.switch.update(|view| view.uplink = uplink);
         }
         if settings.host_port {
             let index = scene.add((&settings.name, Role::Host), mtu, None)?;
