@@ -194,7 +194,7 @@ impl Neighbours {
         self.flush(None);
         for row in rows {
             // It has room for as many as the other one.
-            let _ = (self.table).insert(row.key, row.value, row.stamp, row.tag);
+            let _ = self.table.enter(row);
         }
     }
 

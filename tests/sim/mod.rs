@@ -19,6 +19,7 @@ mod account;
 mod allocations;
 #[path = "../../benches/micro/world.rs"]
 mod bench_world;
+mod damaged;
 mod drops;
 mod egress;
 mod fuzz;

@@ -209,13 +209,16 @@ impl RecordedChange {
         }
     }
 
-    /// As the switch has it; a view has to be [made](ViewChange::apply) by itself.
+    /// As the switch has it; `None` where it is none of its tables: a view has to be
+    /// [made](ViewChange::apply) by itself, and no switch ties an address to a port that is no
+    /// station's.
     #[must_use]
     pub fn to_change(&self) -> Option<Change> {
         Some(match self {
             Self::View(_) => return None,
             Self::AddStatic(network, mac, port) => {
-                Change::AddStatic(*network, Mac::from_u64(*mac), PortIndex(*port))
+                let mac = Some(Mac::from_u64(*mac)).filter(|mac| mac.is_station())?;
+                Change::AddStatic(*network, mac, PortIndex(*port))
             }
             Self::Remove(network, mac) => Change::Remove(*network, Mac::from_u64(*mac)),
             Self::FlushAll => Change::Flush(Flush::All),

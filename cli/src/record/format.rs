@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
+use switch::limits::PORTS_MAX;
 
 use super::view::RecordedPublish;
 use crate::error::CliError;
@@ -123,8 +124,14 @@ impl Recording {
             let fix = "replay it with the version that recorded it";
             return Err(CliError::failed(name, why, fix));
         }
-        let read = serde_json::from_str(&comment).map(Some);
-        read.map_err(|error| CliError::failed(name, format!("the recording's head: {error}"), ""))
+        let damaged = |why| CliError::failed(name, format!("the recording's head: {why}"), "");
+        let read: Self =
+            serde_json::from_str(&comment).map_err(|error| damaged(error.to_string()))?;
+        let is_beyond = |port: &&RecordedPort| usize::from(port.index) >= PORTS_MAX;
+        match read.ports.iter().find(is_beyond) {
+            Some(port) => Err(damaged(format!("no switch has a port {}", port.index))),
+            None => Ok(Some(read)),
+        }
     }
 }
 
@@ -164,5 +171,11 @@ mod tests {
         assert_eq!(error, expected);
         let torn = [comment[..40].to_owned()];
         assert!(Recording::find("f", &torn).is_err());
+        let beyond = [comment.replace("\"index\":3", "\"index\":4096")];
+        let error = Recording::find("f", &beyond).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "error: f: the recording's head: no switch has a port 4096"
+        );
     }
 }

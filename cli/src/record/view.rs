@@ -6,6 +6,7 @@ use std::sync::Arc;
 use nat::{Publish, Publishes, Target};
 use serde::{Deserialize, Serialize};
 use switch::config::{HostView, NetworkIndex, PortView, Role, Route, UplinkView, View};
+use switch::limits::PORTS_MAX;
 use switch::mac::Mac;
 use switch::port::{Egress, PortIndex};
 
@@ -134,6 +135,9 @@ impl ViewChange {
         view.number = self.number;
         for change in &self.ports {
             let place = usize::from(change.index);
+            if place >= PORTS_MAX {
+                return Err(format!("no switch has a port {place}"));
+            }
             if view.ports.len() <= place {
                 view.ports.resize_with(place + 1, || None);
             }

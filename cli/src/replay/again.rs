@@ -1,6 +1,6 @@
 //! What a recording brings along: its surroundings, and what it needs to be done again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use nat::Nanos;
@@ -13,6 +13,9 @@ use crate::args::replay::route;
 use crate::config::words;
 use crate::error::CliError;
 use crate::record::{RecordedEntry, RecordedWhat, Recording, publishes_of, row};
+
+/// Views on their way to workers: each takes some hundred bytes for a port.
+const VIEWS_MAX: usize = 1024;
 
 pub(super) fn damaged(what: &str, why: impl ToString) -> CliError {
     CliError::failed(format!("the recording's {what}"), why.to_string(), "")
@@ -80,7 +83,10 @@ pub(super) struct Redo {
     pub(super) round: Option<Round>,
     /// The view as the control thread had it last, and those that workers are told by number.
     pub(super) view: View,
-    pub(super) views: HashMap<u64, Arc<View>>,
+    views: BTreeMap<u64, Arc<View>>,
+    /// The last that each worker was told of.
+    told: HashMap<u16, u64>,
+    workers: usize,
     /// Whoever takes a port looks whether somebody still waits for it.
     pub(super) moves: Vec<crossbeam_channel::Receiver<()>>,
 }
@@ -90,7 +96,7 @@ pub(super) struct Redo {
 pub(super) struct Beginning {
     pub(super) tables: Tables,
     /// What each worker alone knew, and when.
-    pub(super) workers: HashMap<u16, (Begin, Nanos)>,
+    pub(super) workers: BTreeMap<u16, (Begin, Nanos)>,
 }
 
 /// A worker's round, with the frames it found.
@@ -112,9 +118,34 @@ impl Redo {
             beginning: Some(Beginning::default()),
             round: None,
             view: view.clone(),
-            views: HashMap::new(),
+            views: BTreeMap::new(),
+            told: HashMap::new(),
+            workers: usize::from(recording.workers),
             moves: Vec::new(),
         }
+    }
+
+    /// Keeps the view as it is now until all workers have been told of it.
+    pub(super) fn keep_view(&mut self) -> Result<(), CliError> {
+        if self.views.len() >= VIEWS_MAX {
+            let why = format!("there are {VIEWS_MAX} that not all workers were told of");
+            return Err(damaged("views", why));
+        }
+        let view = Arc::new(self.view.clone());
+        self.views.insert(view.number, view);
+        Ok(())
+    }
+
+    /// The view of which a worker is told now. It is told of no earlier one any more.
+    pub(super) fn tell_view(&mut self, worker: u16, number: u64) -> Option<Arc<View>> {
+        let view = self.views.get(&number).cloned()?;
+        self.told.insert(worker, number);
+        if self.told.len() == self.workers
+            && let Some(all) = self.told.values().min()
+        {
+            self.views = self.views.split_off(all);
+        }
+        Some(view)
     }
 
     /// Takes in what belongs to the beginning, and gives back all else.

@@ -104,7 +104,7 @@ impl Compare {
     /// So many turns are not known.
     pub(super) const fn missing(&mut self, turns: u64) {
         if let Some(recorded) = &mut self.recorded {
-            recorded.turns_missing += turns;
+            recorded.turns_missing = recorded.turns_missing.saturating_add(turns);
         }
     }
 

@@ -179,6 +179,10 @@ impl<'s> Player<'s> {
             }
             self.rounds()?;
             self.next_tick += step;
+            if self.next_tick == Nanos::MAX {
+                // Time has no end that it could go beyond.
+                break;
+            }
         }
         self.next_tick = self.next_tick.min(to + TICK);
         self.now = to;
@@ -336,7 +340,8 @@ impl<'s> Player<'s> {
 
     /// The time now, as the capture has it.
     const fn time(&self) -> u64 {
-        self.first + self.now.0.saturating_sub(self.scene.begin.0)
+        let since = self.now.0.saturating_sub(self.scene.begin.0);
+        self.first.saturating_add(since)
     }
 
     /// Goes on after the last packet until nothing waits any more.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use nat::{Nanos, Publishes};
 use switch::config::{NetworkIndex, PortView, Role, Route, UplinkView};
 use switch::frame::Offload;
+use switch::limits::PORTS_MAX;
 use switch::mac::Mac;
 use switch::neigh::Link;
 use switch::port::sim::{CableOptions, Impairment, SimEgress, SimHost, SimRx, cable};
@@ -280,7 +281,9 @@ impl Scene {
     pub(super) fn prepare(&mut self, later: &[PortChange]) {
         for port in later {
             let place = self.wires.get(usize::from(port.index));
+            // One beyond them is refused when the view comes that has it.
             if let Some((device, role)) = &port.new
+                && usize::from(port.index) < PORTS_MAX
                 && place.is_none_or(|wire| !wire.is_port)
             {
                 let index = PortIndex(port.index);

@@ -112,7 +112,7 @@ impl Survey {
         self.packets += 1;
         self.longest = self.longest.max(packet.bytes.len());
         self.cut += u64::from(packet.is_cut());
-        self.lost += packet.dropped.unwrap_or(0);
+        self.lost = self.lost.saturating_add(packet.dropped.unwrap_or(0));
         if let Some(time) = packet.time {
             self.first = Some(self.first.map_or(time, |first| first.min(time)));
             self.last = self.last.max(Some(time));

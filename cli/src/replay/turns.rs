@@ -183,6 +183,9 @@ impl Player<'_> {
             self.compare.digest(place, &digest, time);
         }
         for told in told {
+            if let RecordedTold::Move(_, to) = told {
+                self.worker(*to)?;
+            }
             if let Some(command) = self.command_again(redo, worker, told) {
                 self.scene.switch.command(worker, command);
             }
@@ -202,7 +205,7 @@ impl Player<'_> {
         told: &RecordedTold,
     ) -> Option<Command> {
         Some(match told {
-            RecordedTold::View(number) => Command::View(Arc::clone(redo.views.get(number)?)),
+            RecordedTold::View(number) => Command::View(redo.tell_view(worker, *number)?),
             RecordedTold::Receive(port) => {
                 let rx = self
                     .scene
@@ -260,8 +263,7 @@ impl Player<'_> {
                     self.scene.rename(PortIndex(port.index), device);
                 }
             }
-            redo.views
-                .insert(change.number, Arc::new(redo.view.clone()));
+            redo.keep_view()?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use super::{Fdb, Flush, Place, Totals};
-use crate::table::{Apart, Entry, Insert, Row};
+use crate::table::{Apart, Entry, Row};
 
 impl Fdb {
     /// Makes a table that knows, learns and forgets as this one would. It counts the entries that
@@ -55,8 +55,7 @@ impl Fdb {
     pub fn restore(&self, rows: &[Row]) {
         self.flush(Flush::All);
         for row in rows {
-            let entered = (self.table).insert(row.key, row.value, row.stamp, row.tag);
-            if let (Insert::Done, Some(entry)) = (entered, self.table.get(row.key)) {
+            if let Some(entry) = self.table.enter(row) {
                 self.count(&entry);
             }
         }

@@ -1,6 +1,6 @@
 //! A table as plain data.
 
-use super::{Entry, Table};
+use super::{Entry, FREE, Insert, Table, VALUE_MAX};
 
 /// An entry as plain data, to be entered into a table of the same owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,5 +26,17 @@ impl Table {
             tag: entry.tag,
         };
         self.iter().map(row).collect()
+    }
+
+    /// Enters a row of a table like this one, and returns its entry. `None` where there is no room,
+    /// or it is no row of any table: rows may come out of a file.
+    pub(crate) fn enter(&self, row: &Row) -> Option<Entry> {
+        if row.key == FREE || row.value > VALUE_MAX {
+            return None;
+        }
+        match self.insert(row.key, row.value, row.stamp, row.tag) {
+            Insert::Done => self.get(row.key),
+            Insert::Present | Insert::Full => None,
+        }
     }
 }
