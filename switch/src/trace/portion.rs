@@ -368,9 +368,10 @@ impl Outbox {
         self.turn = turn;
     }
 
-    /// True where there is nothing to send.
+    /// True where there is nothing to send, and no loss to be told.
     pub(super) fn is_out(&self) -> bool {
-        self.filling.as_ref().is_none_or(Buffers::is_empty)
+        let has_none = self.filling.as_ref().is_none_or(Buffers::is_empty);
+        has_none && self.lost == self.lost_told
     }
 
     pub(super) const fn reader_is_gone(&self) -> bool {

@@ -464,6 +464,7 @@ impl Blocks {
             // It would not be the same without.
             let what = RecordedWhat::Missing(1);
             let _ = self.writer.note(&RecordedEntry { what, ..entry }.to_note());
+            self.digests.fill(None);
         }
         self.out.append(&mut self.writer.take());
         // A table of a million sessions is never in memory as text.
