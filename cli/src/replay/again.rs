@@ -156,9 +156,8 @@ impl Redo {
         let worker = entry.worker.unwrap_or(0);
         match entry.what {
             RecordedWhat::Sessions(some) => {
-                let (begin, at) = workers.entry(worker).or_default();
+                let (begin, _) = workers.entry(worker).or_default();
                 (begin.sessions).extend(some.iter().map(nat::SessionRecord::from));
-                *at = Nanos(entry.at);
             }
             RecordedWhat::Remains(remains) => {
                 let (begin, _) = workers.entry(worker).or_default();

@@ -34,11 +34,6 @@ impl Compare {
         }
     }
 
-    /// True where something was recorded.
-    pub(super) const fn is_needed(&self) -> bool {
-        self.recorded.is_some()
-    }
-
     /// All is as it was when the recording began.
     pub(super) fn begin(&mut self) {
         self.digests.fill(Digest::default());

@@ -145,7 +145,7 @@ impl<'s> Player<'s> {
             if let Some(place) = self.way(ways, &packet) {
                 self.rounds()?;
                 self.advance(self.scene.begin + Nanos(time - self.first))?;
-                self.feed((place, None), number, &packet)?;
+                self.feed((place, None), (number, &packet), None)?;
             }
         }
         Ok(())
@@ -198,14 +198,14 @@ impl<'s> Player<'s> {
     }
 
     /// Puts a packet on its wire, to this worker if that receives from there; returns to which.
+    /// `noted` is what a recording says of it.
     pub(super) fn feed(
         &mut self,
         (place, worker): (usize, Option<u16>),
-        number: u64,
-        packet: &Packet<'_>,
+        (number, packet): (u64, &Packet<'_>),
+        noted: Option<Noted>,
     ) -> Result<u16, CliError> {
         let wire = &self.scene.wires[place];
-        let noted = Noted::read(packet.comments()).filter(|_| self.compare.is_needed());
         let offload = noted.as_ref().map_or(Offload::PLAIN, |noted| noted.offload);
         let Some(taken_by) = wire.send(worker, packet.bytes, offload) else {
             let why = "nobody receives from it, or more came than it can hold";

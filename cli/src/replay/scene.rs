@@ -293,10 +293,15 @@ impl Scene {
     }
 
     /// Another port has this index from now on.
-    pub(super) fn rename(&mut self, port: PortIndex, device: &str) {
-        if let Some(wire) = self.wires.get_mut(port.index()) {
-            wire.name = device.to_owned();
+    pub(super) fn rename(&mut self, port: u16, device: &str) {
+        if let Some(wire) = self.wire(port) {
+            device.clone_into(&mut wire.name);
         }
+    }
+
+    /// The wire of the port of that index.
+    pub(super) fn wire(&mut self, port: u16) -> Option<&mut Wire> {
+        self.wires.get_mut(usize::from(port))
     }
 
     /// The way out of a port.

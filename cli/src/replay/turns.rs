@@ -54,11 +54,12 @@ impl Player<'_> {
         let Some(place) = self.way(ways, packet) else {
             return Ok(());
         };
-        let turn = Noted::read(packet.comments()).map_or(0, |noted| noted.turn);
-        if turn == 0 {
+        let noted = Noted::read(packet.comments()).filter(|noted| noted.turn > 0);
+        let Some(noted) = noted else {
             let why = format!("packet {number} does not say in which turn it came");
             return Err(damaged("packets", why));
-        }
+        };
+        let turn = noted.turn;
         self.begin_again(redo)?;
         if redo.round.as_ref().is_none_or(|round| round.turn != turn) {
             self.end_round(redo)?;
@@ -79,7 +80,8 @@ impl Player<'_> {
             if round.ports.last() != Some(&port) {
                 round.ports.push(port);
             }
-            let taken_by = self.feed((place, Some(round.worker)), number, packet)?;
+            let to = (place, Some(round.worker));
+            let taken_by = self.feed(to, (number, packet), Some(noted))?;
             round.elsewhere |= taken_by != round.worker;
         }
         Ok(())
@@ -207,25 +209,15 @@ impl Player<'_> {
         Some(match told {
             RecordedTold::View(number) => Command::View(redo.tell_view(worker, *number)?),
             RecordedTold::Receive(port) => {
-                let rx = self
-                    .scene
-                    .wires
-                    .get_mut(usize::from(*port))?
-                    .plug_in(worker);
+                let rx = self.scene.wire(*port)?.plug_in(worker);
                 Command::Receive(PortIndex(*port), Box::new(Rx::Sim(rx)), unbounded().0)
             }
             RecordedTold::Release(port) => {
-                self.scene
-                    .wires
-                    .get_mut(usize::from(*port))?
-                    .plug_out(worker);
+                self.scene.wire(*port)?.plug_out(worker);
                 Command::Release(PortIndex(*port), unbounded().0)
             }
             RecordedTold::Move(port, to) => {
-                self.scene
-                    .wires
-                    .get_mut(usize::from(*port))?
-                    .hand_on(worker, *to);
+                self.scene.wire(*port)?.hand_on(worker, *to);
                 let (done, asked) = bounded(1);
                 redo.moves.push(asked);
                 Command::Move(PortIndex(*port), *to, done)
@@ -260,7 +252,7 @@ impl Player<'_> {
             applied.map_err(|why| damaged("views", why))?;
             for port in &change.ports {
                 if let Some((device, _)) = &port.new {
-                    self.scene.rename(PortIndex(port.index), device);
+                    self.scene.rename(port.index, device);
                 }
             }
             redo.keep_view()?;

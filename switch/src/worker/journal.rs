@@ -81,16 +81,14 @@ impl Worker {
         now: Nanos,
     ) {
         self.end_journal(now);
-        let nat = self.engine.nat.as_ref();
-        let begin = nat.map_or_else(Begin::default, |nat| Begin {
-            sessions: nat.snapshot(Part::ALL, now).0,
-            remains: nat.remains(now),
-            ..Begin::default()
-        });
-        let begin = Begin {
+        let mut begin = Begin {
             gateway: self.engine.origin.standing(),
-            ..begin
+            ..Begin::default()
         };
+        if let Some(nat) = &self.engine.nat {
+            (begin.sessions, _) = nat.snapshot(Part::ALL, now);
+            begin.remains = nat.remains(now);
+        }
         let shared = &self.shared;
         let tables = || Tables {
             fdb: shared.fdb.rows(),

@@ -217,7 +217,6 @@ struct Blocks {
 /// What there is of a turn.
 #[derive(Default)]
 struct Turn {
-    worker: Option<u16>,
     at: Nanos,
     /// Its packets.
     blocks: Vec<u8>,
@@ -301,8 +300,7 @@ impl Blocks {
                         self.marks.push((worker, turn + 1));
                     }
                     let slot = self.turns.turn(turn, worker);
-                    (slot.worker, slot.at) = (worker, at);
-                    slot.entry = Some(what);
+                    (slot.at, slot.entry) = (at, Some(what));
                 }
             }
         }
@@ -332,7 +330,7 @@ impl Blocks {
             self.packet(record, port, &fate);
         }
         let turn = self.turns.turn(number, Some(record.worker));
-        (turn.worker, turn.at) = (Some(record.worker), record.head.batch);
+        turn.at = record.head.batch;
         turn.digest.get_or_insert_default().add(record);
         turn.blocks.extend_from_slice(self.writer.bytes());
         self.writer.clear();
@@ -368,7 +366,7 @@ impl Blocks {
         while self.is_there && !self.is_over {
             match self.turns.next() {
                 None => break,
-                Some(Next::Turn(number, turn)) => self.write_turn(number, turn),
+                Some(Next::Turn(number, worker, turn)) => self.write_turn((number, worker), turn),
                 Some(Next::Missing(from, count)) => {
                     self.note(from, (None, Nanos::ZERO), RecordedWhat::Missing(count));
                     self.digests.fill(None);
@@ -387,15 +385,13 @@ impl Blocks {
         }
     }
 
-    fn write_turn(&mut self, number: u64, mut turn: Turn) {
-        let whose = (turn.worker, turn.at);
-        let digest = turn
-            .worker
-            .and_then(|worker| self.digests.get_mut(usize::from(worker)));
+    fn write_turn(&mut self, (number, worker): (u64, Option<u16>), mut turn: Turn) {
+        // The control thread decides about no packet.
+        let place = worker.map_or(usize::MAX, usize::from);
         let what = match turn.entry {
             Some(What::Tick(told, _)) => Some(RecordedWhat::Tick {
                 told: told.iter().map(Into::into).collect(),
-                digest: digest.as_ref().and_then(|sum| sum.map(Digest::to_hex)),
+                digest: (self.digests.get(place).copied().flatten()).map(Digest::to_hex),
             }),
             Some(What::Change(change)) => {
                 let change = RecordedChange::new(&change, |now| self.view_change(now));
@@ -413,13 +409,10 @@ impl Blocks {
             None => turn.blocks.is_empty().then_some(RecordedWhat::Round),
         };
         if let Some(what) = what {
-            self.note(number, whose, what);
+            self.note(number, (worker, turn.at), what);
         }
         self.out.append(&mut turn.blocks);
-        let sum = turn
-            .worker
-            .and_then(|worker| self.digests.get_mut(usize::from(worker)));
-        if let (Some(Some(sum)), Some(digest)) = (sum, turn.digest) {
+        if let (Some(Some(sum)), Some(digest)) = (self.digests.get_mut(place), turn.digest) {
             sum.append(digest);
         }
     }

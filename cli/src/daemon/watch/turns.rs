@@ -20,8 +20,8 @@ pub(super) struct Turns<T> {
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next<T> {
-    /// This turn.
-    Turn(u64, T),
+    /// This turn: its number, whose it was, and what there is of it.
+    Turn(u64, Option<u16>, T),
     /// Some that are lost, the first of them, and how many.
     Missing(u64, u64),
 }
@@ -62,9 +62,9 @@ impl<T: Default> Turns<T> {
             if through.is_some_and(|through| *through <= *first.key()) {
                 return None;
             }
-            let (number, (_, turn)) = first.remove_entry();
+            let (number, (worker, turn)) = first.remove_entry();
             self.next = number + 1;
-            return Some(Next::Turn(number, turn));
+            return Some(Next::Turn(number, worker, turn));
         }
         let all = self.through.iter().copied().min().unwrap_or(u64::MAX);
         let (from, to) = (self.next, all.min(*first.key()));
@@ -93,10 +93,13 @@ mod tests {
         assert_eq!(all(&mut turns), [], "more of it may come");
         turns.turn(1, Some(0)).push(b'A');
         turns.is_through(0, 3);
-        assert_eq!(all(&mut turns), [Next::Turn(1, b"aA".to_vec())]);
+        assert_eq!(all(&mut turns), [Next::Turn(1, Some(0), b"aA".to_vec())]);
         turns.turn(3, None).push(b'c');
         turns.is_through(1, 4);
-        let expected = [Next::Turn(2, b"b".to_vec()), Next::Turn(3, b"c".to_vec())];
+        let expected = [
+            Next::Turn(2, Some(1), b"b".to_vec()),
+            Next::Turn(3, None, b"c".to_vec()),
+        ];
         assert_eq!(all(&mut turns), expected);
     }
 
@@ -112,15 +115,15 @@ mod tests {
             "3 may be of worker 1"
         );
         turns.is_through(1, 9);
-        let expected = [Next::Missing(3, 2), Next::Turn(5, b"e".to_vec())];
+        let expected = [Next::Missing(3, 2), Next::Turn(5, Some(0), b"e".to_vec())];
         assert_eq!(all(&mut turns), expected);
         turns.turn(9, Some(1)).push(b'i');
         turns.turn(10, Some(0)).push(b'j');
         turns.end();
         let expected = [
             Next::Missing(6, 3),
-            Next::Turn(9, b"i".to_vec()),
-            Next::Turn(10, b"j".to_vec()),
+            Next::Turn(9, Some(1), b"i".to_vec()),
+            Next::Turn(10, Some(0), b"j".to_vec()),
         ];
         assert_eq!(all(&mut turns), expected);
     }
