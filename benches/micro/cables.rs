@@ -60,6 +60,15 @@ fn counted_poll(worker: &mut Worker, now: Nanos) {
 }
 
 impl Cables {
+    /// Member 0 sends so many of these, later than all before; how long worker 0 takes for them.
+    pub(super) fn round(&mut self, frames: usize, bytes: &[u8]) -> Duration {
+        self.go_on();
+        for _ in 0..frames {
+            self.members[0].send(bytes, UNFINISHED);
+        }
+        self.poll(0)
+    }
+
     /// A switch of `members` ports and `workers` workers; two by two, port 0 is worker 0's.
     pub(super) fn new(workers: u16, members: u16, latency: Option<Clocks>) -> Self {
         let settings = Settings {

@@ -110,11 +110,7 @@ fn unicast(latency: Option<Clocks>, frames: u32) -> Round {
     drain(&world.members[0]);
     let bytes = frame((NEAR, FAR), ([10, 9, 0, 2], [10, 9, 0, 3]), 4000);
     Box::new(move || {
-        world.go_on();
-        for _ in 0..frames {
-            world.members[0].send(&bytes, UNFINISHED);
-        }
-        let spent = world.poll(0);
+        let spent = world.round(frames as usize, &bytes);
         assert_eq!(drain(&world.members[1]), frames as usize);
         spent
     })
@@ -124,11 +120,7 @@ fn flood(latency: Option<Clocks>, copies: u16, frames: u32) -> Round {
     let mut world = Cables::new(1, copies + 1, latency);
     let bytes = frame((NEAR, FAR), ([10, 9, 0, 2], [10, 9, 0, 3]), 4000);
     Box::new(move || {
-        world.go_on();
-        for _ in 0..frames {
-            world.members[0].send(&bytes, UNFINISHED);
-        }
-        let spent = world.poll(0);
+        let spent = world.round(frames as usize, &bytes);
         for host in &world.members[1..] {
             assert_eq!(drain(host), frames as usize);
         }
@@ -142,11 +134,7 @@ fn dropped(latency: Option<Clocks>) -> Round {
     let reserved = Mac([1, 0x80, 0xc2, 0, 0, 3]);
     let bytes = frame((NEAR, reserved), ([10, 9, 0, 2], [10, 9, 0, 3]), 4000);
     Box::new(move || {
-        world.go_on();
-        for _ in 0..BATCH_FRAMES_MAX {
-            world.members[0].send(&bytes, UNFINISHED);
-        }
-        let spent = world.poll(0);
+        let spent = world.round(BATCH_FRAMES_MAX, &bytes);
         assert_eq!(drain(&world.members[1]), 0);
         spent
     })
