@@ -21,6 +21,11 @@ loom:
 soak seconds="60":
     VSWITCH_SOAK_SECONDS={{seconds}} cargo test --test integration netns -- --nocapture
 
+# What tracing costs while nobody traces: the program beside one that is built without it.
+untraced:
+    RUSTFLAGS="--cfg untraced" cargo bench --bench micro --no-run --target-dir target/untraced
+    cargo bench --bench micro -- --counts --against "$(ls -t target/untraced/release/deps/micro-* | grep -v '[.]d$' | head -1)"
+
 bench:
     cargo bench --bench micro
     sudo target/release/vswitch bench --vs bridge,direct

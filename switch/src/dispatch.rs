@@ -152,7 +152,7 @@ impl Dispatcher {
     ) {
         let mut books = Books::new(account, tracer);
         for (to, mut owned) in frames.drain(..) {
-            let tag = owned.tag;
+            let tag = owned.tag();
             let mut frame = owned.borrow();
             frame.seal(0);
             books.begin_made(&frame, tag);

@@ -315,6 +315,7 @@ impl<'r> Frame<'r> {
             offload: self.offload,
             stage: self.stage,
             ingress: self.ingress,
+            #[cfg(not(untraced))]
             tag: Tag::NONE,
         }
     }
@@ -330,8 +331,8 @@ pub struct OwnedFrame {
     pub stage: Stage,
     /// The port it came in on.
     pub ingress: PortIndex,
-    /// Which packet it is, for the trace.
-    pub tag: Tag,
+    #[cfg(not(untraced))]
+    tag: Tag,
 }
 
 impl OwnedFrame {
@@ -345,7 +346,26 @@ impl OwnedFrame {
             offload,
             stage: Stage::Arrived,
             ingress,
+            #[cfg(not(untraced))]
             tag: Tag::NONE,
+        }
+    }
+
+    /// Which packet it is, for the trace.
+    #[must_use]
+    pub const fn tag(&self) -> Tag {
+        #[cfg(not(untraced))]
+        return self.tag;
+        #[cfg(untraced)]
+        Tag::NONE
+    }
+
+    /// Says which packet it is, for the trace.
+    #[cfg_attr(untraced, expect(unused_variables))]
+    pub const fn set_tag(&mut self, tag: Tag) {
+        #[cfg(not(untraced))]
+        {
+            self.tag = tag;
         }
     }
 

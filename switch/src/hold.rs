@@ -91,7 +91,7 @@ impl Hold {
             return false;
         }
         let mut owned = frame.to_owned();
-        owned.tag = tag;
+        owned.set_tag(tag);
         queue.frames.push_back(owned);
         self.frames += 1;
         true

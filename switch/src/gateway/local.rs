@@ -90,6 +90,8 @@ pub(super) fn to_host(
 }
 
 /// Sends on a fragment for the host that waited for the first one.
+// Out of line: a frame comes here once in a while, and would share the registers of all others.
+#[inline(never)]
 pub fn for_host(ctx: &mut Context<'_, impl Tracer>, frame: &Frame<'_>) -> Verdict {
     host_port(ctx, frame).map_or(Verdict::Drop(DropReason::NoHostPort), Verdict::Forward)
 }

@@ -153,6 +153,8 @@ pub struct Context<'c, T = Off> {
 }
 
 /// Decides a member's frame for the gateway's Ethernet address.
+// Out of line: what the switch alone decides is quicker for not sharing its registers.
+#[inline(never)]
 pub fn inside(
     ctx: &mut Context<'_, impl Tracer>,
     frame: &mut Frame<'_>,
@@ -169,6 +171,8 @@ pub fn inside(
 /// Goes on with a member's packet that the worker which received it handed over, because this one
 /// translates for the member's port. The source was learned there: to learn it again, later, could
 /// move a station back that has moved on meanwhile.
+// Out of line: a frame comes here once in a while, and would share the registers of all others.
+#[inline(never)]
 pub fn inside_again(ctx: &mut Context<'_, impl Tracer>, frame: &mut Frame<'_>) -> Verdict {
     let view = ctx.view;
     let Some(port) = view.port(frame.ingress) else {

@@ -139,6 +139,8 @@ pub fn hairpinned(ctx: &mut Context<'_, impl Tracer>, frame: &mut Frame<'_>) -> 
 
 /// Sends a packet whose destination is translated already on to its member: one that waited for
 /// the member's Ethernet address, or came by way of the external address.
+// Out of line: a frame comes here once in a while, and would share the registers of all others.
+#[inline(never)]
 pub fn deliver_held(ctx: &mut Context<'_, impl Tracer>, frame: &mut Frame<'_>) -> Verdict {
     let Some(uplink) = &ctx.view.uplink else {
         return Verdict::Drop(DropReason::UplinkDown);

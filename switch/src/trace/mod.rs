@@ -65,6 +65,13 @@ pub trait Tracer {
     fn lend(&mut self) -> impl Tracer;
 }
 
+/// What traces or takes turns, where it is there. In a build with `--cfg untraced` it never is: it
+/// is made to measure what it costs that there is something to ask for.
+#[inline(always)]
+pub(crate) fn built_in<T>(there: Option<T>) -> Option<T> {
+    if cfg!(untraced) { None } else { there }
+}
+
 /// Nothing is traced.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Off;
@@ -135,7 +142,7 @@ impl<T: Tracer> Context<'_, T> {
         if let Some(recorder) = self.tracer.recorder()
             && let Some((_, made)) = self.origin.frames.last_mut()
         {
-            made.tag = recorder.cause();
+            made.set_tag(recorder.cause());
         }
     }
 
@@ -165,5 +172,5 @@ impl<T: Tracer> Context<'_, T> {
 
 /// The tags of frames that are to be run again, before they are lent to the pipeline.
 pub(crate) fn tags(frames: &[OwnedFrame]) -> impl Iterator<Item = Tag> {
-    frames.iter().map(|frame| frame.tag)
+    frames.iter().map(OwnedFrame::tag)
 }

@@ -12,7 +12,7 @@ use crate::latency::Probe;
 use crate::pipeline;
 use crate::port::PortIndex;
 use crate::stations::Stations;
-use crate::trace::{Off, On, Recorder, Tag, Tracer};
+use crate::trace::{self, Off, On, Recorder, Tag, Tracer};
 use crate::verdict::{DropReason, Verdict};
 
 use super::Shared;
@@ -39,7 +39,7 @@ pub(super) struct Engine {
 impl Engine {
     /// Decides every frame of `batch`, sends what is to be sent, counts all of it.
     pub(super) fn run(&mut self, shared: &Shared, view: &View, batch: &mut Batch<'_>, now: Nanos) {
-        if self.recorder.is_some() {
+        if trace::built_in(self.recorder.as_ref()).is_some() {
             self.run_recorded(shared, view, batch, now);
         } else {
             self.run_traced(shared, view, (batch, now), Off);
@@ -83,7 +83,7 @@ impl Engine {
             if let Verdict::HandOver(worker) = *verdict {
                 let mut owned = frame.to_owned();
                 if let Some(recorder) = tracer.recorder() {
-                    owned.tag = recorder.tag_of(place, frame);
+                    owned.set_tag(recorder.tag_of(place, frame));
                 }
                 *verdict = hand_over(shared, worker, owned);
             }
@@ -162,7 +162,7 @@ impl Engine {
         };
         while let Some(packet) = nat.released() {
             account.counters.totals.released.add(1);
-            let tag = (self.recorder.as_mut())
+            let tag = trace::built_in(self.recorder.as_mut())
                 .map_or(Tag::NONE, |recorder| recorder.tag_of_released(&packet));
             let released = match &view.uplink {
                 Some(uplink) => gateway::released(&packet, uplink, view.gateway, self.index),
@@ -170,12 +170,12 @@ impl Engine {
             };
             let verdict = match released {
                 Released::Here(mut frame) => {
-                    frame.tag = tag;
+                    frame.set_tag(tag);
                     frames.push(frame);
                     continue;
                 }
                 Released::Elsewhere(worker, mut frame) => {
-                    frame.tag = tag;
+                    frame.set_tag(tag);
                     hand_over(shared, worker, frame)
                 }
                 Released::Dropped(reason) => Verdict::Drop(reason),
@@ -185,7 +185,7 @@ impl Engine {
                 .as_ref()
                 .map_or(PortIndex::default(), |it| it.port);
             account.packet_verdict(verdict, port, &packet.bytes);
-            if let Some(recorder) = &mut self.recorder {
+            if let Some(recorder) = trace::built_in(self.recorder.as_mut()) {
                 recorder.released_aside(&packet, (port, tag), verdict);
             }
         }
@@ -200,7 +200,7 @@ impl Engine {
             now,
         };
         let (frames, dispatcher) = (&mut self.origin.frames, &mut self.dispatcher);
-        match &mut self.recorder {
+        match trace::built_in(self.recorder.as_mut()) {
             Some(recorder) => dispatcher.originated(view, (account, On(recorder)), frames),
             None => dispatcher.originated(view, (account, Off), frames),
         }

@@ -7,6 +7,7 @@ use nat::{Nanos, Part};
 
 use crate::journal::{Begin, Entry, Journal, Tables, Told, What};
 use crate::port::PortIndex;
+use crate::trace;
 
 use super::{Command, NatRestore, Worker};
 
@@ -34,7 +35,7 @@ impl Worker {
     /// Waits for this worker's turn, where turns are taken.
     #[inline]
     pub(super) fn take_turn(&mut self) {
-        if let Some(hand) = &mut self.journal {
+        if let Some(hand) = trace::built_in(self.journal.as_mut()) {
             hand.turn = hand.journal.take_turn();
             if let Some(recorder) = &mut self.engine.recorder {
                 recorder.begin_turn(hand.turn);
@@ -45,7 +46,7 @@ impl Worker {
     /// The turn of a round is over, in which so many frames were run.
     #[inline]
     pub(super) fn end_round(&mut self, now: Nanos, frames: usize, has_news: bool) {
-        if let Some(hand) = &mut self.journal {
+        if let Some(hand) = trace::built_in(self.journal.as_mut()) {
             if frames == 0 && has_news {
                 hand.tell((self.index, now), What::Round);
             }

@@ -187,7 +187,19 @@ impl Worker {
         frames
     }
 
+    #[inline]
     fn poll_port(&mut self, place: usize, now: Nanos) -> usize {
+        let own = self.ports.get_mut(place);
+        if own.is_some_and(|own| own.look || own.rx.has_frames()) {
+            self.visit_port(place, now)
+        } else {
+            0
+        }
+    }
+
+    // Out of line, so that a look at an empty ring is part of the loop over them.
+    #[inline(never)]
+    fn visit_port(&mut self, place: usize, now: Nanos) -> usize {
         let Self {
             ports,
             hot,
@@ -199,9 +211,6 @@ impl Worker {
         let Some(own) = ports.get_mut(place) else {
             return 0;
         };
-        if !own.look && !own.rx.has_frames() {
-            return 0;
-        }
         let probe = engine.probe.as_mut();
         let mut batch = match probe.and_then(Probe::begin) {
             None => own.rx.fill(hot),
@@ -244,7 +253,7 @@ impl Worker {
 
     fn run_owned(&mut self, frames: &mut [OwnedFrame], now: Nanos) {
         for chunk in frames.chunks_mut(BATCH_FRAMES_MAX) {
-            if let Some(recorder) = &mut self.engine.recorder {
+            if let Some(recorder) = trace::built_in(self.engine.recorder.as_mut()) {
                 recorder.resume(trace::tags(chunk));
             }
             let mut batch: Batch<'_> = chunk.iter_mut().map(OwnedFrame::borrow).collect();

@@ -146,7 +146,7 @@ impl Engine {
             ..
         } = what_if;
         if let Some(told_to) = &mut self.recorder {
-            told_to.resume(std::iter::once(frame.tag));
+            told_to.resume(std::iter::once(frame.tag()));
         }
         let mut batch: Batch<'_> = std::iter::once(frame.borrow()).collect();
         self.run(shared, view, &mut batch, now);
