@@ -117,6 +117,8 @@ pub struct Sight {
     pub history: History,
     /// What was decided about packets, the latest first.
     pub traced: VecDeque<Traced>,
+    /// The switch writes packets down for us.
+    pub watched: bool,
     /// Why there is none.
     pub untraced: Option<String>,
 }
@@ -132,6 +134,8 @@ pub enum Event {
     Between(Box<Snapshot>),
     /// A packet was traced.
     Traced(Box<Traced>),
+    /// From now on every packet is, or no longer.
+    Watched(bool),
     /// None can be, and why.
     Untraced(String),
     /// The switch does not answer as it should; it may yet.
@@ -250,7 +254,11 @@ impl App {
             }
             Event::Between(snapshot) => self.live.snapshot = Some(*snapshot),
             Event::Traced(packet) => self.trace(*packet),
-            Event::Untraced(why) => self.live.untraced = Some(why),
+            Event::Watched(watched) => self.live.watched = watched,
+            Event::Untraced(why) => {
+                self.live.watched = false;
+                self.live.untraced = Some(why);
+            }
             Event::Trouble(why) => self.trouble = Some(why),
             Event::Resized => {}
         }

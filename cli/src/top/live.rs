@@ -40,6 +40,7 @@ pub(super) enum Heard {
     Look(Result<Box<Look>, CliError>),
     Between(Result<Box<Extra>, CliError>),
     Traced(Box<Traced>),
+    Watched(bool),
     Untraced(String),
     Signal,
     NoKeys(io::Error),
@@ -114,6 +115,7 @@ fn take_in(heard: Heard, app: &mut App, known: &mut Known, looks: &mut Looks) ->
             return Some(Err(CliError::failed("the terminal", error.to_string(), "")));
         }
         Heard::Traced(packet) => Event::Traced(packet),
+        Heard::Watched(watched) => Event::Watched(watched),
         Heard::Untraced(why) => Event::Untraced(why),
         Heard::Look(answer) => {
             looks.answered(answer.is_err());

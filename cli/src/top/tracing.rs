@@ -61,7 +61,11 @@ fn serve(common: &Common, begins: &Receiver<()>, state: &State, heard: &Sender<H
     let client = Client::new(common);
     for () in begins {
         let mut left = PACKETS_MAX;
-        let began = |number: Option<u64>| state.watch.store(number.unwrap_or(0), Ordering::Relaxed);
+        let began = |number: Option<u64>| {
+            state.watch.store(number.unwrap_or(0), Ordering::Relaxed);
+            // If nobody hears it, that is found out below.
+            let _ = heard.send(Heard::Watched(true));
+        };
         let ended = client.watch_lines("/trace", began, |line| {
             if let TracedRecord::Packet(packet) = client.read(line.as_bytes())? {
                 left -= 1;
@@ -75,10 +79,10 @@ fn serve(common: &Common, begins: &Receiver<()>, state: &State, heard: &Sender<H
             })
         });
         state.watch.store(0, Ordering::Relaxed);
-        let told = ended.map_or_else(
-            |error| heard.send(Heard::Untraced(error.to_string())),
-            |_| Ok(()),
-        );
+        let told = match ended {
+            Ok(_) => heard.send(Heard::Watched(false)),
+            Err(error) => heard.send(Heard::Untraced(error.to_string())),
+        };
         if told.is_err() {
             return;
         }

@@ -21,7 +21,12 @@ pub(super) fn draw(buf: &mut Buffer, mut area: Rect, scene: &Scene<'_>) {
         return;
     }
     if sight.traced.is_empty() {
-        write(buf, area, "waiting for a packet", paint.dim());
+        let state = if sight.watched {
+            "waiting for a packet"
+        } else {
+            "asking the switch for its packets"
+        };
+        write(buf, area, state, paint.dim());
         return;
     }
     let (shown, indices) = tables::traced(&sight.traced).shown(area.width, &app.search);
