@@ -77,6 +77,13 @@ impl External {
         }
     }
 
+    /// Returns where it is noted which is the first mapping of a port of this slice.
+    pub(crate) fn first_place(&self, protocol: Protocol, port: u16) -> Option<*const u8> {
+        let offset = self.pool(protocol)?.offset_of(port)?;
+        let place = self.first[protocol.index()].get(offset)?;
+        Some(std::ptr::from_ref(place).cast())
+    }
+
     /// Notes the first mapping of a port; a protocol without ports has none.
     pub(crate) fn set_first(&mut self, protocol: Protocol, port: u16, id: Option<u32>) {
         let Some(pool) = self.pool(protocol) else {

@@ -83,18 +83,24 @@ impl Index {
         found.or_else(|| self.find_in(self.other(first, tag), tag, &mut matches))
     }
 
+    /// Returns where the bucket lies that a hash's entry is in most probably.
+    #[inline]
+    pub(crate) fn place(&self, hash: u64) -> *const u8 {
+        std::ptr::from_ref(self.bucket(self.first(hash).0)).cast()
+    }
+
+    /// Returns where the bucket lies that a hash's entry is in if it is not in the first.
+    #[inline]
+    pub(crate) fn other_place(&self, hash: u64) -> *const u8 {
+        let (first, tag) = self.first(hash);
+        std::ptr::from_ref(self.bucket(self.other(first, tag))).cast()
+    }
+
     /// Reads a word of the bucket that a hash's entry is in most probably: a load that nothing
     /// waits for, so that many can be under way at once.
     #[inline]
     pub(crate) fn touch(&self, hash: u64) -> u32 {
         self.bucket(self.first(hash).0)[0][0]
-    }
-
-    /// Reads a word of the bucket that a hash's entry is in if it is not in the first.
-    #[inline]
-    pub(crate) fn touch_other(&self, hash: u64) -> u32 {
-        let (first, tag) = self.first(hash);
-        self.bucket(self.other(first, tag))[0][0]
     }
 
     /// Returns a value with the hash's tag in the first of its buckets, whatever its key is.

@@ -5,10 +5,11 @@ use std::ops::Range;
 use crate::Nanos;
 use crate::engine::Nat;
 use crate::few;
-use crate::flow::{Class, Header, classify};
 use crate::outcome::Direction;
 use crate::publish::Publishes;
+use crate::rewrite::Protocol;
 use crate::session::{Side, Tuple};
+use crate::wire::{Ipv4, protocol};
 
 /// Sessions that fit the processor's second-level cache beside all else that a packet needs: with
 /// their share of the index these are 256 KiB.
@@ -61,16 +62,22 @@ impl Nat {
     /// they wait for memory together and not one after the other.
     ///
     /// Each packet is given from the first byte of its IPv4 header, with the way it will be
-    /// translated; [`Nat::ANNOUNCED_MAX`] are taken. It is only a hint: nothing that can be
-    /// observed depends on it, and what is announced need not come, nor come unchanged.
-    pub fn announce<'p>(&mut self, packets: impl Iterator<Item = (&'p [u8], Direction)>) {
+    /// translated; [`Nat::ANNOUNCED_MAX`] are taken. `fetch` is to ask the processor for the cache
+    /// line at an address, without waiting for it; it may be called with any. It is only a hint:
+    /// nothing that can be observed depends on it, and what is announced need not come, nor come
+    /// unchanged.
+    pub fn announce<'p>(
+        &mut self,
+        packets: impl Iterator<Item = (&'p [u8], Direction)>,
+        fetch: impl Fn(*const u8),
+    ) {
         let tuples = packets.filter_map(|(bytes, direction)| tuple(bytes, direction));
-        let strange = self.sessions.fetch(tuples);
+        let strange = self.sessions.fetch(tuples, &fetch);
         let new = strange
             .iter()
             .filter(|tuple| tuple.from == Side::Inside)
             .map(|tuple| (tuple.protocol, tuple.ours));
-        self.mappings.fetch_new(new);
+        self.mappings.fetch_new(new, &fetch);
         let answers = strange.iter().filter_map(|tuple| match tuple.from {
             Side::Inside => Some(Tuple {
                 from: Side::Outside,
@@ -79,7 +86,7 @@ impl Nat {
             }),
             Side::Outside => None,
         });
-        self.sessions.fetch_new(answers);
+        self.sessions.fetch_new(answers, &fetch);
     }
 
     /// Has the sessions fetched that will be looked at next, up to `budget` of them, and what their
@@ -91,29 +98,32 @@ impl Nat {
     }
 }
 
-/// The tuple by which a packet will be looked up, if it is one with ports.
+/// The tuple by which a packet will be looked up, if it is one of those that come by the million:
+/// whole, and with ports. Whether it is a good packet is not looked at, and all others are found
+/// unannounced.
+#[inline]
 fn tuple(bytes: &[u8], direction: Direction) -> Option<Tuple> {
-    let header = Header::parse(bytes).ok()?;
-    if header.is_fragment {
-        return None;
-    }
-    let payload = bytes.get(header.header_len..header.total_len)?;
-    let (from, flow) = match (direction, classify(header, payload).ok()?) {
-        (Direction::Outbound, Class::Flow(flow) | Class::Request(flow)) => (Side::Inside, flow),
-        (Direction::Inbound | Direction::Hairpin, Class::Flow(flow) | Class::Reply(flow)) => {
-            (Side::Outside, flow)
-        }
+    let ip = Ipv4::parse(bytes).ok()?;
+    let protocol = match ip.protocol() {
+        protocol::TCP => Protocol::Tcp,
+        protocol::UDP => Protocol::Udp,
+        protocol::SCTP => Protocol::Sctp,
         _ => return None,
     };
-    let source = (header.src, flow.src_port);
-    let destination = (header.dst, flow.dst_port);
-    let (ours, remote) = match from {
-        Side::Inside => (source, destination),
-        Side::Outside => (destination, source),
+    // All three begin with the source port and the destination port.
+    let ports: &[u8; 4] = bytes.get(ip.header_len()..)?.first_chunk()?;
+    if ip.is_fragment() {
+        return None;
+    }
+    let source = (ip.src(), u16::from_be_bytes([ports[0], ports[1]]));
+    let destination = (ip.dst(), u16::from_be_bytes([ports[2], ports[3]]));
+    let (from, ours, remote) = match direction {
+        Direction::Outbound => (Side::Inside, source, destination),
+        Direction::Inbound | Direction::Hairpin => (Side::Outside, destination, source),
     };
     Some(Tuple {
         from,
-        protocol: flow.protocol,
+        protocol,
         ours,
         remote,
     })
@@ -218,9 +228,11 @@ mod tests {
                 .collect();
             let others = [vec![], vec![0x45; 20], packet(5_000)];
             let announced = batch.iter().chain(&others);
-            told.announce(announced.map(|bytes| (&bytes[..], Direction::Outbound)));
+            let nothing = |_: *const u8| {};
+            let announced = announced.map(|bytes| (&bytes[..], Direction::Outbound));
+            told.announce(announced, nothing);
             let replies = batch.iter().map(|bytes| (&bytes[..], Direction::Inbound));
-            told.announce(replies);
+            told.announce(replies, nothing);
             for bytes in batch {
                 let outcome = send(&mut told, &mut bytes.clone(), now);
                 assert_eq!(outcome, send(&mut untold, &mut bytes.clone(), now));

@@ -45,11 +45,18 @@ impl Recent {
     #[inline]
     pub(crate) fn guess(&mut self, tuple: Tuple) -> (&mut Guess, u32) {
         let (place, check) = Self::place(tuple.words());
-        (&mut self.guesses[place], check)
+        (self.at(place), check)
     }
 
+    /// The guess in a place.
     #[inline]
-    fn place((first, second): (u64, u64)) -> (usize, u32) {
+    pub(crate) fn at(&mut self, place: usize) -> &mut Guess {
+        &mut self.guesses[place % Self::PLACES]
+    }
+
+    /// Where the guess of these words is, and the check that it is meant.
+    #[inline]
+    pub(crate) fn place((first, second): (u64, u64)) -> (usize, u32) {
         let mixed = (first ^ second.rotate_right(12)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         // The upper bits of a product depend on all bits of the factors.
         let place = usize::try_from(mixed >> 54).unwrap_or(0);
@@ -100,14 +107,30 @@ impl Hashes {
     /// The second word is not zero.
     #[inline]
     pub(crate) fn of_words(&mut self, words: (u64, u64)) -> u64 {
-        let (place, _) = Recent::place(words);
-        let last = &mut self.last[place % Self::PLACES];
-        if last.words != words {
-            *last = Hashed {
-                words,
-                hash: self.key.hash(words.0, words.1),
-            };
+        let last = self.last_of(words);
+        if last.words == words {
+            return last.hash;
         }
-        last.hash
+        let hash = self.key.hash(words.0, words.1);
+        self.keep(words, hash);
+        hash
+    }
+
+    /// A hash that is not kept: most tuples are hashed but once.
+    #[inline]
+    pub(crate) fn once(&self, words: (u64, u64)) -> u64 {
+        self.key.hash(words.0, words.1)
+    }
+
+    /// Keeps the hash of words that will be asked for again.
+    #[inline]
+    pub(crate) fn keep(&mut self, words: (u64, u64), hash: u64) {
+        *self.last_of(words) = Hashed { words, hash };
+    }
+
+    #[inline]
+    fn last_of(&mut self, words: (u64, u64)) -> &mut Hashed {
+        let (place, _) = Recent::place(words);
+        &mut self.last[place % Self::PLACES]
     }
 }

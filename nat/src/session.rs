@@ -262,6 +262,25 @@ impl Tuple {
     }
 }
 
+/// A tuple whose session has to be looked for.
+#[derive(Clone, Copy)]
+struct Wanted {
+    tuple: Tuple,
+    hash: u64,
+    /// Where its guess is, and how it is known.
+    place: usize,
+    check: u32,
+}
+
+impl Wanted {
+    const NONE: Self = Self {
+        tuple: Tuple::NONE,
+        hash: 0,
+        place: 0,
+        check: 0,
+    };
+}
+
 /// The session table: a slab, an index that finds each session by both tuples, and the timers.
 pub(crate) struct Sessions {
     slab: Slab<Session>,
@@ -345,47 +364,59 @@ impl Sessions {
     /// Has the memory fetched that looking up these tuples will need, [`few::MAX`] of them at most,
     /// and remembers for each which session it seems to be; returns those that seem to be new.
     ///
-    /// One packet after the other would wait for its bucket and then for its session. Here all
-    /// loads of one kind stand close together and none depends on another, so the processor has
-    /// as many under way as it can.
-    pub(crate) fn fetch(&mut self, tuples: impl Iterator<Item = Tuple>) -> Few<Tuple> {
-        let mut ids = Few::new(0u32);
-        let mut wanted = Few::new((Tuple::NONE, 0u64));
+    /// One packet after the other would wait for its bucket and then for its session. Here buckets
+    /// are on their way while the next tuples are hashed; and all loads of sessions stand close
+    /// together and none depends on another, so the processor has as many under way as it can.
+    /// (Loads, since a processor may drop what it is only asked to fetch, and some do so where the
+    /// page is not in their buffer: BENCHMARKS.md.)
+    pub(crate) fn fetch(
+        &mut self,
+        tuples: impl Iterator<Item = Tuple>,
+        fetch: impl Fn(*const u8),
+    ) -> Few<Tuple> {
+        let mut wanted = Few::new(Wanted::NONE);
         let mut strange = Few::new(Tuple::NONE);
+        let mut ids = Few::new(0u32);
         for tuple in tuples.take(few::MAX) {
-            let (guess, check) = self.recent.guess(tuple);
+            let words = tuple.words();
+            let (place, check) = Recent::place(words);
+            let guess = self.recent.at(place);
             if guess.check == check {
                 ids.push(guess.id);
-            } else {
-                wanted.push((tuple, self.hashes.of(tuple)));
+                continue;
             }
+            let hash = self.hashes.once(words);
+            fetch(self.index.place(hash));
+            wanted.push(Wanted {
+                tuple,
+                hash,
+                place,
+                check,
+            });
         }
-        let mut read = 0;
-        for &(_, hash) in wanted.iter() {
-            read ^= self.index.touch(hash);
-        }
-        for &(tuple, hash) in wanted.iter() {
+        for wanted in wanted.iter() {
+            let (check, hash) = (wanted.check, wanted.hash);
             if let Some(id) = self.index.candidate(hash) {
-                let (guess, check) = self.recent.guess(tuple);
-                *guess = Guess { check, id };
                 ids.push(id);
+                *self.recent.at(wanted.place) = Guess { check, id };
             } else {
-                read ^= self.index.touch_other(hash);
-                strange.push(tuple);
+                fetch(self.index.other_place(hash));
+                self.hashes.keep(wanted.tuple.words(), hash);
+                strange.push(wanted.tuple);
             }
         }
         let touch = |&id: &u32| self.slab.get(id).map_or(0, Session::touch);
-        let sessions = ids.iter().map(touch).fold(0, |all, word| all ^ word);
-        black_box((read, sessions));
+        black_box(ids.iter().map(touch).fold(0, |all, word| all ^ word));
         strange
     }
 
     /// Has the memory fetched that storing sessions with these tuples will need.
-    pub(crate) fn fetch_new(&mut self, tuples: impl Iterator<Item = Tuple>) {
-        let mut hashes = Few::new(0u64);
-        tuples.for_each(|tuple| hashes.push(self.hashes.of(tuple)));
-        let touch = |&hash: &u64| self.index.touch(hash);
-        black_box(hashes.iter().map(touch).fold(0, |all, word| all ^ word));
+    pub(crate) fn fetch_new(
+        &mut self,
+        tuples: impl Iterator<Item = Tuple>,
+        fetch: impl Fn(*const u8),
+    ) {
+        tuples.for_each(|tuple| fetch(self.index.place(self.hashes.of(tuple))));
     }
 
     /// Has the memory fetched that the end of those sessions will need which

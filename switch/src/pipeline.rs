@@ -15,6 +15,7 @@ use crate::gateway::{self, Context};
 use crate::limits::BATCH_FRAMES_MAX;
 use crate::mac::Mac;
 use crate::port::PortIndex;
+use crate::port::sys::prefetch::prefetch;
 use crate::trace::{Found, Step, Tracer};
 use crate::verdict::{DropReason, Verdict};
 
@@ -82,7 +83,7 @@ fn announce_sessions(nat: &mut Nat, view: &View, batch: &Batch<'_>) {
         let packet = frame.bytes().get(HEADER_BYTES..)?;
         (is_routed && ethernet.ethertype == IPV4).then_some((packet, direction))
     });
-    nat.announce(packets);
+    nat.announce(packets, prefetch);
 }
 
 /// Decides one frame. A frame the gateway takes up is rewritten in place.

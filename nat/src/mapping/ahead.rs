@@ -10,21 +10,20 @@ use crate::session::{Endpoint, Session};
 impl Mappings {
     /// Has the memory fetched that making mappings of these inside endpoints will need. A new
     /// mapping has its port for the asking most of the time, and all else is fetched in vain.
-    pub(crate) fn fetch_new(&mut self, endpoints: impl Iterator<Item = (Protocol, Endpoint)>) {
-        let mut wanted = Few::new((Protocol::Tcp, 0, 0));
+    pub(crate) fn fetch_new(
+        &mut self,
+        endpoints: impl Iterator<Item = (Protocol, Endpoint)>,
+        fetch: impl Fn(*const u8),
+    ) {
         for (protocol, inside) in endpoints {
-            wanted.push((protocol, inside.1, self.hash(protocol, inside)));
-        }
-        let mut read = 0;
-        for &(_, _, hash) in wanted.iter() {
-            read ^= self.index.touch(hash) ^ self.index.touch_other(hash);
-        }
-        if let Some(external) = self.externals.only() {
-            for &(protocol, port, _) in wanted.iter() {
-                read ^= external.first(protocol, port).unwrap_or(0);
+            let hash = self.hash(protocol, inside);
+            fetch(self.index.place(hash));
+            fetch(self.index.other_place(hash));
+            let external = self.externals.only();
+            if let Some(place) = external.and_then(|it| it.first_place(protocol, inside.1)) {
+                fetch(place);
             }
         }
-        black_box(read);
     }
 
     /// Has the memory fetched that ending the mappings of these sessions will need.

@@ -30,6 +30,7 @@ pub use parallel::{close_all, in_parallel};
 pub use sys::affinity::defer_current_thread;
 pub use sys::cursor::rehearsal::Rehearsal;
 pub use sys::poll::{Readiness, Waiter};
+pub use sys::prefetch::prefetch;
 pub use sys::sentry::Sentry;
 pub use sys::wake::Wake;
 pub use tap::{TapDevice, TapEgress, TapRx};

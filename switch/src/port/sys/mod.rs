@@ -11,7 +11,7 @@ pub(in crate::port) mod cursor;
 pub(crate) mod huge;
 pub(in crate::port) mod mmap;
 pub mod poll;
-pub(crate) mod prefetch;
+pub mod prefetch;
 pub(in crate::port) mod send;
 pub mod sentry;
 pub(in crate::port) mod socket;

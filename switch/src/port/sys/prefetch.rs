@@ -3,7 +3,7 @@
 /// Has the cache line at `place` fetched into all levels, without waiting for it. Does nothing
 /// where the architecture's instruction is not to be had in stable Rust.
 #[inline(always)]
-pub(crate) fn prefetch<T>(place: *const T) {
+pub fn prefetch<T>(place: *const T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
