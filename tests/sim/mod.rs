@@ -35,6 +35,7 @@ mod packet;
 mod pool;
 mod publish;
 mod replay;
+mod rounds;
 mod seeded;
 mod steer;
 mod stream;

@@ -104,8 +104,9 @@ pub(super) struct Round {
     pub(super) turn: u64,
     pub(super) worker: u16,
     pub(super) at: Nanos,
-    /// The ports they came in by, in their order.
-    pub(super) ports: Vec<switch::port::PortIndex>,
+    /// The port whose frames are being put together: a batch, since between two of one port there
+    /// is one of another.
+    pub(super) port: Option<switch::port::PortIndex>,
     /// A frame went to another worker, because the ports are not as they were.
     pub(super) elsewhere: bool,
 }

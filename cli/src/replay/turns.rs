@@ -64,21 +64,15 @@ impl Player<'_> {
         if redo.round.as_ref().is_none_or(|round| round.turn != turn) {
             self.end_round(redo)?;
             let since = packet.time.unwrap_or(0).saturating_sub(redo.began);
-            redo.round = Some(Round {
-                turn,
-                worker: packet
-                    .queue
-                    .and_then(|queue| u16::try_from(queue).ok())
-                    .unwrap_or(0),
-                at: redo.clock + Nanos(since),
-                ports: Vec::new(),
-                elsewhere: false,
-            });
+            let worker = packet.queue.and_then(|queue| u16::try_from(queue).ok());
+            let at = redo.clock + Nanos(since);
+            self.begin_round(redo, (turn, worker.unwrap_or(0), at))?;
         }
         if let Some(round) = &mut redo.round {
             let port = self.scene.wires[place].index;
-            if round.ports.last() != Some(&port) {
-                round.ports.push(port);
+            if round.port != Some(port) {
+                self.end_batch(round)?;
+                round.port = Some(port);
             }
             let to = (place, Some(round.worker));
             let taken_by = self.feed(to, (number, packet), Some(noted))?;
@@ -87,14 +81,41 @@ impl Player<'_> {
         Ok(())
     }
 
-    /// Has the worker do its round, if there is one.
+    fn begin_round(
+        &mut self,
+        redo: &mut Redo,
+        (turn, worker, at): (u64, u16, Nanos),
+    ) -> Result<(), CliError> {
+        self.now = at;
+        let place = self.worker(worker)?;
+        self.scene.workers[place].begin_round_again(at);
+        redo.round = Some(Round {
+            turn,
+            worker,
+            at,
+            port: None,
+            elsewhere: false,
+        });
+        Ok(())
+    }
+
+    /// Has the worker take the frames of a port that it took together.
+    fn end_batch(&mut self, round: &Round) -> Result<(), CliError> {
+        if let Some(port) = round.port {
+            let place = self.worker(round.worker)?;
+            self.scene.workers[place].visit_again(port, round.at);
+        }
+        Ok(())
+    }
+
+    /// Has the worker end its round, if there is one.
     fn end_round(&mut self, redo: &mut Redo) -> Result<(), CliError> {
         let Some(round) = redo.round.take() else {
             return Ok(());
         };
-        self.now = round.at;
+        self.end_batch(&round)?;
         let worker = self.worker(round.worker)?;
-        self.scene.workers[worker].round_again(&round.ports, round.at);
+        self.scene.workers[worker].end_round_again(round.at);
         self.collect(worker)?;
         if round.elsewhere {
             return self.rounds();
@@ -122,13 +143,7 @@ impl Player<'_> {
                 self.tick_again(redo, (worker, at), (&told, digest))?;
             }
             RecordedWhat::Round => {
-                redo.round = Some(Round {
-                    turn: entry.turn,
-                    worker,
-                    at,
-                    ports: Vec::new(),
-                    elsewhere: false,
-                });
+                self.begin_round(redo, (entry.turn, worker, at))?;
                 self.end_round(redo)?;
             }
             RecordedWhat::Change(change) => self.change_again(redo, &change, at)?,

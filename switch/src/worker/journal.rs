@@ -149,17 +149,21 @@ impl Worker {
         self.engine.origin.go_on_from(ip_id, &moments);
     }
 
-    /// A round of a journal that is done again: visits these ports' rings and the hand-over queue,
-    /// in the order in which it was. Returns the frames handled.
-    pub fn round_again(&mut self, ports: &[PortIndex], now: Nanos) -> usize {
+    /// Begins a round of a journal that is done again.
+    pub fn begin_round_again(&mut self, now: Nanos) {
         self.heed_neighbours(now);
-        let mut frames = 0;
-        for port in ports {
-            if let Some(place) = self.ports.place(*port) {
-                frames += self.poll_port(place, now);
-            }
+    }
+
+    /// Takes the next batch of that round, from this port's ring.
+    pub fn visit_again(&mut self, port: PortIndex, now: Nanos) {
+        if let Some(place) = self.ports.place(port) {
+            self.poll_port(place, now);
         }
-        frames + self.take_over(now)
+    }
+
+    /// Ends that round with what other workers handed over.
+    pub fn end_round_again(&mut self, now: Nanos) {
+        self.take_over(now);
     }
 }
 

@@ -5,7 +5,8 @@
 //! A worker owns the receiving halves of some ports, the NAT sessions of the members behind them,
 //! and sockets to send to every port; so it takes no lock for a frame. [`Worker::poll_once`] visits
 //! each ring once (of hundreds, those that are not quiet, see `ports`), up to 64 frames at a time,
-//! and runs them to completion. [`Worker::tick`] does what is not due for every frame, in bounded
+//! and runs them to completion; the uplink's again after each batch of another port, since it has
+//! the answers to them all. [`Worker::tick`] does what is not due for every frame, in bounded
 //! portions. Both take the time as an argument: the simulator calls them directly, [`run`] from a
 //! thread.
 //!
@@ -176,15 +177,45 @@ impl Worker {
         // Before new frames are taken, so that those that waited go first.
         let has_news = self.heed_neighbours(now);
         let mut frames = 0;
-        for place in 0..self.ports.visited() {
-            frames += self.poll_port(place, now);
-        }
+        frames += self.poll_ports(now);
         frames += self.take_over(now);
         self.end_round(now, frames, has_news);
         let totals = &self.counters().totals;
         totals.polls.add(1);
         totals.busy_polls.add(u64::from(frames > 0));
         frames
+    }
+
+    /// Visits the rings in turn, the uplink's after each batch of another port and once at least.
+    ///
+    /// The uplink's ring has the answers to all members, in one queue. Were it visited as often as
+    /// each of theirs, a member that floods, and is answered, would have a queue stand there that
+    /// everybody's answers wait in, and it would be no shorter for what the flood's own ring loses.
+    fn poll_ports(&mut self, now: Nanos) -> usize {
+        let uplink = self.visited_uplink();
+        let (mut frames, mut is_due) = (0, true);
+        for place in 0..self.ports.visited() {
+            if Some(place) == uplink {
+                continue;
+            }
+            let taken = self.poll_port(place, now);
+            frames += taken;
+            if let (true, Some(uplink)) = (taken > 0, uplink) {
+                frames += self.poll_port(uplink, now);
+                is_due = false;
+            }
+        }
+        if let (true, Some(uplink)) = (is_due, uplink) {
+            frames += self.poll_port(uplink, now);
+        }
+        frames
+    }
+
+    /// The place of the uplink's ring, if it is one of those that are visited.
+    fn visited_uplink(&self) -> Option<usize> {
+        let uplink = self.view.uplink.as_ref()?;
+        let place = self.ports.place(uplink.port)?;
+        (place < self.ports.visited()).then_some(place)
     }
 
     #[inline]
