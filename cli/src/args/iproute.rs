@@ -30,20 +30,24 @@ pub(super) fn long_forms(argv: impl IntoIterator<Item = OsString>) -> Vec<OsStri
     };
     let mut argv: Vec<OsString> = argv.into_iter().map(rewrite).collect();
     // tcpdump's `-c 10`. A colour is written behind `=`, so a number behind a blank is a count.
-    let is_number = |word: &OsString| {
-        let text = word.to_str().unwrap_or_default();
-        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    for place in 1..argv.len() {
-        if argv[place - 1] == "-c" && is_number(&argv[place]) {
+    let end = argv.iter().position(|argument| argument == "--");
+    for place in 1..end.unwrap_or(argv.len()) {
+        if argv[place - 1] == "-c" && argv[place].to_str().is_some_and(is_number) {
             argv[place - 1] = "--count".into();
         }
     }
     argv
 }
 
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 fn long_form(argument: &str) -> Option<String> {
     let typed = argument.strip_prefix('-')?;
+    if let Some(count) = typed.strip_prefix('c').filter(|rest| is_number(rest)) {
+        return Some(format!("--count={count}"));
+    }
     let (typed, value) = match typed.split_once('=') {
         Some((word, value)) => (word, format!("={value}")),
         None => (typed, String::new()),
@@ -74,6 +78,8 @@ mod tests {
             ("-det", "--details"),
             ("-oneline", "--oneline"),
             ("-color=never", "--color=never"),
+            ("-c=never", "-c=never"),
+            ("-c10", "--count=10"),
             ("-js", "-js"),
             ("-j", "-j"),
             ("--json", "--json"),
@@ -89,7 +95,7 @@ mod tests {
         }
         let counted = long_forms(["-c".into(), "10".into(), "-c".into()]);
         assert_eq!(counted, ["--count", "10", "-c"].map(OsString::from));
-        let after = long_forms(["--".into(), "-json".into()]);
-        assert_eq!(after, [OsString::from("--"), "-json".into()]);
+        let after = ["--", "-json", "-c", "10", "-c10"].map(OsString::from);
+        assert_eq!(long_forms(after.clone()), after);
     }
 }
