@@ -180,7 +180,14 @@ fn f_9_forged_too_big_errors_neither_break_nor_choke_a_transfer() {
     };
     let own = error(victim.external, Topology::OUTSIDE);
     // The same of a connection that nobody has, and of a packet that was sent from elsewhere.
-    let nobody = SocketAddrV4::new(Topology::HOST, victim.external.port() ^ 0x155);
+    // The ports of the NAT are those from 61000 on.
+    let port = victim.external.port();
+    let other = if port < 63_000 {
+        port + 341
+    } else {
+        port - 341
+    };
+    let nobody = SocketAddrV4::new(Topology::HOST, other);
     let stranger = error(nobody, Topology::OUTSIDE);
     let elsewhere = SocketAddrV4::new(Topology::ROUTER, victim.external.port());
     let unrelated = error(elsewhere, Topology::OUTSIDE_SECOND);
