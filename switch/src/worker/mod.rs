@@ -176,9 +176,7 @@ impl Worker {
         self.take_turn();
         // Before new frames are taken, so that those that waited go first.
         let has_news = self.heed_neighbours(now);
-        let mut frames = 0;
-        frames += self.poll_ports(now);
-        frames += self.take_over(now);
+        let frames = self.poll_ports(now) + self.take_over(now);
         self.end_round(now, frames, has_news);
         let totals = &self.counters().totals;
         totals.polls.add(1);
