@@ -24,7 +24,7 @@ soak seconds="60":
 # What tracing costs while nobody traces: the program beside one that is built without it.
 untraced:
     RUSTFLAGS="--cfg untraced" cargo bench --bench micro --no-run --target-dir target/untraced
-    cargo bench --bench micro -- --counts --against "$(ls -t target/untraced/release/deps/micro-* | grep -v '[.]d$' | head -1)"
+    cargo bench --bench micro -- --counts --against "$(ls -t "$PWD"/target/untraced/release/deps/micro-* | grep -v '[.]d$' | head -1)"
 
 bench:
     cargo bench --bench micro
