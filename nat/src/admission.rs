@@ -22,6 +22,27 @@ use crate::strangers::Kind;
 
 pub(crate) use assign::Purpose;
 
+/// Whose limit forbids that a session is opened again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shut {
+    /// The inside host's.
+    Host(Limit),
+    /// That of all inside hosts.
+    All,
+    /// That of all outsiders.
+    Strangers,
+}
+
+impl Shut {
+    pub(crate) const fn reason(self) -> Reason {
+        match self {
+            Self::Host(_) => Reason::HostQuota,
+            Self::All => Reason::HalfOpenFull,
+            Self::Strangers => Reason::SynFlood,
+        }
+    }
+}
+
 /// Finished sessions that are ended at most to free one port: one mapping may have several.
 const RECYCLED_AT_ONCE: u32 = 8;
 impl Nat {
@@ -86,6 +107,7 @@ impl Nat {
             return Err(Reason::Unsolicited);
         }
         let connection = Connection::open(flow)?;
+        self.check_strangers(connection, (external, remote), now)?;
         self.mappings.tick(now);
         // Its last session may be one that is ended to make room: it stays for this one.
         self.mappings.add_session(mapping);
@@ -127,7 +149,9 @@ impl Nat {
     ) -> Result<Option<Limit>, Reason> {
         let exceeded = self.hosts.exceeded(host, half_open, now);
         match exceeded {
-            Some(limit @ (Limit::HalfOpen | Limit::Rate)) => Err(self.exceeded(limit)),
+            Some(limit @ (Limit::HalfOpen | Limit::Rate | Limit::Failed)) => {
+                Err(self.exceeded(limit))
+            }
             _ if half_open && self.sessions.half_open() >= self.config.half_open_max => {
                 Err(Reason::HalfOpenFull)
             }
@@ -204,26 +228,50 @@ impl Nat {
         }
     }
 
+    /// Checks the limit on handshakes from outside that come to nothing, for one between these
+    /// endpoints of ours and theirs.
+    pub(crate) fn check_strangers(
+        &mut self,
+        connection: Connection,
+        ends: (Endpoint, Endpoint),
+        now: Nanos,
+    ) -> Result<(), Reason> {
+        let per_sec = self.config.quota.failed_per_sec;
+        let is_handshake = Kind::of(connection) == Kind::Handshake;
+        let passes = !is_handshake
+            || self.strangers.has_handshake(now)
+            || self.knocks.is_repeated(ends, per_sec, now);
+        passes.then_some(()).ok_or(Reason::SynFlood)
+    }
+
     /// Returns whether a session may be opened again where it is: a handshake more, that is all.
-    pub(crate) fn may_reopen(&self, id: u32, from: Side) -> Result<(), Reason> {
-        // What outsiders open has limits of its own.
-        let Some(session) = self.sessions.get(id).filter(|_| from == Side::Inside) else {
+    pub(crate) fn may_reopen(&mut self, id: u32, from: Side, now: Nanos) -> Result<(), Shut> {
+        let Some(session) = self.sessions.get(id) else {
             return Ok(());
         };
+        if from == Side::Outside {
+            // Who once completed a handshake did not forge his address. Else it is one more.
+            let is_one_more = session.provisional && session.connection.is_over();
+            return if is_one_more && !self.strangers.take_handshake(now) {
+                Err(Shut::Strangers)
+            } else {
+                Ok(())
+            };
+        }
         let host = self.host_of(session.parent());
-        if host.is_some_and(|host| self.hosts.has_all_half_open(host)) {
-            return Err(Reason::HostQuota);
+        if let Some(limit) = host.and_then(|host| self.hosts.exceeded_by_handshake(host, now)) {
+            return Err(Shut::Host(limit));
         }
         if self.sessions.half_open() >= self.config.half_open_max {
-            return Err(Reason::HalfOpenFull);
+            return Err(Shut::All);
         }
         Ok(())
     }
 
     /// Counts why a session was not opened again.
-    pub(crate) fn count_quota(&mut self, reason: Reason) {
-        if reason == Reason::HostQuota {
-            self.exceeded(Limit::HalfOpen);
+    pub(crate) fn count_shut(&mut self, shut: Shut) {
+        if let Shut::Host(limit) = shut {
+            self.exceeded(limit);
         }
     }
 
@@ -233,6 +281,7 @@ impl Nat {
             Limit::Ports => &mut self.counters.quota_ports,
             Limit::HalfOpen => &mut self.counters.quota_half_open,
             Limit::Rate => &mut self.counters.quota_rate,
+            Limit::Failed => &mut self.counters.quota_failed,
         } += 1;
         Reason::HostQuota
     }
@@ -346,7 +395,7 @@ impl Nat {
         let mut session = self.compile(origin, what, ends, now);
         session.mapping = mapping;
         session.deadline = session.deadline.min(latest);
-        self.store(session, now)
+        self.store(session)
     }
 
     /// Compiles a session, as yet without a mapping.
@@ -384,7 +433,7 @@ impl Nat {
     ///
     /// It is part of its two callers; see [`Slab::insert`](crate::slab::Slab::insert).
     #[inline(always)]
-    pub(crate) fn store(&mut self, session: Session, now: Nanos) -> Result<u32, Reason> {
+    pub(crate) fn store(&mut self, session: Session) -> Result<u32, Reason> {
         let (protocol, external) = (session.protocol, session.external());
         let is_foreign = !self.is_own(protocol, external);
         let (parent, remote) = (session.parent(), session.remote.0);
@@ -405,7 +454,7 @@ impl Nat {
             _ => self.mappings.join(mapping, deadline),
         };
         if let Some(host) = host {
-            self.hosts.add_session(host, now);
+            self.hosts.add_session(host);
         }
         self.move_session(id, parent, Phase::Live, phase);
         self.opened(id);
@@ -473,7 +522,7 @@ impl Nat {
         self.forget_shift(id);
         self.ended(id, &session);
         let parent = session.parent();
-        self.move_session(id, parent, Phase::of(&session), Phase::Live);
+        self.move_session(id, parent, Phase::of(&session), Phase::Ended);
         let host = self.host_of(parent)?;
         self.hosts.remove_session(host);
         self.mappings.remove_session(session.mapping);

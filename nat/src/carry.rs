@@ -1,6 +1,7 @@
 //! What a packet does to the session it belongs to.
 
 use crate::Nanos;
+use crate::admission::Shut;
 use crate::connection::Connection;
 use crate::engine::Nat;
 use crate::flow::Flow;
@@ -43,7 +44,7 @@ impl Nat {
         now: Nanos,
     ) -> Result<Rewrite, Reason> {
         let may_open = match flow.and_then(|flow| flow.segment) {
-            Some(Segment::Syn) => self.may_reopen(id, from),
+            Some(Segment::Syn) => self.may_reopen(id, from, now),
             _ => Ok(()),
         };
         let config = &self.config;
@@ -60,7 +61,7 @@ impl Nat {
                 Protocol::Icmp | Protocol::Other(_) => from == Side::Inside,
             };
             if let Some(segment) = flow.and_then(|flow| flow.segment) {
-                refresh &= advance(session, from, segment, may_open)?;
+                refresh &= advance(session, from, segment, may_open.map_err(Shut::reason))?;
             }
             if let Some(event) = flow.and_then(|flow| flow.event) {
                 refresh &= other::advance(session, from, event)?;
@@ -90,7 +91,13 @@ impl Nat {
             Ok((rewrite, prolong, moved.then_some((before, change))))
         });
         let carried = carried.unwrap_or(Err(Reason::Unsolicited));
-        let (rewrite, prolong, moved) = carried.inspect_err(|&reason| self.count_quota(reason))?;
+        let (rewrite, prolong, moved) = carried.inspect_err(|&reason| {
+            if let Err(shut) = may_open
+                && shut.reason() == reason
+            {
+                self.count_shut(shut);
+            }
+        })?;
         if prolong && let Some(session) = self.sessions.get(id) {
             self.mappings.prolong(session.mapping, session.deadline);
         }

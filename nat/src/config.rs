@@ -201,6 +201,9 @@ pub struct Quota {
     pub half_open: u32,
     /// New sessions a second; as many again may come at once.
     pub new_per_sec: u32,
+    /// TCP handshakes begun a second that come to nothing; as many again may come at once. What
+    /// outsiders begin may be as many, together.
+    pub failed_per_sec: u32,
 }
 
 impl Quota {
@@ -210,6 +213,7 @@ impl Quota {
         ports: u32::MAX,
         half_open: u32::MAX,
         new_per_sec: u32::MAX,
+        failed_per_sec: u32::MAX,
     };
 }
 

@@ -38,6 +38,16 @@ impl Connection {
         }
     }
 
+    /// Returns whether this is TCP and the connection is over: a SYN opens another in its place.
+    pub(crate) fn is_over(self) -> bool {
+        match self {
+            Self::Tcp(tracker) => {
+                matches!(tracker.state(), tcp::State::Close | tcp::State::TimeWait)
+            }
+            Self::None | Self::Sctp(_) => false,
+        }
+    }
+
     /// Returns the state of a TCP connection.
     pub(crate) fn tcp(self) -> Option<tcp::Tracker> {
         match self {

@@ -12,6 +12,7 @@ use crate::flow::{Class, Flow, Header, classify};
 use crate::fragment::Fragments;
 use crate::hash::HashKey;
 use crate::ids::Ids;
+use crate::knocks::Knocks;
 use crate::list::Links;
 use crate::mapping::Mappings;
 use crate::observe::Observer;
@@ -78,6 +79,7 @@ pub struct Nat {
     pub(crate) publishes: Arc<Publishes>,
     pub(crate) choice_key: HashKey,
     pub(crate) strangers: Strangers,
+    pub(crate) knocks: Knocks,
     pub(crate) adopted: Option<Arc<Adopted>>,
     pub(crate) adoptions: Adoptions,
     pub(crate) observer: Option<&'static Observer>,
@@ -117,6 +119,10 @@ impl Nat {
             publishes: Arc::default(),
             choice_key: HashKey::new(seed, 8),
             strangers: Strangers::new(&config),
+            knocks: Knocks::new(
+                config.quota.failed_per_sec != u32::MAX,
+                HashKey::new(seed, 17),
+            ),
             adopted: None,
             adoptions: Adoptions::default(),
             observer: None,

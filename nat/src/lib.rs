@@ -83,7 +83,7 @@
 //! | A3-8 A3-9 A3-10 | unrelated errors, refused types; options | `tests::{icmp, untouched}` |
 //! | A4-1 A4-2 A4-4 | choice, exhaustion, half-open cap | `pool`, `tests::{udp, tcp, mappings}` |
 //! | A4-3 | bytes per session | `memory`, `session`, `index`, `wheel` |
-//! | A4-4 F-8 | floods from outside: limits, early end | `tests::strangers`, `strangers` |
+//! | A4-4 F-8 | floods: limits, pace, second SYN | `tests::strangers`, `knocks`, `pace` |
 //! | A4-8 | RFC 7659: counters | `tests::mappings::accounts` |
 //! | A4-10 | restart: records, adopted ports | `tests::restart`, `adopted`, `tcp` |
 //! | A4-11 A4-12 | change of address; keyed hashes, bounded expiry | `tests::{mappings, udp}` |
@@ -111,6 +111,7 @@ mod hash;
 mod icmp;
 mod ids;
 mod index;
+mod knocks;
 mod list;
 mod mapping;
 mod memory;
@@ -118,6 +119,7 @@ mod mss;
 mod observe;
 mod other;
 mod outcome;
+mod pace;
 mod peers;
 mod pool;
 mod publish;

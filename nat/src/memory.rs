@@ -37,6 +37,7 @@ impl Nat {
             + self.links.memory()
             + self.fragments.memory()
             + self.ids.memory()
+            + self.knocks.memory()
             + alg
             + PUBLISHES_BYTES
     }
@@ -47,7 +48,8 @@ impl Nat {
     /// Do it before the first packet: until then the allocator has not touched them.
     pub fn rooms(&self) -> impl Iterator<Item = Range<*const u8>> {
         let mappings = self.mappings.rooms();
-        self.sessions.rooms().into_iter().chain(mappings)
+        let rooms = self.sessions.rooms().into_iter().chain(mappings);
+        rooms.chain([self.knocks.room()])
     }
 
     /// Returns whether packets wait for memory rather than for the processor, because the live

@@ -78,6 +78,8 @@ reasons! {
     ProtocolBusy = "NAT_PROTOCOL_BUSY",
     /// Too many TCP handshakes are under way; raise the limit if they are wanted.
     HalfOpenFull = "NAT_HALF_OPEN_FULL",
+    /// Too many TCP handshakes from outside came to nothing; one that is repeated may pass.
+    SynFlood = "NAT_SYN_FLOOD",
     /// The TCP flags make no sense together (no flag, SYN+FIN, SYN+RST, FIN without ACK).
     InvalidTcpFlags = "NAT_INVALID_TCP_FLAGS",
     /// The TCP segment can neither begin nor continue a session in its state.
@@ -182,6 +184,8 @@ pub struct Counters {
     pub quota_half_open: u64,
     /// Packets refused because the inside host opens sessions too fast.
     pub quota_rate: u64,
+    /// Packets refused because too many TCP handshakes of the inside host came to nothing.
+    pub quota_failed: u64,
     /// Packets refused because no further inside host can be kept account of.
     pub hosts_full: u64,
     drops: [u64; Reason::COUNT],
@@ -213,6 +217,7 @@ impl Default for Counters {
             quota_ports: 0,
             quota_half_open: 0,
             quota_rate: 0,
+            quota_failed: 0,
             hosts_full: 0,
             drops: [0; Reason::COUNT],
         }
@@ -256,7 +261,8 @@ impl Counters {
             port_map_failure_drops: self.dropped(Reason::PortsExhausted),
             fragment_drops,
             other_resource_failure_drops: self.dropped(Reason::SessionsExhausted)
-                + self.dropped(Reason::HalfOpenFull),
+                + self.dropped(Reason::HalfOpenFull)
+                + self.dropped(Reason::SynFlood),
         }
     }
 

@@ -305,13 +305,14 @@ impl Nat {
     ) -> Result<u32, Reason> {
         let inside = inside.filter(|_| flow.begins());
         let inside = inside.ok_or(Reason::Unsolicited)?;
+        let connection = Connection::open(flow)?;
+        self.check_strangers(connection, (external, remote), now)?;
         // The target speaks with this remote by another port already, and its answers would be
         // that session's: whoever forges the remote must not end it.
         let taken = self.sessions.find_outbound(flow.protocol, inside, remote);
         if self.alive(taken, now).is_some() {
             return Err(Reason::Unsolicited);
         }
-        let connection = Connection::open(flow)?;
         let host = self.enter(inside.0, now)?;
         let room = self.make_room_for_stranger(host, connection, now);
         let opened = room.and_then(|()| {

@@ -7,9 +7,10 @@
 //! without an account would be one without limits. Accounts are an engine's own: a host's
 //! outbound sessions are all in one engine.
 //!
-//! New sessions are paced by a token bucket that holds one second's worth. It is kept in
-//! nano-tokens, so that any rate is exact: a nanosecond brings `rate` of them and a session costs
-//! a billion.
+//! New sessions are paced ([`crate::pace`]), and so are TCP handshakes that come to nothing: each
+//! takes its token when it begins and gives it back when it completes. So who opens connections is
+//! not held up, and who only sends SYNs is, whether they are answered by a RST or not at all; what
+//! is under way at a time (`half_open`) limits but the latter.
 //!
 //! An account also has the list of the host's TCP sessions that are *finished*, in the order they
 //! finished. They are kept to absorb what is still under way, for up to four minutes; when the
@@ -34,16 +35,15 @@ use crate::engine::Nat;
 use crate::hash::HashKey;
 use crate::index::Index;
 use crate::list::{Chain, Links, List};
+use crate::pace::Pace;
 use crate::session::{Session, Side};
 use crate::slab::Slab;
 use crate::tcp::{Role, Tracker};
 
-/// Most hosts at once: as many as a /16 has addresses, about 5 MiB.
+/// Most hosts at once: as many as a /16 has addresses, about 6 MiB.
 const HOSTS_MAX: usize = 65_536;
 /// Accounts that are remembered.
 const REMEMBERED: usize = 64;
-/// Nano-tokens that one session costs.
-const SESSION_COST: u64 = 1_000_000_000;
 
 /// Where a session stands, as far as its host's account goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,8 @@ pub(crate) enum Phase {
     /// TCP, and both ends are done with it. Not one that an outsider began and nobody completed:
     /// it makes room for its like (see [`crate::strangers`]).
     Finished,
+    /// It is no more.
+    Ended,
 }
 
 impl Phase {
@@ -107,6 +109,7 @@ pub(crate) enum Limit {
     Ports,
     HalfOpen,
     Rate,
+    Failed,
 }
 
 #[derive(Clone)]
@@ -118,9 +121,10 @@ struct Account {
     ports: u32,
     half_open: u32,
     refused: u64,
-    /// Nano-tokens there were at `credited`.
-    credit: u64,
-    credited: Nanos,
+    /// New sessions.
+    new: Pace,
+    /// Handshakes that have not completed.
+    failed: Pace,
     finished: List,
 }
 
@@ -205,8 +209,8 @@ impl Hosts {
             ports: 0,
             half_open: 0,
             refused: 0,
-            credit: credit_max(self.quota),
-            credited: now,
+            new: Pace::full(self.quota.new_per_sec, now),
+            failed: Pace::full(self.quota.failed_per_sec, now),
             finished: List::default(),
         })?;
         if self.index.insert(hash, id) {
@@ -226,17 +230,24 @@ impl Hosts {
     }
 
     /// Returns the first quota that a new session would exceed; ports are not looked at.
-    pub(crate) fn exceeded(&self, id: u32, half_open: bool, now: Nanos) -> Option<Limit> {
-        let account = self.slab.get(id)?;
-        if half_open && account.half_open >= self.quota.half_open {
-            Some(Limit::HalfOpen)
-        } else if credit(self.quota, account, now) < SESSION_COST {
+    pub(crate) fn exceeded(&mut self, id: u32, half_open: bool, now: Nanos) -> Option<Limit> {
+        let quota = self.quota;
+        let account = self.slab.get_mut(id)?;
+        if half_open && let Some(limit) = account.exceeded_by_handshake(quota, now) {
+            Some(limit)
+        } else if !account.new.allows(quota.new_per_sec, now) {
             Some(Limit::Rate)
-        } else if account.sessions >= self.quota.sessions {
+        } else if account.sessions >= quota.sessions {
             Some(Limit::Sessions)
         } else {
             None
         }
+    }
+
+    /// Returns the quota that one handshake more would exceed.
+    pub(crate) fn exceeded_by_handshake(&mut self, id: u32, now: Nanos) -> Option<Limit> {
+        let quota = self.quota;
+        self.slab.get_mut(id)?.exceeded_by_handshake(quota, now)
     }
 
     /// Returns whether the host may have no port more.
@@ -245,18 +256,10 @@ impl Hosts {
         ports >= self.quota.ports
     }
 
-    /// Returns whether the host may have no handshake more.
-    pub(crate) fn has_all_half_open(&self, id: u32) -> bool {
-        let half_open = self.slab.get(id).map_or(0, |account| account.half_open);
-        half_open >= self.quota.half_open
-    }
-
-    /// Counts a new session and takes its token.
-    pub(crate) fn add_session(&mut self, id: u32, now: Nanos) {
+    /// Counts a new session.
+    pub(crate) fn add_session(&mut self, id: u32) {
         if let Some(account) = self.slab.get_mut(id) {
-            let credit = credit(self.quota, account, now);
-            account.credit = credit.saturating_sub(SESSION_COST);
-            account.credited = account.credited.max(now);
+            account.new.take();
             account.sessions += 1;
         }
     }
@@ -308,17 +311,24 @@ impl Hosts {
         from: Phase,
         to: Phase,
     ) {
+        let failed_per_sec = self.quota.failed_per_sec;
         let Some(account) = self.slab.get_mut(id) else {
             return;
         };
+        if (from, to) == (Phase::HalfOpen, Phase::Live) {
+            account.failed.give_back(failed_per_sec);
+        }
         match from {
             Phase::HalfOpen => account.half_open = account.half_open.saturating_sub(1),
-            Phase::Live => {}
+            Phase::Live | Phase::Ended => {}
             Phase::Finished => links.unlink(&mut account.finished, session),
         }
         match to {
-            Phase::HalfOpen => account.half_open += 1,
-            Phase::Live => {}
+            Phase::HalfOpen => {
+                account.failed.take();
+                account.half_open += 1;
+            }
+            Phase::Live | Phase::Ended => {}
             Phase::Finished => links.push(&mut account.finished, session),
         }
     }
@@ -371,19 +381,16 @@ fn place_of(address: Ipv4Addr) -> usize {
     usize::from(address.octets()[3]) % REMEMBERED
 }
 
-fn credit_max(quota: Quota) -> u64 {
-    u64::from(quota.new_per_sec) * SESSION_COST
-}
-
-/// Returns the nano-tokens that an account has now.
-fn credit(quota: Quota, account: &Account, now: Nanos) -> u64 {
-    if quota.new_per_sec == u32::MAX {
-        return u64::MAX;
+impl Account {
+    fn exceeded_by_handshake(&mut self, quota: Quota, now: Nanos) -> Option<Limit> {
+        if self.half_open >= quota.half_open {
+            Some(Limit::HalfOpen)
+        } else if !self.failed.allows(quota.failed_per_sec, now) {
+            Some(Limit::Failed)
+        } else {
+            None
+        }
     }
-    // After a second the bucket is full, and up to a second the product fits.
-    let elapsed = (now - account.credited).as_nanos().min(SESSION_COST);
-    let earned = u64::from(quota.new_per_sec) * elapsed;
-    account.credit.saturating_add(earned).min(credit_max(quota))
 }
 
 impl Nat {

@@ -155,13 +155,13 @@ impl Nat {
             inbound: record.inbound,
             ..self.compile(origin, (record.protocol, connection), ends, now)
         };
-        self.store_restored(session, now)
+        self.store_restored(session)
     }
 
     /// Stores a session; on failure an unused mapping goes.
-    fn store_restored(&mut self, session: Session, now: Nanos) -> Result<(), RestoreError> {
+    fn store_restored(&mut self, session: Session) -> Result<(), RestoreError> {
         let mapping = session.mapping;
-        let Err(reason) = self.store(session, now) else {
+        let Err(reason) = self.store(session) else {
             return Ok(());
         };
         self.unmap_unused(mapping);

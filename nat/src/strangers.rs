@@ -10,11 +10,18 @@
 //! to be pushed out before, the flood would have to fill the list in that time. All others that
 //! outsiders opened are limited as well, so that they never fill the table.
 //!
+//! That keeps what is there, but not the processor free: each SYN of a flood would open a session,
+//! be delivered, be answered, and end one. So handshakes that come to nothing are paced
+//! ([`crate::pace`]): each takes its token when it begins and gives it back when it completes.
+//! Without a token a SYN passes if it is a repeated one ([`crate::knocks`]).
+//!
 //! A list by age per kind, so that every operation takes constant time. Its links are those of the
 //! accounts' lists of finished sessions: no session is finished while it is provisional.
 
+use crate::Nanos;
 use crate::connection::Connection;
 use crate::list::{Chain, Links, List};
+use crate::pace::Pace;
 use crate::session::Session;
 
 /// Kinds of provisional sessions: each has its own limit.
@@ -51,6 +58,9 @@ pub(crate) struct Strangers {
     queues: [Queue; 2],
     opened: u32,
     opened_max: u32,
+    /// Handshakes that have not completed.
+    failed: Pace,
+    failed_per_sec: u32,
 }
 
 impl Strangers {
@@ -69,7 +79,23 @@ impl Strangers {
             queues: [queue(handshakes), queue(quarter)],
             opened: 0,
             opened_max: (sessions - sessions / 4).max(1),
+            failed: Pace::full(config.quota.failed_per_sec, Nanos::ZERO),
+            failed_per_sec: config.quota.failed_per_sec,
         }
+    }
+
+    /// Returns whether one more handshake may begin, as far as those go that came to nothing.
+    pub(crate) fn has_handshake(&mut self, now: Nanos) -> bool {
+        self.failed.allows(self.failed_per_sec, now)
+    }
+
+    /// As [`Strangers::has_handshake`], and counts it if so: one that opens no new session.
+    pub(crate) fn take_handshake(&mut self, now: Nanos) -> bool {
+        let is_allowed = self.has_handshake(now);
+        if is_allowed {
+            self.failed.take();
+        }
+        is_allowed
     }
 
     /// Returns whether one more session of outsiders is one too many.
@@ -97,10 +123,20 @@ impl Strangers {
             queue.len += 1;
             links.push(&mut queue.list, session);
         }
+        if kind == Some(Kind::Handshake) {
+            self.failed.take();
+        }
     }
 
-    /// Takes a provisional session of this kind off the list.
+    /// Takes a provisional session of this kind off the list: both sides want it.
     pub(crate) fn settled(&mut self, links: &mut Links, session: u32, kind: Kind) {
+        self.take_off(links, session, kind);
+        if kind == Kind::Handshake {
+            self.failed.give_back(self.failed_per_sec);
+        }
+    }
+
+    fn take_off(&mut self, links: &mut Links, session: u32, kind: Kind) {
         let queue = &mut self.queues[kind as usize];
         queue.len -= 1;
         links.unlink(&mut queue.list, session);
@@ -109,7 +145,7 @@ impl Strangers {
     /// Counts the end of a session that an outsider opened, of a kind if it is still provisional.
     pub(crate) fn ended(&mut self, links: &mut Links, session: u32, kind: Option<Kind>) {
         if let Some(kind) = kind {
-            self.settled(links, session, kind);
+            self.take_off(links, session, kind);
         }
         self.opened -= 1;
     }

@@ -55,6 +55,7 @@ impl Nat {
             publishes,
             choice_key,
             strangers,
+            knocks,
             adopted,
             adoptions,
             observer: _,
@@ -76,6 +77,7 @@ impl Nat {
             publishes: Arc::clone(publishes),
             choice_key: *choice_key,
             strangers: strangers.clone(),
+            knocks: knocks.lay_aside(),
             adopted: adopted.clone(),
             adoptions: adoptions.clone(),
             observer: None,
@@ -92,6 +94,7 @@ impl Nat {
         self.hosts.take_back(twin.hosts);
         self.links.take_back(twin.links);
         self.fragments.take_back(twin.fragments);
+        self.knocks.take_back(twin.knocks);
         if let (Some(alg), Some(twin)) = (&mut self.alg, twin.alg) {
             alg.take_back(*twin);
         }

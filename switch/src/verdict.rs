@@ -153,6 +153,8 @@ drop_reasons! {
     HostForwarded "HOST_FORWARDED" Ingress fix "publish the port: vswitch nat publish";
     /// Too many TCP handshakes are under way.
     NatHalfOpenFull "NAT_HALF_OPEN_FULL" Ingress fix "vswitch nat: who opens them?";
+    /// Too many TCP handshakes from outside came to nothing; one that is repeated may pass.
+    NatSynFlood "NAT_SYN_FLOOD" Ingress fix "vswitch nat; or raise --nat-quota failed=";
     /// TCP flags that make no sense together.
     NatTcpFlags "NAT_TCP_FLAGS" Ingress fix "";
     /// A TCP segment that can neither begin nor continue a session in its state.

@@ -70,8 +70,8 @@ const CASES: &[(&str, &str, &[&str])] = &[
         "1_001",
         &[
             "nat-sessions: 1000 -> 1001 (needs a restart)",
-            "nat-quota: sessions=1000,ports=200,half-open=4096,rate=none -> \
-           sessions=1001,ports=200,half-open=4096,rate=none (needs a restart)",
+            "nat-quota: sessions=1000,ports=200,half-open=4096,rate=none,failed=4000 -> \
+           sessions=1001,ports=200,half-open=4096,rate=none,failed=4000 (needs a restart)",
         ],
     ),
     (
@@ -93,8 +93,8 @@ const CASES: &[(&str, &str, &[&str])] = &[
         "ports=200",
         "ports=none",
         &[
-            "nat-quota: sessions=1000,ports=200,half-open=4096,rate=none -> \
-           sessions=1000,ports=none,half-open=4096,rate=none (needs a restart)",
+            "nat-quota: sessions=1000,ports=200,half-open=4096,rate=none,failed=4000 -> \
+           sessions=1000,ports=none,half-open=4096,rate=none,failed=4000 (needs a restart)",
         ],
     ),
     (

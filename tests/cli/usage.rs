@@ -170,7 +170,7 @@ const BAD: &[(&str, &str)] = &[
     ),
     (
         "--nat-quota cats=9",
-        "--nat-quota cats=9: `cats` is none of sessions, ports, half-open, rate; \
+        "--nat-quota cats=9: `cats` is none of sessions, ports, half-open, rate, failed; \
              fix: --nat-quota sessions=10000,ports=1000",
     ),
     (

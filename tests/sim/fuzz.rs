@@ -24,10 +24,11 @@ use super::world::{
 
 /// Drops that no frame brings about by itself: a ring's, a queue's or a device's doing, and a limit
 /// reached by many alike.
-const BEYOND_FRAMES: [DropReason; 10] = [
+const BEYOND_FRAMES: [DropReason; 11] = [
     DropReason::NatHostQuota,
     DropReason::NatProtocolBusy,
     DropReason::NatHalfOpenFull,
+    DropReason::NatSynFlood,
     DropReason::RingFull,
     DropReason::Truncated,
     DropReason::HandoverFull,

@@ -17,7 +17,7 @@ const FLAGS: &str = "--gateway 10.9.0.1/24 --gateway-mac 02:00:00:00:09:01 --no-
                      --uplink eth0 --host-address 203.0.113.254/24 \
                      --host-mac 02:00:00:00:ee:00 --route 198.51.100.0/24=203.0.113.10 \
                      --nat-ports 40000-40999 --nat-sessions 1024 --no-mss-clamp --fdb-max 1024 \
-                     --nat-quota sessions=none,ports=none,half-open=none,rate=none";
+                     --nat-quota sessions=none,ports=none,half-open=none,rate=none,failed=none";
 
 /// A frame that went by.
 pub(super) struct Taped {

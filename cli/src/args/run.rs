@@ -59,8 +59,9 @@ pub struct RunArgs {
     /// External addresses for NAT besides the uplink's own
     #[arg(long, value_name = "A,B-C")]
     pub nat_pool: Option<NatPool>,
-    /// What one member may have of sessions, ports, half-open and rate (new sessions a second),
-    /// each a number or none [default: sessions=65536,ports=none,half-open=4096,rate=none]
+    /// What one member may have of sessions, ports, half-open, rate (new sessions a second) and
+    /// failed (TCP handshakes a second that come to nothing), each a number or none [default:
+    /// sessions=65536,ports=none,half-open=4096,rate=none,failed=4000]
     #[arg(long, value_name = "KEY=N,...")]
     pub nat_quota: Option<NatQuota>,
     /// Protocols with addresses in their payload to help through: ftp, tftp

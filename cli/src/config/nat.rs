@@ -14,6 +14,8 @@ use super::words::Why;
 const QUOTA_SESSIONS: u32 = 65_536;
 /// TCP handshakes under way of one inside host.
 const QUOTA_HALF_OPEN: u32 = 4096;
+/// TCP handshakes a second of one inside host, and of all outsiders, that come to nothing.
+const QUOTA_FAILED: u32 = 4000;
 /// The most external addresses besides the uplink's own: each is an ARP entry to answer for and a
 /// rule of the guard.
 pub const POOL_MAX: usize = 256;
@@ -73,6 +75,7 @@ pub struct NatQuota {
     ports: Option<u32>,
     half_open: Option<u32>,
     rate: Option<u32>,
+    failed: Option<u32>,
 }
 
 impl NatQuota {
@@ -84,13 +87,14 @@ impl NatQuota {
             ports: self.ports.unwrap_or(u32::MAX),
             half_open: self.half_open.unwrap_or(QUOTA_HALF_OPEN),
             new_per_sec: self.rate.unwrap_or(u32::MAX),
+            failed_per_sec: self.failed.unwrap_or(QUOTA_FAILED),
         }
     }
 }
 
 impl FromStr for NatQuota {
     type Err = Why;
-    /// `sessions=1000,ports=200,half-open=100,rate=50`, each a number or `none`.
+    /// `sessions=1000,ports=200,half-open=100,rate=50,failed=10`, each a number or `none`.
     fn from_str(text: &str) -> Result<Self, Why> {
         let mut quota = Self::default();
         for (key, value) in pairs(text)? {
@@ -99,9 +103,10 @@ impl FromStr for NatQuota {
                 "ports" => &mut quota.ports,
                 "half-open" => &mut quota.half_open,
                 "rate" => &mut quota.rate,
+                "failed" => &mut quota.failed,
                 _ => {
                     return Err(format!(
-                        "`{key}` is none of sessions, ports, half-open, rate"
+                        "`{key}` is none of sessions, ports, half-open, rate, failed"
                     ));
                 }
             };
@@ -124,11 +129,12 @@ pub fn quota_text(quota: &Quota) -> String {
         limit => limit.to_string(),
     };
     format!(
-        "sessions={},ports={},half-open={},rate={}",
+        "sessions={},ports={},half-open={},rate={},failed={}",
         limit(quota.sessions),
         limit(quota.ports),
         limit(quota.half_open),
-        limit(quota.new_per_sec)
+        limit(quota.new_per_sec),
+        limit(quota.failed_per_sec)
     )
 }
 
@@ -360,7 +366,7 @@ mod tests {
             assert_eq!(text.parse::<NatFilters>().unwrap_err(), why, "{text}");
         }
         let quota: NatQuota = "ports=200,rate=none".parse().unwrap();
-        let shown = "sessions=1000,ports=200,half-open=4096,rate=none";
+        let shown = "sessions=1000,ports=200,half-open=4096,rate=none,failed=4000";
         assert_eq!(quota_text(&quota.settle(1000)), shown);
         assert_eq!(
             shown.parse::<NatQuota>().unwrap().settle(7),
@@ -369,7 +375,7 @@ mod tests {
         for (text, why) in [
             (
                 "cats=9",
-                "`cats` is none of sessions, ports, half-open, rate",
+                "`cats` is none of sessions, ports, half-open, rate, failed",
             ),
             (
                 "ports=0",

@@ -60,6 +60,7 @@ fn scarce(filtering: Filtering, hold: u64, preserve_ids: bool) -> Config {
             ports: 12,
             half_open: 8,
             new_per_sec: 20,
+            failed_per_sec: 6,
         },
         ports: 1_022..=1_041,
         pool: vec![O2.into()],

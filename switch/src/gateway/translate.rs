@@ -322,6 +322,7 @@ pub(super) const fn drop_reason(reason: Reason) -> DropReason {
         Reason::HostQuota => DropReason::NatHostQuota,
         Reason::ProtocolBusy => DropReason::NatProtocolBusy,
         Reason::HalfOpenFull => DropReason::NatHalfOpenFull,
+        Reason::SynFlood => DropReason::NatSynFlood,
         Reason::InvalidTcpFlags => DropReason::NatTcpFlags,
         Reason::TcpOutOfState => DropReason::NatTcpState,
         Reason::BadIcmpChecksum => DropReason::IcmpCsum,

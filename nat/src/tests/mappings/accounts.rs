@@ -126,6 +126,58 @@ fn a4_3_pace_holds_over_time() {
 }
 
 #[test]
+fn a4_4_handshakes_that_come_to_nothing_are_paced() {
+    let mut bench = with(Quota {
+        failed_per_sec: 10,
+        ..Quota::NONE
+    });
+    // A connection that comes about counts for nothing, however many there are.
+    for n in 0..50 {
+        connect(&mut bench, (C1, 1_024 + n), SERVER);
+    }
+    // A SYN that is answered by a RST counts, as does one that is not answered.
+    let refused = |bench: &mut Bench, n: u16| {
+        let ext = bench.map(&tcp((C1, 2_000 + n), SERVER, SYN));
+        if n.is_multiple_of(2) {
+            bench.deliver(&tcp(SERVER, ext, TcpFlags(0x14)));
+        }
+    };
+    for n in 0..10 {
+        refused(&mut bench, n);
+    }
+    assert_eq!(
+        bench.out_drop(&tcp((C1, 3_000), SERVER, SYN)),
+        Reason::HostQuota
+    );
+    // One that was answered so is opened again: one more.
+    assert_eq!(
+        bench.out_drop(&tcp((C1, 2_000), SERVER, SYN)),
+        Reason::HostQuota
+    );
+    assert_eq!(bench.nat.counters().quota_failed, 2);
+    // What lives, is repeated or is not TCP goes on, as do others.
+    bench.map(&tcp((C1, 1_024), SERVER, ACK));
+    bench.map(&tcp((C1, 2_001), SERVER, SYN));
+    bench.map(&udp((C1, 5_555), (O1, 53)));
+    bench.map(&tcp((C2, 3_000), SERVER, SYN));
+    // Ten a second from now on, and no more of those that come to nothing by their timer.
+    bench.now += Nanos::from_millis(100);
+    refused(&mut bench, 10);
+    assert_eq!(
+        bench.out_drop(&tcp((C1, 3_000), SERVER, SYN)),
+        Reason::HostQuota
+    );
+    bench.wait(300);
+    for n in 11..21 {
+        refused(&mut bench, n);
+    }
+    assert_eq!(
+        bench.out_drop(&tcp((C1, 3_000), SERVER, SYN)),
+        Reason::HostQuota
+    );
+}
+
+#[test]
 fn a4_3_what_strangers_open_counts_for_the_inside_host() {
     let mut bench = Bench::new(Config {
         udp_filtering: Filtering::Eif,
@@ -191,7 +243,7 @@ fn f_7_a_flood_of_one_host_stops_no_other() {
             sessions: 1_024,
             half_open: 300,
             ports: 700,
-            new_per_sec: u32::MAX,
+            ..Quota::NONE
         },
         ..few(1_000)
     });

@@ -132,7 +132,7 @@ proptest! {
             port_hold: secs(hold),
             sessions_max: 60,
             half_open_max: 30,
-            quota: Quota { sessions, ports, half_open: 12, new_per_sec: 50 },
+            quota: Quota { sessions, ports, half_open: 12, new_per_sec: 50, failed_per_sec: 40 },
             ports: 1_022..=1_025,
             pool: vec![POOL[0].into()],
             ..config()

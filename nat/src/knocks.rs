@@ -1,0 +1,105 @@
+//! Handshakes from outside that were refused, so that one that is repeated is let in.
+//!
+//! # Theory of operation
+//! While outsiders flood, most of their SYNs are refused ([`crate::strangers`]), and with them most
+//! of those whose senders mean it. Those repeat theirs, a second later for the first time (RFC 6298
+//! section 2.1) and at double intervals then; who only floods, from ever new ports or under forged
+//! addresses, does not. So a refused SYN leaves a mark of its endpoints, by a keyed hash, and the
+//! next one that finds it, neither too soon nor too late, is let in: greylisting. Who cycles
+//! through so few ports that one comes again within a second renews the mark, and waits for ever.
+//! Who repeats patiently gets in, but no more of them in a second than get in without.
+//!
+//! A mark is 16 bits in a place that others may overwrite: with 200,000 SYNs a second five in six
+//! are there after a second, and a SYN finds another's for its own once in 256 times.
+
+use std::ops::Range;
+
+use crate::Nanos;
+use crate::cells::Cells;
+use crate::hash::HashKey;
+use crate::pace::Pace;
+use crate::session::Endpoint;
+use crate::slab::at;
+
+/// Marks that can be kept: 2 MiB, which the kernel does not give before somebody floods.
+const PLACES: u32 = 1 << 20;
+
+/// Nanoseconds, as a power of two, in a unit of a mark's age: 0.27 s. It counts 256 of them.
+const UNIT_SHIFT: u32 = 28;
+
+/// Units between a SYN and its repetition: 0.54 to 17 s. The first four repetitions of Linux and of
+/// RFC 6298 lie within, and any that is repeated after three quarters of a second.
+const GAP: std::ops::RangeInclusive<u8> = 3..=64;
+
+/// See the module's theory of operation.
+pub(crate) struct Knocks {
+    marks: Cells<u16>,
+    key: HashKey,
+    /// Of those let in.
+    pace: Pace,
+}
+
+impl Knocks {
+    /// Keeps marks if refusals are to be expected.
+    pub(crate) fn new(is_needed: bool, key: HashKey) -> Self {
+        let places = if is_needed { at(PLACES) } else { 0 };
+        Self {
+            marks: Cells::defaults(places),
+            key,
+            pace: Pace::full(u32::MAX, Nanos::ZERO),
+        }
+    }
+
+    /// Returns the bytes taken.
+    pub(crate) fn memory(&self) -> usize {
+        self.marks.memory()
+    }
+
+    /// Returns where the marks lie.
+    pub(crate) fn room(&self) -> Range<*const u8> {
+        let start = self.marks.as_ptr().cast::<u8>();
+        start..start.wrapping_add(self.marks.memory())
+    }
+
+    /// Returns whether a SYN that is to be refused is a repeated one, and may pass: of these at
+    /// most so many a second. Else it leaves its mark.
+    pub(crate) fn is_repeated(
+        &mut self,
+        (external, remote): (Endpoint, Endpoint),
+        per_sec: u32,
+        now: Nanos,
+    ) -> bool {
+        let hash = self.key.hash(word(remote), word(external)).to_be_bytes();
+        let place = u32::from_be_bytes([0, hash[1], hash[2], hash[3]]) % PLACES;
+        let check = hash[0];
+        let time = (now.as_nanos() >> UNIT_SHIFT).to_be_bytes()[7];
+        let Some(mark) = self.marks.get_mut(place) else {
+            return false;
+        };
+        let [marked, since] = mark.to_be_bytes();
+        let is_repeated = marked == check && GAP.contains(&time.wrapping_sub(since));
+        *mark = u16::from_be_bytes([check, time]);
+        let passes = is_repeated && self.pace.allows(per_sec, now);
+        if passes {
+            self.pace.take();
+        }
+        passes
+    }
+
+    /// Lays the marks aside; see [`Cells::lay_aside`].
+    pub(crate) fn lay_aside(&mut self) -> Self {
+        Self {
+            marks: self.marks.lay_aside(),
+            key: self.key,
+            pace: self.pace,
+        }
+    }
+
+    pub(crate) fn take_back(&mut self, twin: Self) {
+        self.marks.take_back(twin.marks);
+    }
+}
+
+fn word((address, port): Endpoint) -> u64 {
+    u64::from(address.to_bits()) << 16 | u64::from(port)
+}
