@@ -12,7 +12,7 @@
 //! A mark is 16 bits in a place that others may overwrite: with 200,000 SYNs a second five in six
 //! are there after a second, and a SYN finds another's for its own once in 256 times.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use crate::Nanos;
 use crate::cells::Cells;
@@ -27,9 +27,9 @@ const PLACES: u32 = 1 << 20;
 /// Nanoseconds, as a power of two, in a unit of a mark's age: 0.27 s. It counts 256 of them.
 const UNIT_SHIFT: u32 = 28;
 
-/// Units between a SYN and its repetition: 0.54 to 17 s. The first four repetitions of Linux and of
-/// RFC 6298 lie within, and any that is repeated after three quarters of a second.
-const GAP: std::ops::RangeInclusive<u8> = 3..=64;
+/// Units between a SYN and its repetition: all from 0.81 to 17 s, none below 0.53 s. The first four
+/// repetitions of Linux and of RFC 6298 lie within.
+const GAP: RangeInclusive<u8> = 3..=64;
 
 /// See the module's theory of operation.
 pub(crate) struct Knocks {
