@@ -17,7 +17,7 @@ use crate::mapping::{Left, Mapping};
 use crate::outcome::{Direction, Reason};
 use crate::quota::{Limit, Phase};
 use crate::rewrite::{Protocol, Rewrite};
-use crate::session::{Endpoint, NO_MAPPING, Session, Side, Traffic};
+use crate::session::{Endpoint, NO_MAPPING, Session, Side, Traffic, Tuple};
 use crate::strangers::Kind;
 
 pub(crate) use assign::Purpose;
@@ -233,14 +233,18 @@ impl Nat {
     pub(crate) fn check_strangers(
         &mut self,
         connection: Connection,
-        ends: (Endpoint, Endpoint),
+        (ours, remote): (Endpoint, Endpoint),
         now: Nanos,
     ) -> Result<(), Reason> {
-        let per_sec = self.config.quota.failed_per_sec;
-        let is_handshake = Kind::of(connection) == Kind::Handshake;
-        let passes = !is_handshake
+        let tuple = Tuple {
+            from: Side::Outside,
+            protocol: Protocol::Tcp,
+            ours,
+            remote,
+        };
+        let passes = Kind::of(connection) != Kind::Handshake
             || self.strangers.has_handshake(now)
-            || self.knocks.is_repeated(ends, per_sec, now);
+            || self.knocks.is_repeated(tuple, now);
         passes.then_some(()).ok_or(Reason::SynFlood)
     }
 

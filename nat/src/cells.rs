@@ -14,6 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::ops::Range;
 
 use crate::slab::at;
 
@@ -42,9 +43,10 @@ impl<T: Clone> Cells<T> {
         self.items.capacity() * size_of::<T>()
     }
 
-    /// Returns where the bytes begin.
-    pub(crate) fn as_ptr(&self) -> *const T {
-        self.items.as_ptr()
+    /// Returns where the bytes lie.
+    pub(crate) fn room(&self) -> Range<*const u8> {
+        let start = self.items.as_ptr().cast::<u8>();
+        start..start.wrapping_add(self.memory())
     }
 
     /// Returns how many items there are.
@@ -196,11 +198,11 @@ mod tests {
         ) {
             let (mut cells, mut model) = (Cells::defaults(3), vec![0; 3]);
             act(&mut cells, &mut model, &before);
-            let memory = (cells.as_ptr(), cells.memory());
+            let room = cells.room();
             let mut twin = cells.lay_aside();
             act(&mut twin, &mut model.clone(), &tried);
             cells.take_back(twin);
-            prop_assert_eq!((cells.as_ptr(), cells.memory()), memory);
+            prop_assert_eq!(cells.room(), room);
             prop_assert!(cells.iter().eq(model.iter()));
             act(&mut cells, &mut model, &after);
         }

@@ -41,9 +41,7 @@ impl Connection {
     /// Returns whether this is TCP and the connection is over: a SYN opens another in its place.
     pub(crate) fn is_over(self) -> bool {
         match self {
-            Self::Tcp(tracker) => {
-                matches!(tracker.state(), tcp::State::Close | tcp::State::TimeWait)
-            }
+            Self::Tcp(tracker) => tracker.state().is_over(),
             Self::None | Self::Sctp(_) => false,
         }
     }

@@ -119,10 +119,7 @@ impl Nat {
             publishes: Arc::default(),
             choice_key: HashKey::new(seed, 8),
             strangers: Strangers::new(&config),
-            knocks: Knocks::new(
-                config.quota.failed_per_sec != u32::MAX,
-                HashKey::new(seed, 17),
-            ),
+            knocks: Knocks::new(config.quota.failed_per_sec, HashKey::new(seed, 17)),
             adopted: None,
             adoptions: Adoptions::default(),
             observer: None,

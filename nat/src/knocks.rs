@@ -18,7 +18,7 @@ use crate::Nanos;
 use crate::cells::Cells;
 use crate::hash::HashKey;
 use crate::pace::Pace;
-use crate::session::Endpoint;
+use crate::session::Tuple;
 use crate::slab::at;
 
 /// Marks that can be kept: 2 MiB, which the kernel does not give before somebody floods.
@@ -35,18 +35,20 @@ const GAP: RangeInclusive<u8> = 3..=64;
 pub(crate) struct Knocks {
     marks: Cells<u16>,
     key: HashKey,
-    /// Of those let in.
+    /// Those let in, and how many a second they may be.
     pace: Pace,
+    per_sec: u32,
 }
 
 impl Knocks {
-    /// Keeps marks if refusals are to be expected.
-    pub(crate) fn new(is_needed: bool, key: HashKey) -> Self {
-        let places = if is_needed { at(PLACES) } else { 0 };
+    /// Lets so many a second in; without a limit none is refused, and no marks are kept.
+    pub(crate) fn new(per_sec: u32, key: HashKey) -> Self {
+        let places = if per_sec == u32::MAX { 0 } else { at(PLACES) };
         Self {
             marks: Cells::defaults(places),
             key,
-            pace: Pace::full(u32::MAX, Nanos::ZERO),
+            pace: Pace::full(per_sec, Nanos::ZERO),
+            per_sec,
         }
     }
 
@@ -57,19 +59,14 @@ impl Knocks {
 
     /// Returns where the marks lie.
     pub(crate) fn room(&self) -> Range<*const u8> {
-        let start = self.marks.as_ptr().cast::<u8>();
-        start..start.wrapping_add(self.marks.memory())
+        self.marks.room()
     }
 
-    /// Returns whether a SYN that is to be refused is a repeated one, and may pass: of these at
-    /// most so many a second. Else it leaves its mark.
-    pub(crate) fn is_repeated(
-        &mut self,
-        (external, remote): (Endpoint, Endpoint),
-        per_sec: u32,
-        now: Nanos,
-    ) -> bool {
-        let hash = self.key.hash(word(remote), word(external)).to_be_bytes();
+    /// Returns whether a SYN that is to be refused is a repeated one, and may pass. It leaves its
+    /// mark in any case.
+    pub(crate) fn is_repeated(&mut self, tuple: Tuple, now: Nanos) -> bool {
+        let (first, second) = tuple.words();
+        let hash = self.key.hash(first, second).to_be_bytes();
         let place = u32::from_be_bytes([0, hash[1], hash[2], hash[3]]) % PLACES;
         let check = hash[0];
         let time = (now.as_nanos() >> UNIT_SHIFT).to_be_bytes()[7];
@@ -79,7 +76,7 @@ impl Knocks {
         let [marked, since] = mark.to_be_bytes();
         let is_repeated = marked == check && GAP.contains(&time.wrapping_sub(since));
         *mark = u16::from_be_bytes([check, time]);
-        let passes = is_repeated && self.pace.allows(per_sec, now);
+        let passes = is_repeated && self.pace.allows(self.per_sec, now);
         if passes {
             self.pace.take();
         }
@@ -92,14 +89,11 @@ impl Knocks {
             marks: self.marks.lay_aside(),
             key: self.key,
             pace: self.pace,
+            per_sec: self.per_sec,
         }
     }
 
     pub(crate) fn take_back(&mut self, twin: Self) {
         self.marks.take_back(twin.marks);
     }
-}
-
-fn word((address, port): Endpoint) -> u64 {
-    u64::from(address.to_bits()) << 16 | u64::from(port)
 }

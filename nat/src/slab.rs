@@ -42,8 +42,7 @@ impl<T: Clone> Slab<T> {
 
     /// Returns where the bytes lie.
     pub(crate) fn room(&self) -> Range<*const u8> {
-        let start = self.slots.as_ptr().cast::<u8>();
-        start..start.wrapping_add(self.memory())
+        self.slots.room()
     }
 
     /// Stores an item and returns its number, or `None` when every slot is taken.

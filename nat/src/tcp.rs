@@ -62,6 +62,11 @@ impl State {
         )
     }
 
+    /// Returns whether the connection is over, so that a SYN opens another in its place.
+    pub(crate) const fn is_over(self) -> bool {
+        matches!(self, Self::TimeWait | Self::Close)
+    }
+
     /// Returns whether the handshake is under way.
     pub(crate) const fn is_half_open(self) -> bool {
         matches!(self, Self::SynSent | Self::SynSent2 | Self::SynReceived)

@@ -191,7 +191,7 @@ impl Worker {
     /// everybody's answers wait in, and it would be no shorter for what the flood's own ring loses.
     fn poll_ports(&mut self, now: Nanos) -> usize {
         let uplink = self.visited_uplink();
-        let (mut frames, mut is_due) = (0, true);
+        let mut frames = 0;
         for place in 0..self.ports.visited() {
             if Some(place) == uplink {
                 continue;
@@ -200,10 +200,9 @@ impl Worker {
             frames += taken;
             if let (true, Some(uplink)) = (taken > 0, uplink) {
                 frames += self.poll_port(uplink, now);
-                is_due = false;
             }
         }
-        if let (true, Some(uplink)) = (is_due, uplink) {
+        if let (0, Some(uplink)) = (frames, uplink) {
             frames += self.poll_port(uplink, now);
         }
         frames
