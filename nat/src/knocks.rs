@@ -22,14 +22,14 @@ use crate::session::Tuple;
 use crate::slab::at;
 
 /// Marks that can be kept: 2 MiB, which the kernel does not give before somebody floods.
-const PLACES: u32 = 1 << 20;
+pub const KNOCK_PLACES: u32 = 1 << 20;
 
 /// Nanoseconds, as a power of two, in a unit of a mark's age: 0.27 s. It counts 256 of them.
-const UNIT_SHIFT: u32 = 28;
+pub const KNOCK_UNIT_SHIFT: u8 = 28;
 
 /// Units between a SYN and its repetition: all from 0.81 to 17 s, none below 0.53 s. The first four
 /// repetitions of Linux and of RFC 6298 lie within.
-const GAP: RangeInclusive<u8> = 3..=64;
+pub const KNOCK_GAP: RangeInclusive<u8> = 3..=64;
 
 /// See the module's theory of operation.
 pub(crate) struct Knocks {
@@ -43,7 +43,11 @@ pub(crate) struct Knocks {
 impl Knocks {
     /// Lets so many a second in; without a limit none is refused, and no marks are kept.
     pub(crate) fn new(per_sec: u32, key: HashKey) -> Self {
-        let places = if per_sec == u32::MAX { 0 } else { at(PLACES) };
+        let places = if per_sec == u32::MAX {
+            0
+        } else {
+            at(KNOCK_PLACES)
+        };
         Self {
             marks: Cells::defaults(places),
             key,
@@ -67,14 +71,14 @@ impl Knocks {
     pub(crate) fn is_repeated(&mut self, tuple: Tuple, now: Nanos) -> bool {
         let (first, second) = tuple.words();
         let hash = self.key.hash(first, second).to_be_bytes();
-        let place = u32::from_be_bytes([0, hash[1], hash[2], hash[3]]) % PLACES;
+        let place = u32::from_be_bytes([0, hash[1], hash[2], hash[3]]) % KNOCK_PLACES;
         let check = hash[0];
-        let time = (now.as_nanos() >> UNIT_SHIFT).to_be_bytes()[7];
+        let time = (now.as_nanos() >> KNOCK_UNIT_SHIFT).to_be_bytes()[7];
         let Some(mark) = self.marks.get_mut(place) else {
             return false;
         };
         let [marked, since] = mark.to_be_bytes();
-        let is_repeated = marked == check && GAP.contains(&time.wrapping_sub(since));
+        let is_repeated = marked == check && KNOCK_GAP.contains(&time.wrapping_sub(since));
         *mark = u16::from_be_bytes([check, time]);
         let passes = is_repeated && self.pace.allows(self.per_sec, now);
         if passes {

@@ -83,7 +83,7 @@
 //! | A3-8 A3-9 A3-10 | unrelated errors, refused types; options | `tests::{icmp, untouched}` |
 //! | A4-1 A4-2 A4-4 | choice, exhaustion, half-open cap | `pool`, `tests::{udp, tcp, mappings}` |
 //! | A4-3 | bytes per session | `memory`, `session`, `index`, `wheel` |
-//! | A4-4 F-8 | floods: limits, pace, second SYN | `tests::strangers`, `knocks`, `pace` |
+//! | A4-4 F-8 | floods: limits, pace, second SYN | `tests::strangers`, `pace`, `switch::port` |
 //! | A4-8 | RFC 7659: counters | `tests::mappings::accounts` |
 //! | A4-10 | restart: records, adopted ports | `tests::restart`, `adopted`, `tcp` |
 //! | A4-11 A4-12 | change of address; keyed hashes, bounded expiry | `tests::{mappings, udp}` |
@@ -151,6 +151,7 @@ pub use config::{
 pub use engine::{Nat, Packet};
 pub use events::{EVENTS_MAX, Event, MappingView, What};
 pub use fragment::ReleasedPacket;
+pub use knocks::{KNOCK_GAP, KNOCK_PLACES, KNOCK_UNIT_SHIFT};
 pub use mss::clamp_mss;
 pub use observe::Observer;
 pub use outcome::{Counters, Direction, NatV2, Outcome, Reason};

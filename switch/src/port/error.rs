@@ -74,7 +74,7 @@ pub enum PortError {
     Program {
         /// The interface.
         port: String,
-        /// Which program: `filter` or `steering`.
+        /// Which program: `filter`, `steering` or `flood`.
         program: &'static str,
         /// What the kernel answered.
         source: io::Error,

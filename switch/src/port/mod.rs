@@ -12,7 +12,9 @@
 //! rx.release();                        slots back to the kernel
 //! ```
 
+pub mod ebpf;
 mod error;
+mod floodgate;
 mod hot;
 pub mod packet;
 mod parallel;
@@ -23,6 +25,7 @@ pub mod tap;
 mod tx;
 
 pub use error::PortError;
+pub use floodgate::FloodgateSettings;
 pub use hot::HotBuffers;
 pub use packet::{Fanout, FanoutGroup, PacketOptions, PacketRx, Programs, RingGeometry};
 pub use parallel::{close_all, in_parallel};
@@ -75,6 +78,8 @@ pub struct Losses {
     pub unknown_offload: u64,
     /// The kernel's description of the frame contradicts itself.
     pub malformed: u64,
+    /// A flood's SYNs, which [`Programs::refuse_floods`] has refused.
+    pub syn_flood: u64,
 }
 
 impl Losses {

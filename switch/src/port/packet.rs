@@ -34,6 +34,7 @@ mod setup;
 
 pub use setup::{Fanout, FanoutGroup, PacketOptions, RingGeometry};
 
+use super::floodgate::{Floodgate, FloodgateSettings};
 use super::hot::HotBuffers;
 use super::steer::Program;
 use super::sys::cursor::{RxCursor, Slot};
@@ -45,6 +46,7 @@ use crate::frame::{Batch, Csum, Frame, Offload, VNET_HEADER_BYTES};
 use crate::limits::{BATCH_FRAMES_MAX, HEADROOM_BYTES};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, OnceLock};
 
 /// Bytes of an 802.1Q tag, and of the two addresses in front of it.
 const TAG_BYTES: usize = 4;
@@ -65,12 +67,17 @@ pub struct PacketRx {
     /// Whether the next marked slot belongs to the next queued frame.
     in_step: bool,
     losses: Losses,
+    floodgate: Arc<OnceLock<Floodgate>>,
+    /// Of those it has refused, how many are counted.
+    refused: u64,
 }
 
 /// The programs of a [`PacketRx`], which a worker may have by now.
 #[derive(Debug)]
 pub struct Programs {
     socket: PacketSocket,
+    /// Made when it is first needed, and kept: what it has counted is not lost.
+    floodgate: Arc<OnceLock<Floodgate>>,
 }
 
 impl Programs {
@@ -80,6 +87,31 @@ impl Programs {
     /// [`PortError::Program`]: the kernel refuses it; the old filter stays.
     pub fn set_filter(&self, name: &str, filter: Option<&Program>) -> Result<(), PortError> {
         set_filter(&self.socket, name, filter)
+    }
+
+    /// As [`Self::set_filter`], with a program that also refuses what is a flood of SYNs, and
+    /// counts it ([`Losses::syn_flood`]), until another filter is set. The settings of the first
+    /// call hold for those after it.
+    ///
+    /// # Errors
+    /// [`PortError::Program`]: the kernel refuses it; the old filter stays.
+    pub fn refuse_floods(
+        &self,
+        name: &str,
+        filter: &Program,
+        settings: FloodgateSettings,
+    ) -> Result<(), PortError> {
+        let attach = || {
+            let gate = match self.floodgate.get() {
+                Some(gate) => gate,
+                None => {
+                    let made = Floodgate::new(settings)?;
+                    self.floodgate.get_or_init(|| made)
+                }
+            };
+            self.socket.attach_program(gate.program(filter)?.as_fd())
+        };
+        attach().map_err(|source| setup::program_error(name, "flood", source))
     }
 
     /// Replaces the program that chooses a member of the fan-out group, for all of its members, in
@@ -136,6 +168,7 @@ impl PacketRx {
         let socket = self.socket.try_clone();
         Ok(Programs {
             socket: socket.map_err(|source| setup::program_error(name, "filter", source))?,
+            floodgate: Arc::clone(&self.floodgate),
         })
     }
 
@@ -210,6 +243,11 @@ impl PacketRx {
     /// drop is counted once. TP_STATUS_LOSING adds nothing: it is set from a drop until this read.
     pub(super) fn losses(&mut self) -> Losses {
         self.losses.ring_full += self.socket.take_drops().map_or(0, u64::from);
+        if let Some(gate) = self.floodgate.get() {
+            let refused = gate.refused().max(self.refused);
+            self.losses.syn_flood += refused - self.refused;
+            self.refused = refused;
+        }
         std::mem::take(&mut self.losses)
     }
 

@@ -398,6 +398,7 @@ fn count_losses(counters: &WorkerCounters, own: &mut OwnRx) {
         (losses.truncated, DropReason::Truncated),
         (losses.unknown_offload, DropReason::UnknownOffload),
         (losses.malformed, DropReason::FrameTooShort),
+        (losses.syn_flood, DropReason::NatSynFlood),
     ] {
         if count > 0 {
             counters.totals.received.add(count);

@@ -4,12 +4,11 @@
 //! too short for the rule is not ours and goes on to the host. A VLAN-tagged frame belongs to
 //! another network and goes on too.
 //!
-//! Source: `include/uapi/linux/bpf.h`, Documentation/bpf/standardization/instruction-set.rst,
-//! Documentation/networking/filter.rst.
+//! Source: Documentation/networking/filter.rst.
 
 use std::net::Ipv4Addr;
 
-use switch::port::sys::bpf::Insn;
+use switch::port::ebpf::{Insn, op};
 
 use crate::host::sysctl::PortSet;
 
@@ -89,50 +88,15 @@ const OFF_PORT: i32 = OFF_IP + 2;
 /// `offsetof(struct __sk_buff, vlan_present)`.
 const SKB_VLAN_PRESENT: i16 = 20;
 
-/// Both loads and jumps are put together from these; the names are those of the kernel's header.
-mod op {
-    pub(super) const LD_ABS_B: u8 = 0x30;
-    pub(super) const LD_ABS_H: u8 = 0x28;
-    pub(super) const LD_ABS_W: u8 = 0x20;
-    pub(super) const LD_IND_H: u8 = 0x48;
-    pub(super) const LDX_MEM_W: u8 = 0x61;
-    pub(super) const MOV64_K: u8 = 0xb7;
-    pub(super) const MOV64_X: u8 = 0xbf;
-    pub(super) const AND64_K: u8 = 0x57;
-    pub(super) const LSH64_K: u8 = 0x67;
-    pub(super) const EXIT: u8 = 0x95;
-    // 32-bit compares: the immediate of a 64-bit one is sign-extended, an address is not.
-    pub(super) const JMP_A: u8 = 0x05;
-    pub(super) const JEQ32_K: u8 = 0x16;
-    pub(super) const JNE32_K: u8 = 0x56;
-    pub(super) const JGT32_K: u8 = 0x26;
-    pub(super) const JLT32_K: u8 = 0xa6;
-    pub(super) const JSET32_K: u8 = 0x46;
-}
-
-const fn insn(code: u8, dst: u8, src: u8, offset: i16, immediate: i32) -> Insn {
-    let registers = if cfg!(target_endian = "little") {
-        src << 4 | dst
-    } else {
-        dst << 4 | src
-    };
-    Insn {
-        code,
-        registers,
-        offset,
-        immediate,
-    }
-}
-
 const fn load(code: u8, at: i32) -> Insn {
-    insn(code, 0, 0, 0, at)
+    Insn::new(code, 0, 0, 0, at)
 }
 
 /// Ends the program with `verdict` unless the test of `register` against `value` holds, which then
 /// jumps over the end. So no jump is longer than a section, whatever the number of ports.
 fn end_unless(code: u8, register: u8, value: i32, verdict: i32) -> [Insn; 3] {
-    let [set, exit] = constant(verdict);
-    [insn(code, register, 0, 2, value), set, exit]
+    let [set, exit] = Insn::answer(verdict);
+    [Insn::new(code, register, 0, 2, value), set, exit]
 }
 
 /// The rule as an eBPF classifier.
@@ -140,15 +104,15 @@ fn end_unless(code: u8, register: u8, value: i32, verdict: i32) -> [Insn; 3] {
 pub(super) fn ebpf(rule: &Rule) -> Vec<Insn> {
     use op::{JEQ32_K, JNE32_K, LD_ABS_H, LD_ABS_W, LDX_MEM_W, MOV64_X};
     let alone = match rule {
-        Rule::All => return constant(DROP).to_vec(),
-        Rule::Nothing => return constant(NEXT).to_vec(),
+        Rule::All => return Insn::answer(DROP).to_vec(),
+        Rule::Nothing => return Insn::answer(NEXT).to_vec(),
         Rule::Addresses(alone) => alone,
         Rule::Ports(shared) => &shared.alone,
     };
     // r6 = skb, which LD_ABS expects there.
     let mut program = vec![
-        insn(MOV64_X, 6, 1, 0, 0),
-        insn(LDX_MEM_W, 0, 6, SKB_VLAN_PRESENT, 0),
+        Insn::new(MOV64_X, 6, 1, 0, 0),
+        Insn::new(LDX_MEM_W, 0, 6, SKB_VLAN_PRESENT, 0),
     ];
     program.extend(end_unless(JEQ32_K, 0, 0, NEXT));
     program.push(load(LD_ABS_H, OFF_ETHERTYPE));
@@ -162,7 +126,7 @@ pub(super) fn ebpf(rule: &Rule) -> Vec<Insn> {
         program.extend(end_unless(JEQ32_K, 0, addr, NEXT));
         program.extend(ebpf_ports(shared));
     }
-    program.extend(constant(NEXT));
+    program.extend(Insn::answer(NEXT));
     program
 }
 
@@ -174,38 +138,31 @@ fn ebpf_ports(shared: &Shared) -> Vec<Insn> {
     // r8 = protocol, r7 = length of the IP header.
     let mut program = vec![
         load(LD_ABS_B, OFF_PROTO),
-        insn(MOV64_X, 8, 0, 0, 0),
+        Insn::new(MOV64_X, 8, 0, 0, 0),
         load(LD_ABS_H, OFF_FRAGMENT),
-        insn(JSET32_K, 0, 0, 1, FRAGMENT_OFFSET),
-        insn(JMP_A, 0, 0, 2, 0),
+        Insn::new(JSET32_K, 0, 0, 1, FRAGMENT_OFFSET),
+        Insn::new(JMP_A, 0, 0, 2, 0),
     ];
-    program.extend(constant(NEXT));
+    program.extend(Insn::answer(NEXT));
     program.extend([
         load(LD_ABS_B, OFF_IP),
-        insn(AND64_K, 0, 0, 0, 0x0f),
-        insn(LSH64_K, 0, 0, 0, 2),
-        insn(MOV64_X, 7, 0, 0, 0),
+        Insn::new(AND64_K, 0, 0, 0, 0x0f),
+        Insn::new(LSH64_K, 0, 0, 0, 2),
+        Insn::new(MOV64_X, 7, 0, 0, 0),
     ]);
     for (protocol, ports) in shared.protocols() {
-        let mut section = vec![insn(LD_IND_H, 0, 7, 0, OFF_PORT)];
+        let mut section = vec![Insn::new(LD_IND_H, 0, 7, 0, OFF_PORT)];
         for (lo, hi) in ports.ranges() {
-            section.push(insn(JLT32_K, 0, 0, 3, i32::from(*lo)));
+            section.push(Insn::new(JLT32_K, 0, 0, 3, i32::from(*lo)));
             section.extend(end_unless(JGT32_K, 0, i32::from(*hi), DROP));
         }
-        section.extend(constant(NEXT));
+        section.extend(Insn::answer(NEXT));
         // The limit on publishes keeps a section far below a jump's reach.
         let past = i16::try_from(section.len()).unwrap_or(i16::MAX);
-        program.push(insn(JNE32_K, 8, 0, past, i32::from(protocol)));
+        program.push(Insn::new(JNE32_K, 8, 0, past, i32::from(protocol)));
         program.extend(section);
     }
     program
-}
-
-const fn constant(verdict: i32) -> [Insn; 2] {
-    [
-        insn(op::MOV64_K, 0, 0, 0, verdict),
-        insn(op::EXIT, 0, 0, 0, 0),
-    ]
 }
 
 /// One classic instruction, `struct sock_filter`.

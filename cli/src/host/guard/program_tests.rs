@@ -190,7 +190,7 @@ fn the_ebpf_programs_do_what_the_rules_say() {
     runner
         .run(&packet(), |packet| {
             for (rule, program) in &programs {
-                let verdict = bpf::try_classifier(program.as_fd(), &packet.bytes()).unwrap();
+                let verdict = bpf::try_program(program.as_fd(), &packet.bytes()).unwrap();
                 let expected = if packet.is_dropped_by(rule) {
                     DROP
                 } else {

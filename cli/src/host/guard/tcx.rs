@@ -52,7 +52,7 @@ fn load(rule: &Rule, name: &str) -> io::Result<OwnedFd> {
     } else {
         program::NEXT
     };
-    let verdict = bpf::try_classifier(program.as_fd(), &PROBE)?;
+    let verdict = bpf::try_program(program.as_fd(), &PROBE)?;
     if verdict != expected {
         return Err(io::Error::other(format!(
             "the program answers {verdict}, not {expected}"

@@ -13,6 +13,7 @@ use std::ffi::c_int;
 use std::io;
 use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 /// `TPACKET_V2`; V3 hands frames over in blocks and wakes up to milliseconds late.
 const TPACKET_V2: c_int = 1;
@@ -226,6 +227,8 @@ impl PacketRx {
             group,
             in_step: true,
             losses: Losses::default(),
+            floodgate: Arc::default(),
+            refused: 0,
         })
     }
 }

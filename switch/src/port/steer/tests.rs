@@ -6,13 +6,13 @@ use proptest::prelude::*;
 
 /// What a program can ask for.
 #[derive(Debug, Clone)]
-struct Packet {
+pub(crate) struct Packet {
     /// From the destination address on.
-    frame: Vec<u8>,
+    pub(crate) frame: Vec<u8>,
     /// `skb->pkt_type`.
-    kind: u8,
+    pub(crate) kind: u8,
     /// The outer tag's control word; 0 without a tag.
-    tci: u16,
+    pub(crate) tci: u16,
 }
 
 impl Packet {
@@ -36,7 +36,7 @@ pub(crate) fn uplink_filter(external: Ipv4Addr, ports: &[RangeInclusive<u16>]) -
 
 /// The machine of net/core/filter.c, with the instructions used here. `base` is where the program's
 /// packet begins within the frame: 0 for a socket filter, 14 for a fan-out program.
-fn run(program: &Program, packet: &Packet, base: usize) -> u32 {
+pub(crate) fn run(program: &Program, packet: &Packet, base: usize) -> u32 {
     let (mut a, mut x, mut memory) = (0u32, 0u32, [0u32; 16]);
     let load = |offset: u32, bytes: usize| -> Option<u32> {
         let signed = i64::from(offset.cast_signed());
@@ -139,7 +139,7 @@ fn accepts(packet: &Packet, taken: &[Taken]) -> Option<bool> {
     Some(ports.iter().any(|range| range.contains(&port)))
 }
 
-const EXTERNAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+pub(crate) const EXTERNAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 
 /// An IPv4 header of `words` words.
 fn ip_header(words: u8, fragment: u16, protocol: u8, destination: Ipv4Addr) -> Vec<u8> {
@@ -165,7 +165,7 @@ fn header() -> impl Strategy<Value = Vec<u8>> {
     (words, fragment_word(), protocol(), to).prop_map(|(w, f, p, to)| ip_header(w, f, p, to))
 }
 
-fn packet() -> impl Strategy<Value = Packet> {
+pub(crate) fn packet() -> impl Strategy<Value = Packet> {
     let icmp_type = prop_oneof![Just(0u8), Just(3), Just(8), Just(11), Just(12), any::<u8>()];
     let ethertype = prop_oneof![6 => Just(0x0800u16), 1 => Just(0x0806), 1 => any::<u16>()];
     let kind = prop_oneof![5 => Just(0u8), 1 => Just(4)];
@@ -195,7 +195,7 @@ fn ranges() -> impl Strategy<Value = RangeInclusive<u16>> {
     (any::<u16>(), 0u16..2000).prop_map(|(low, len)| low..=low.saturating_add(len))
 }
 
-fn taken() -> impl Strategy<Value = Taken> {
+pub(crate) fn taken() -> impl Strategy<Value = Taken> {
     let lists = (
         prop::collection::vec(ranges(), 0..90),
         prop::collection::vec(ranges(), 0..90),
@@ -302,8 +302,8 @@ fn too_many_ranges_become_one_within_the_kernels_limit() {
     assert!((3 * RANGES_MAX..4096).contains(&fitting.instructions().len()));
 }
 
-#[test]
-fn the_fullest_programs_fit_the_kernel() {
+/// As much as a filter tells apart.
+pub(crate) fn fullest() -> Program {
     let ports = |from: u16| -> Vec<_> { (0..90u16).map(|n| from + n * 4..=from + n * 4).collect() };
     let part = |n: u8| Taken {
         network: [192, 0, 2, n].into(),
@@ -322,7 +322,12 @@ fn the_fullest_programs_fit_the_kernel() {
     let parts = (0..PARTS_MAX).map(|n| part(u8::try_from(n).unwrap()));
     let all = (0..WHOLE_MAX).map(|n| whole(u8::try_from(n).unwrap()));
     let fullest: Vec<Taken> = parts.chain(all).collect();
-    assert!(filter(&fullest).instructions().len() < 4096);
+    filter(&fullest)
+}
+
+#[test]
+fn the_fullest_programs_fit_the_kernel() {
+    assert!(fullest().instructions().len() < 4096);
     let published: Vec<_> = (0..200u16).map(|n| (n..=n, 1)).collect();
     assert!(steering(1, 1, 4, &published).instructions().len() < 500);
 }

@@ -1,14 +1,19 @@
-//! `bpf(2)`, as much of it as the guard needs: load a classifier, try it, attach it by TCX.
+//! `bpf(2)`, as much of it as is needed: load a classifier or a socket filter, try it, attach a
+//! classifier by TCX, and keep values that programs and this process share.
 //!
-//! A TCX link is a file descriptor: when the process ends, however it ends, the program is
-//! detached, so nothing stays behind on the host. No compiler, ELF file or BTF is involved; the
-//! programs are a dozen instructions put together by the caller.
+//! Programs, values and TCX links are file descriptors: when the process ends, however it ends,
+//! they are gone, so nothing stays behind on the host. No compiler, ELF file or BTF is involved;
+//! the programs are a few dozen instructions put together by the caller.
 //!
 //! Source: bpf(2), `include/uapi/linux/bpf.h`, `kernel/bpf/tcx.c` (6.6).
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use crate::port::ebpf::Insn;
+
+const MAP_CREATE: libc::c_int = 0;
+const MAP_LOOKUP_ELEM: libc::c_int = 1;
 const PROG_LOAD: libc::c_int = 5;
 const PROG_TEST_RUN: libc::c_int = 10;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
@@ -16,6 +21,8 @@ const PROG_QUERY: libc::c_int = 16;
 const LINK_CREATE: libc::c_int = 28;
 const LINK_UPDATE: libc::c_int = 29;
 
+const MAP_TYPE_ARRAY: u32 = 2;
+const PROG_TYPE_SOCKET_FILTER: u32 = 1;
 const PROG_TYPE_SCHED_CLS: u32 = 3;
 const ATTACH_TCX_INGRESS: u32 = 46;
 const LINK_TYPE_TCX: u32 = 11;
@@ -24,18 +31,27 @@ const F_BEFORE: u32 = 1 << 3;
 /// `BPF_OBJ_NAME_LEN`, with the terminating NUL.
 const NAME_LEN: usize = 16;
 
-/// One eBPF instruction, `struct bpf_insn`.
 #[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Insn {
-    /// Operation.
-    pub code: u8,
-    /// Destination register in the low four bits, source in the high four (little endian).
-    pub registers: u8,
-    /// Jump distance in instructions, or memory offset in bytes.
-    pub offset: i16,
-    /// Immediate operand.
-    pub immediate: i32,
+#[derive(Default)]
+struct MapCreate {
+    map_type: u32,
+    key_bytes: u32,
+    value_bytes: u32,
+    entries: u32,
+    flags: u32,
+    inner_map_fd: u32,
+    numa_node: u32,
+    name: [u8; NAME_LEN],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct MapLookup {
+    map_fd: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
 }
 
 #[repr(C)]
@@ -156,37 +172,115 @@ fn length(bytes: usize) -> io::Result<u32> {
     u32::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
 }
 
+/// A value of the kernel's that programs read and write: an array map of one element.
+#[derive(Debug)]
+pub struct Value {
+    fd: OwnedFd,
+    bytes: u32,
+}
+
+impl Value {
+    /// Makes one of so many bytes, all of them 0; `name` (cut to 15 bytes) shows up in
+    /// `bpftool map`.
+    ///
+    /// # Errors
+    /// `EPERM` without CAP_BPF in the initial user namespace, or, before Linux 5.11, beyond
+    /// RLIMIT_MEMLOCK; `ENOMEM`; `ENOSYS` without `bpf(2)`.
+    pub fn new(bytes: u32, name: &str) -> io::Result<Self> {
+        let mut attr = MapCreate {
+            map_type: MAP_TYPE_ARRAY,
+            key_bytes: length(size_of::<u32>())?,
+            value_bytes: bytes,
+            entries: 1,
+            name: name_of(name),
+            ..MapCreate::default()
+        };
+        // SAFETY: MapCreate is the head of the MAP_CREATE attribute and holds no address.
+        let fd = unsafe { bpf(MAP_CREATE, &mut attr) }.map(own)?;
+        Ok(Self { fd, bytes })
+    }
+
+    /// Reads it as words, each of which is whole, though another may be newer.
+    ///
+    /// # Errors
+    /// `InvalidInput` for another number of words than it has.
+    pub fn read<const WORDS: usize>(&self) -> io::Result<[u64; WORDS]> {
+        if length(size_of::<[u64; WORDS]>())? != self.bytes {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let (key, mut value) = (0_u32, [0_u64; WORDS]);
+        let mut attr = MapLookup {
+            map_fd: number(self.fd.as_fd()),
+            key: address(&raw const key),
+            value: address(std::ptr::from_mut(&mut value)),
+            ..MapLookup::default()
+        };
+        // SAFETY: MapLookup is the whole MAP_LOOKUP_ELEM attribute; `key` has the map's four
+        // bytes, and `value` as many as its values, for which every bit pattern is valid. Both
+        // outlive the call, and nothing else refers to `value`.
+        unsafe { bpf(MAP_LOOKUP_ELEM, &mut attr) }?;
+        Ok(value)
+    }
+}
+
+impl AsFd for Value {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 /// Loads a traffic-control classifier; `name` (cut to 15 bytes) shows up in `bpftool prog`.
 ///
 /// # Errors
 /// `EPERM` without CAP_BPF and CAP_NET_ADMIN in the initial user namespace, `EINVAL`/`EACCES` when
 /// the verifier refuses the program, `ENOSYS` without `bpf(2)`.
 pub fn load_classifier(insns: &[Insn], name: &str) -> io::Result<OwnedFd> {
+    load(PROG_TYPE_SCHED_CLS, insns, name)
+}
+
+/// Loads a socket filter, which answers how many bytes of a packet are taken, 0 for none; `name`
+/// as for [`load_classifier`].
+///
+/// # Errors
+/// As [`load_classifier`]; CAP_BPF alone is enough.
+pub fn load_socket_filter(insns: &[Insn], name: &str) -> io::Result<OwnedFd> {
+    load(PROG_TYPE_SOCKET_FILTER, insns, name)
+}
+
+fn load(kind: u32, insns: &[Insn], name: &str) -> io::Result<OwnedFd> {
     const LICENSE: &[u8; 4] = b"MIT\0";
     let mut attr = ProgLoad {
-        prog_type: PROG_TYPE_SCHED_CLS,
+        prog_type: kind,
         insn_count: length(insns.len())?,
         insns: address(insns.as_ptr()),
         license: address(LICENSE.as_ptr()),
+        name: name_of(name),
         ..ProgLoad::default()
     };
-    // The kernel takes letters, digits, '_' and '.' only.
-    let plain = name
-        .bytes()
-        .map(|b| if b.is_ascii_alphanumeric() { b } else { b'_' });
-    for (slot, byte) in attr.name.iter_mut().take(NAME_LEN - 1).zip(plain) {
-        *slot = byte;
-    }
     // SAFETY: ProgLoad is the head of the PROG_LOAD attribute; the instructions and the licence
     // are borrowed beyond the call, and insn_count is the slice's length.
     unsafe { bpf(PROG_LOAD, &mut attr) }.map(own)
 }
 
-/// Runs a classifier once over `frame` (at least 14 bytes) and returns its verdict.
+/// As much of a name as there is room for. The kernel takes letters, digits, '_' and '.' only.
+fn name_of(text: &str) -> [u8; NAME_LEN] {
+    let plain = text
+        .bytes()
+        .map(|b| if b.is_ascii_alphanumeric() { b } else { b'_' });
+    let mut name = [0; NAME_LEN];
+    for (slot, byte) in name.iter_mut().take(NAME_LEN - 1).zip(plain) {
+        *slot = byte;
+    }
+    name
+}
+
+/// Runs a program once over `frame` (at least 14 bytes) and returns its verdict. A classifier sees
+/// it from its first byte on, a socket filter from its fifteenth (`bpf_prog_test_run_skb`,
+/// net/bpf/test_run.c).
 ///
 /// # Errors
 /// `ENOTSUPP` on kernels before 4.12, `EINVAL` for a frame that is too short.
-pub fn try_classifier(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<i32> {
+pub fn try_program(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<i32> {
     let mut attr = TestRun {
         prog_fd: number(program),
         data_size_in: length(frame.len())?,
@@ -272,31 +366,11 @@ pub fn attached_to(link: BorrowedFd<'_>) -> io::Result<Option<u32>> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
-
     use super::*;
-
-    /// `mov r0, value; exit`
-    fn constant(value: i32) -> [Insn; 2] {
-        [
-            Insn {
-                code: 0xb7,
-                registers: 0,
-                offset: 0,
-                immediate: value,
-            },
-            Insn {
-                code: 0x95,
-                registers: 0,
-                offset: 0,
-                immediate: 0,
-            },
-        ]
-    }
 
     /// `None`, with a printed reason, where the kernel does not let us load programs.
     fn loaded(value: i32) -> Option<OwnedFd> {
-        match load_classifier(&constant(value), "vsw test") {
+        match load_classifier(&Insn::answer(value), "vsw test") {
             Ok(program) => Some(program),
             Err(err) => {
                 println!("SKIPPED bpf: {err}");
@@ -309,14 +383,14 @@ mod tests {
     fn a_program_runs_and_gives_its_verdict() {
         for value in [2, -1] {
             let Some(program) = loaded(value) else { return };
-            assert_eq!(try_classifier(program.as_fd(), &[0; 64]).unwrap(), value);
+            assert_eq!(try_program(program.as_fd(), &[0; 64]).unwrap(), value);
         }
     }
 
     #[test]
     fn a_program_without_an_end_is_refused() {
         let Some(program) = loaded(0) else { return };
-        let err = load_classifier(&constant(0)[..1], "endless").unwrap_err();
+        let err = load_classifier(&Insn::answer(0)[..1], "endless").unwrap_err();
         assert_eq!(err.raw_os_error(), Some(libc::EINVAL));
         // A program is not a link, and an interface that does not exist has no ingress.
         assert!(attached_to(program.as_fd()).is_err());
@@ -324,5 +398,14 @@ mod tests {
         assert_eq!(err.raw_os_error(), Some(libc::ENODEV));
         let err = tcx_ingress_programs(0x7fff_fff0).unwrap_err();
         assert_eq!(err.raw_os_error(), Some(libc::ENODEV));
+    }
+
+    #[test]
+    fn a_value_begins_with_nothing_and_is_read_whole() {
+        let Some(_) = loaded(0) else { return };
+        let value = Value::new(16, "vsw test").unwrap();
+        assert_eq!(value.read().unwrap(), [0, 0]);
+        let err = value.read::<3>().unwrap_err();
+        assert_eq!(err.kind(), io::ErrorKind::InvalidInput);
     }
 }

@@ -100,6 +100,11 @@ impl PacketSocket {
         )
     }
 
+    /// As [`Self::attach_filter`], with an eBPF program.
+    pub(in crate::port) fn attach_program(&self, program: BorrowedFd<'_>) -> io::Result<()> {
+        self.set_socket(libc::SO_ATTACH_BPF, program.as_raw_fd())
+    }
+
     /// Removes the filter, so that all frames pass.
     pub(in crate::port) fn detach_filter(&self) -> io::Result<()> {
         self.set_socket(libc::SO_DETACH_FILTER, 0)

@@ -4,7 +4,7 @@ use super::link::{Links, in_namespace};
 use super::*;
 use crate::port::steer::tests::uplink_filter;
 use crate::port::steer::{Program, filter, steering};
-use crate::port::{Fanout, FanoutGroup, Programs};
+use crate::port::{Fanout, FanoutGroup, FloodgateSettings, Programs};
 use std::net::Ipv4Addr;
 
 const EXTERNAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
@@ -243,5 +243,65 @@ fn the_programs_are_replaced_while_workers_have_the_rings() {
         send_all(&mut tx, &far, &others);
         assert_eq!(receive(&mut workers[0], 1), others);
         receive_none(&mut workers[1]);
+    });
+}
+
+/// A SYN to a port that is taken, from a sender of this number.
+fn syn(n: u16) -> Vec<u8> {
+    let mut header = n.to_be_bytes().to_vec();
+    header.extend(FIRST.to_be_bytes());
+    header.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0, 0, 0, 0, 0, 0]);
+    ipv4(EXTERNAL, 6, 0, &header)
+}
+
+#[test]
+fn f_8_a_flood_is_refused_before_the_ring_and_counted() {
+    in_namespace(|links| {
+        let wire = links.wire();
+        let nat = uplink_filter(EXTERNAL, &[FIRST..=65_535]);
+        let with_filter = PacketOptions {
+            filter: Some(&nat),
+            ..options(wire.near, None)
+        };
+        let rx = PacketRx::open(&with_filter).unwrap();
+        let programs = rx.programs("near").unwrap();
+        let mut rx = Rx::Packet(rx);
+        let mut tx = Tx::open().unwrap();
+        let far = Egress::Packet { ifindex: wire.far };
+        let settings = FloodgateSettings {
+            per_sec: 10,
+            seed: 3,
+        };
+        if let Err(err) = programs.refuse_floods("near", &nat, settings) {
+            println!("SKIPPED bpf: {err}");
+            return;
+        }
+        let syns = |range: std::ops::Range<u16>| plain(range.map(syn).collect());
+        let others = plain(vec![arp(), udp(EXTERNAL, 53, FIRST), echo_reply(1)]);
+        let hosts = plain(vec![udp(EXTERNAL, 53, 22), ipv4(EXTERNAL, 47, 0, &[0; 20])]);
+        send_all(&mut tx, &far, &syns(0..200));
+        send_all(&mut tx, &far, &hosts);
+        send_all(&mut tx, &far, &others);
+        let mut seen = receive_for(&mut rx, 203, SILENCE);
+        assert_eq!(seen.split_off(seen.len() - 3), others);
+        // At least two at once, and ten a second if this takes its time.
+        assert!((2..200).contains(&seen.len()), "{}", seen.len());
+        let refused = 200 - seen.len() as u64;
+        let losses = Losses {
+            syn_flood: refused,
+            ..Losses::default()
+        };
+        assert_eq!(rx.losses(), losses);
+        assert_eq!(rx.losses(), Losses::default(), "each is counted once");
+
+        programs.set_filter("near", Some(&nat)).unwrap();
+        send_all(&mut tx, &far, &syns(200..300));
+        assert_eq!(receive(&mut rx, 100), syns(200..300));
+        assert_eq!(rx.losses(), Losses::default());
+        // Later floods are counted on.
+        programs.refuse_floods("near", &nat, settings).unwrap();
+        send_all(&mut tx, &far, &syns(300..400));
+        let seen = receive_for(&mut rx, 100, SILENCE);
+        assert_eq!(rx.losses().syn_flood, 100 - seen.len() as u64);
     });
 }
