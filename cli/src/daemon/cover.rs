@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use switch::port::steer::{self, Program, Share, Taken};
+use switch::port::{FloodgateSettings, PortError};
 
 use crate::config::Cidr;
 use crate::error::CliError;
@@ -18,6 +19,7 @@ use crate::host::sysctl::PortSet;
 
 use super::Daemon;
 use super::ports::{from_port, unusable};
+use super::uplink::Uplink;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -138,6 +140,7 @@ impl Daemon {
         let cover = self.cover(uplink.address);
         let steering = self.steering(&cover.steered);
         let grouped = self.switch.workers() > 1;
+        let floodgate = self.floodgate();
         let Some(uplink) = &mut self.uplink else {
             return Ok(());
         };
@@ -150,12 +153,11 @@ impl Daemon {
             uplink.cover.rule = cover.rule;
         }
         if uplink.cover.taken != cover.taken {
-            let filter = steer::filter(&cover.taken);
-            for program in &uplink.programs {
-                let set = program.set_filter(device, Some(&filter));
-                set.map_err(|error| from_port(&error))?;
+            let before = std::mem::replace(&mut uplink.cover.taken, cover.taken);
+            if let Err(error) = uplink.set_filters(floodgate) {
+                uplink.cover.taken = before;
+                return Err(from_port(&error));
             }
-            uplink.cover.taken = cover.taken;
         }
         if uplink.cover.steered != cover.steered {
             if grouped && let Some(program) = uplink.programs.first() {
@@ -163,6 +165,25 @@ impl Daemon {
                 set.map_err(|error| from_port(&error))?;
             }
             uplink.cover.steered = cover.steered;
+        }
+        Ok(())
+    }
+}
+
+impl Uplink {
+    /// Gives each of the rings the filter for what is taken, and one that refuses floods if there
+    /// is one.
+    ///
+    /// # Errors
+    /// What the kernel refused; the filters of the rest are as they were.
+    pub(super) fn set_filters(&self, floodgate: FloodgateSettings) -> Result<(), PortError> {
+        let filter = steer::filter(&self.cover.taken);
+        for program in &self.programs {
+            if self.flood.is_closed() {
+                program.refuse_floods(&self.device, &filter, floodgate)?;
+            } else {
+                program.set_filter(&self.device, Some(&filter))?;
+            }
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ mod bursts;
 mod check;
 mod cover;
 mod drops;
+mod floods;
 mod gateway;
 mod latency;
 mod lines;
@@ -257,6 +258,7 @@ impl Daemon {
     fn tick(&mut self, notifier: &mut Notifier) {
         self.look_at_targets();
         self.measure_drops();
+        self.mind_floods();
         self.note_loads();
         self.tell_keeper();
         self.stand_by();

@@ -19,6 +19,7 @@ use crate::host::route::{Route as KernelRoute, RouteKind};
 
 use super::Daemon;
 use super::cover::Cover;
+use super::floods::Flood;
 use super::ports::{from_port, state_of, unusable};
 
 /// The uplink as its owner knows it.
@@ -35,6 +36,8 @@ pub(super) struct Uplink {
     pub(super) programs: Vec<Programs>,
     /// What guard and programs take by now.
     pub(super) cover: Cover,
+    /// Who refuses SYNs.
+    pub(super) flood: Flood,
     /// Why it could not be followed the last time, so that it is said once.
     trouble: Option<String>,
 }
@@ -68,6 +71,7 @@ impl Daemon {
             guard,
             programs,
             cover,
+            flood: Flood::default(),
             link,
             trouble: None,
         };
@@ -290,6 +294,7 @@ impl Daemon {
             uplink.address = wanted.address;
             if returned || readdressed {
                 uplink.programs = programs;
+                uplink.flood = Flood::default();
                 (uplink.cover.taken, uplink.cover.steered) = (cover.taken, cover.steered);
             }
             if returned {

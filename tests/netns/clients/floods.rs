@@ -12,7 +12,7 @@ use vswitch_cli::lab::{Host, Topology};
 use super::{OWN, OWN_ARGS, command, installed};
 use crate::netns::traffic::ANY;
 use crate::netns::world::Times::{Any, AtLeast};
-use crate::netns::world::{PATIENCE, SECOND, World, world};
+use crate::netns::world::{PATIENCE, SECOND, World, eventually, world};
 
 /// How long a flood lasts, and the time beside it that its effect is compared with.
 const FLOOD: Duration = Duration::from_millis(1500);
@@ -109,10 +109,14 @@ fn test_name() -> String {
 
 /// Lets hping3 flood for [`FLOOD`].
 fn flood(host: &Host, words: &str) {
+    flood_for(FLOOD, host, words);
+}
+
+fn flood_for(time: Duration, host: &Host, words: &str) {
     let mut process = host
         .spawn(&mut command(&format!("hping3 -n -q {words}")))
         .unwrap();
-    let ended = process.wait(FLOOD).unwrap();
+    let ended = process.wait(time).unwrap();
     assert!(ended.is_none(), "it gave up: {:#?}", process.stderr());
     process.stop(PATIENCE).unwrap();
 }
@@ -136,6 +140,11 @@ fn connects_again(host: &Host, to: (Ipv4Addr, u16)) {
     let asked = Instant::now();
     tcp::connect_within(host, to, 5 * SECOND)
         .unwrap_or_else(|err| panic!("no connection within {:?}: {err}", asked.elapsed()));
+}
+
+/// A new connection is there before a SYN that was lost would be repeated.
+fn connects_at_once(host: &Host, to: (Ipv4Addr, u16)) {
+    tcp::connect_within(host, to, SECOND * 9 / 10).expect("none of its SYNs is refused");
 }
 
 const KNOWN: [(&str, crate::netns::world::Times); 9] = [
@@ -259,5 +268,53 @@ fn f_8_a_flood_at_a_published_port_leaves_sessions_alone_and_ends_with_itself() 
         "NEIGH_FAILED",
     ];
     known.extend(random.map(|reason| (reason, Any)));
+    world.finish(&known);
+}
+
+#[test]
+fn f_8_the_kernel_refuses_a_long_flood_and_counts_it() {
+    if !installed(&["hping3"]) {
+        return;
+    }
+    // An address that is the host's too, more workers than one, and a quota of less than usual.
+    let args = "--workers 2 --publish 8080:10.9.0.2:80 --nat-quota failed=1000";
+    let Some(world) = world().refusals().args(args).start() else {
+        return;
+    };
+    let memory = resident(&world);
+    let _web = tcp::listen(world.c(1), (Ipv4Addr::UNSPECIFIED, 80)).unwrap();
+    let says = |what: &str| {
+        let said = world.process.stderr();
+        said.iter().any(|line| line.contains(what))
+    };
+    let words = format!("--flood -S --rand-source -p 8080 {}", Topology::HOST);
+    thread::scope(|scope| {
+        scope.spawn(|| flood_for(5 * SECOND, world.o(), &words));
+        eventually("a flood", || {
+            says("a flood of SYNs") || says("the kernel refuses the flood program")
+        });
+        if says("the kernel refuses the flood program") {
+            println!("SKIPPED: no eBPF: {:#?}", world.process.stderr());
+            return;
+        }
+        let refused = world.dropped("NAT_SYN_FLOOD");
+        // The filter may change meanwhile, and both ports are reached with the second SYN.
+        let published = world.client("nat publish 8082:10.9.0.2:80");
+        assert!(published.status.success(), "{published:?}");
+        connects_again(world.o(), (Topology::HOST, 8080));
+        connects_again(world.o(), (Topology::HOST, 8082));
+        assert!(world.dropped("NAT_SYN_FLOOD") > refused + 10_000);
+        assert!(!says("warning: "), "{:#?}", world.process.stderr());
+    });
+    eventually("the end of the flood", || says("the flood of SYNs is over"));
+    for _ in 0..20 {
+        connects_at_once(world.o(), (Topology::HOST, 8080));
+    }
+    assert_flat(&world, memory);
+    let random = ["IP_INVALID_SOURCE", "IP_INVALID_DEST", "NEIGH_QUEUEFULL"];
+    let mut known = KNOWN.to_vec();
+    known.push(("NAT_SYN_FLOOD", AtLeast(10_000)));
+    known.extend(random.map(|reason| (reason, Any)));
+    known.push(("NEIGH_FAILED", Any));
     world.finish(&known);
 }
