@@ -76,7 +76,7 @@ impl Gateway {
 
     /// Translates the batch as the pipeline does.
     fn send(&mut self) {
-        if self.engine.outgrows_cache() {
+        if self.engine.waits_for_memory() {
             let packets = self.batch.iter().map(|packet| &packet[..]);
             let packets = packets.map(|packet| (packet, Direction::Outbound));
             self.engine.announce(packets, prefetch);

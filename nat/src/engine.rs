@@ -73,6 +73,8 @@ pub struct Nat {
     pub(crate) ids: Ids,
     pub(crate) alg: Option<Box<Alg>>,
     pub(crate) counters: Counters,
+    /// Sessions created up to the last batch.
+    pub(crate) created_before: u64,
     pub(crate) events: Events,
     /// The first of the ports that are this slice's by arithmetic, and how many follow it.
     pub(crate) own_ports: (u16, u16),
@@ -114,6 +116,7 @@ impl Nat {
             ids: Ids::new(config.slice, config.slices, HashKey::new(seed, 16)),
             alg: Alg::new(config.helpers, seed),
             counters: Counters::default(),
+            created_before: 0,
             events: Events::new(),
             own_ports: (*own.start(), own.end() - own.start()),
             publishes: Arc::default(),

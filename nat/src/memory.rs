@@ -14,6 +14,9 @@ use crate::wire::{Ipv4, protocol};
 /// Sessions that fit the processor's second-level cache beside all else that a packet needs: with
 /// their share of the index these are 256 KiB.
 const CACHED_SESSIONS: usize = 2_048;
+/// Of the last batch's packets, those that opened a session so that the next batch's may be
+/// expected to: what a new session touches is seldom in a cache, however few there are.
+const MANY_NEW: u64 = 8;
 /// What is published, with the counts that go with an `Arc`. The entries are all engines' together.
 const PUBLISHES_BYTES: usize = size_of::<Publishes>() + 2 * size_of::<usize>();
 
@@ -53,11 +56,14 @@ impl Nat {
     }
 
     /// Returns whether packets wait for memory rather than for the processor, because the live
-    /// sessions no longer fit a cache. Then it pays to [`announce`](Self::announce) them.
+    /// sessions no longer fit a cache, or because many have been opened since this was asked last.
+    /// Then it pays to [`announce`](Self::announce) them. To be asked once a batch.
     #[must_use]
     #[inline]
-    pub fn outgrows_cache(&self) -> bool {
-        self.sessions.len() > CACHED_SESSIONS
+    pub fn waits_for_memory(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.created_before, self.counters.sessions_created);
+        let new = self.created_before.saturating_sub(before);
+        new >= MANY_NEW || self.sessions.len() > CACHED_SESSIONS
     }
 
     /// Has the sessions of a batch of packets fetched before the first is translated, so that
@@ -241,6 +247,8 @@ mod tests {
             }
             assert!(told.sessions().eq(untold.sessions()));
         }
-        assert!(!told.is_empty() && !told.outgrows_cache());
+        assert!(!told.is_empty());
+        assert!(told.waits_for_memory(), "all of them are new since the start");
+        assert!(!told.waits_for_memory(), "and none since");
     }
 }

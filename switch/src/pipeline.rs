@@ -30,7 +30,9 @@ pub fn process(ctx: &mut Context<'_, impl Tracer>, batch: &mut Batch<'_>) -> Ver
     if ctx.fdb.outgrows_cache() {
         announce(ctx, batch);
     }
-    if let Some(nat) = ctx.nat.as_deref_mut().filter(|nat| nat.outgrows_cache()) {
+    if let Some(nat) = ctx.nat.as_deref_mut()
+        && nat.waits_for_memory()
+    {
         announce_sessions(nat, ctx.view, batch);
     }
     let mut memo = Memo::default();
