@@ -248,7 +248,10 @@ mod tests {
             assert!(told.sessions().eq(untold.sessions()));
         }
         assert!(!told.is_empty());
-        assert!(told.waits_for_memory(), "all of them are new since the start");
+        assert!(
+            told.waits_for_memory(),
+            "all of them are new since the start"
+        );
         assert!(!told.waits_for_memory(), "and none since");
     }
 }

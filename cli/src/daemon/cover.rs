@@ -18,6 +18,7 @@ use crate::host::hold;
 use crate::host::sysctl::PortSet;
 
 use super::Daemon;
+use super::floods::Flood;
 use super::ports::{from_port, unusable};
 use super::uplink::Uplink;
 
@@ -144,12 +145,12 @@ impl Daemon {
         let Some(uplink) = &mut self.uplink else {
             return Ok(());
         };
-        let device = &uplink.device;
+        let device = uplink.device.clone();
         if uplink.cover.rule != cover.rule
             && let Some(guard) = &mut uplink.guard
         {
             let updated = guard.update(cover.rule.clone());
-            updated.map_err(|error| unusable(device, &error))?;
+            updated.map_err(|error| unusable(&device, &error))?;
             uplink.cover.rule = cover.rule;
         }
         if uplink.cover.taken != cover.taken {
@@ -161,7 +162,7 @@ impl Daemon {
         }
         if uplink.cover.steered != cover.steered {
             if grouped && let Some(program) = uplink.programs.first() {
-                let set = program.set_steering(device, &steering);
+                let set = program.set_steering(&device, &steering);
                 set.map_err(|error| from_port(&error))?;
             }
             uplink.cover.steered = cover.steered;
@@ -172,19 +173,22 @@ impl Daemon {
 
 impl Uplink {
     /// Gives each of the rings the filter for what is taken, and one that refuses floods if there
-    /// is one.
+    /// is one. A kernel that does not take that is no reason to take anything else than is wanted.
     ///
     /// # Errors
     /// What the kernel refused; the filters of the rest are as they were.
-    pub(super) fn set_filters(&self, floodgate: FloodgateSettings) -> Result<(), PortError> {
+    pub(super) fn set_filters(&mut self, floodgate: FloodgateSettings) -> Result<(), PortError> {
         let filter = steer::filter(&self.cover.taken);
-        for program in &self.programs {
-            if self.flood.is_closed() {
-                program.refuse_floods(&self.device, &filter, floodgate)?;
-            } else {
-                program.set_filter(&self.device, Some(&filter))?;
-            }
+        if self.flood.is_closed() {
+            let mut programs = self.programs.iter();
+            let refused = programs
+                .try_for_each(|it| it.refuse_floods(&self.device, &filter, floodgate))
+                .err();
+            let Some(error) = refused else { return Ok(()) };
+            self.unrefused = Some(error);
+            self.flood = Flood::Unrefused;
         }
-        Ok(())
+        let mut programs = self.programs.iter();
+        programs.try_for_each(|it| it.set_filter(&self.device, Some(&filter)))
     }
 }

@@ -13,6 +13,8 @@
 //! closed   --ten seconds later------------------>  ajar
 //! ajar     --the workers refuse many------------>  closed
 //! ajar     --they do not------------------------>  calm
+//! any      --the kernel refuses the program----->  unrefused
+//! unrefused --few are refused------------------->  calm
 //! ```
 
 use nat::Nanos;
@@ -38,9 +40,9 @@ pub(super) enum Flood {
     Calm,
     /// The kernel refuses it since then.
     Closed(Nanos),
-    /// There was one when the workers were last asked; they are again.
+    /// There was one ten seconds ago; the workers are asked again.
     Ajar,
-    /// The kernel does not let itself be told: the workers refuse all.
+    /// The kernel does not take the program: the workers refuse all.
     Unrefused,
 }
 
@@ -50,7 +52,7 @@ impl Flood {
         match self {
             Self::Calm | Self::Ajar if rate >= MANY => Self::Closed(now),
             Self::Calm | Self::Ajar => Self::Calm,
-            Self::Closed(_) if rate < FEW => Self::Calm,
+            Self::Closed(_) | Self::Unrefused if rate < FEW => Self::Calm,
             Self::Closed(since) if now.saturating_sub(since) >= CLOSED => Self::Ajar,
             Self::Closed(_) | Self::Unrefused => self,
         }
@@ -73,26 +75,24 @@ impl Daemon {
         let rate = self.rates.now.get(&place).copied().unwrap_or_default();
         let before = uplink.flood;
         uplink.flood = before.look(rate, now);
-        if uplink.flood == before {
-            return;
-        }
-        let text = match uplink.set_filters(floodgate) {
-            Err(error) => {
-                uplink.flood = Flood::Unrefused;
-                // Those that have been given another get theirs back, which they had before.
-                let _ = uplink.set_filters(floodgate);
+        let set = if uplink.flood == before {
+            Ok(())
+        } else {
+            uplink.set_filters(floodgate)
+        };
+        let refused = set.err().or(uplink.unrefused.take());
+        let text = match (refused, uplink.flood) {
+            (Some(error), _) => {
                 format!("warning: {error}; the workers refuse the flood, at the cost of others")
             }
-            Ok(()) => match uplink.flood {
-                Flood::Closed(_) if before == Flood::Calm => format!(
-                    "{}  a flood of SYNs: the kernel refuses those that are not repeated",
-                    uplink.device
-                ),
-                Flood::Calm if before != Flood::Calm => {
-                    format!("{}  the flood of SYNs is over", uplink.device)
-                }
-                Flood::Calm | Flood::Closed(_) | Flood::Ajar | Flood::Unrefused => return,
-            },
+            (None, Flood::Closed(_)) if before == Flood::Calm => format!(
+                "{}  a flood of SYNs: the kernel refuses those that are not repeated",
+                uplink.device
+            ),
+            (None, Flood::Calm) if before != Flood::Calm => {
+                format!("{}  the flood of SYNs is over", uplink.device)
+            }
+            (None, _) => return,
         };
         self.say(&text);
     }
@@ -100,7 +100,10 @@ impl Daemon {
     /// How the kernel is to refuse: half of the handshakes that may come to nothing, so that there
     /// is room for those that are repeated.
     pub(super) fn floodgate(&self) -> FloodgateSettings {
+        let members = (self.gateway_cidr().network(), self.gateway.prefix);
         FloodgateSettings {
+            // What is not translated is under no quota.
+            except: (!self.settings.no_nat_for.is_empty()).then_some(members),
             per_sec: self.settings.nat_quota.failed_per_sec / 2,
             seed: self.seed,
         }
@@ -160,6 +163,10 @@ mod tests {
             Flood::Ajar,
         ];
         assert_eq!(seen, expected);
+        let seen = [(9_000.0, Flood::Unrefused), (4_000.0, Flood::Calm)];
+        for (rate, expected) in seen {
+            assert_eq!(Flood::Unrefused.look(rate, Nanos::ZERO), expected);
+        }
         // Connections that complete are refused by no worker.
         let seen = run(&[(500, 1e5), (10_500, 1e5), (11_000, 20.0)]);
         assert_eq!(seen, [closed(500), Flood::Ajar, Flood::Calm]);

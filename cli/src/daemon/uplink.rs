@@ -6,7 +6,8 @@ use switch::config::{NetworkIndex, PortView, Role, Route, UplinkView};
 use switch::mac::Mac;
 use switch::neigh::Link as NeighLink;
 use switch::port::{
-    Egress, Fanout, PacketOptions, PacketRx, PortIndex, Programs, RingGeometry, Rx, steer,
+    Egress, Fanout, PacketOptions, PacketRx, PortError, PortIndex, Programs, RingGeometry, Rx,
+    steer,
 };
 
 use crate::config::Cidr;
@@ -38,6 +39,8 @@ pub(super) struct Uplink {
     pub(super) cover: Cover,
     /// Who refuses SYNs.
     pub(super) flood: Flood,
+    /// Why the kernel does not, until it is said.
+    pub(super) unrefused: Option<PortError>,
     /// Why it could not be followed the last time, so that it is said once.
     trouble: Option<String>,
 }
@@ -72,6 +75,7 @@ impl Daemon {
             programs,
             cover,
             flood: Flood::default(),
+            unrefused: None,
             link,
             trouble: None,
         };

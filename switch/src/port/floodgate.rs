@@ -9,6 +9,7 @@
 //! ```text
 //! what the classic filter does not take             refused
 //! all but a TCP SYN that is whole                   passes
+//! a SYN to members, who are reached untranslated    passes
 //! a SYN that is repeated, 0.8 to 17 s later         passes
 //! so many others a second, and a little at once     pass
 //! the rest                                          refused, and counted
@@ -29,12 +30,14 @@ mod code;
 mod translate;
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use super::ebpf::{Insn, op};
 use super::steer::Program;
 use super::sys::bpf::{self, Value};
+use crate::config::mask;
 use crate::random::Random;
 use code::{Code, Label};
 
@@ -43,6 +46,8 @@ use code::{Code, Label};
 pub struct FloodgateSettings {
     /// SYNs a second that pass though they are not repeated; 0 counts as 1.
     pub per_sec: u32,
+    /// A network, with its prefix length, to which all SYNs pass.
+    pub except: Option<(Ipv4Addr, u8)>,
     /// The secret of this switch, from which the key of the marks is made.
     pub seed: u64,
 }
@@ -62,6 +67,7 @@ struct Recipe {
     keys: [u64; 3],
     /// From one unrepeated SYN that passes to the next.
     gap: Duration,
+    except: Option<(Ipv4Addr, u8)>,
 }
 
 /// What may come before it is due: so long a pause gives so much at once.
@@ -109,6 +115,7 @@ impl Recipe {
             // An odd factor has an inverse, so that no two words become one.
             keys: std::array::from_fn(|_| random.next_u64() | 1),
             gap: Duration::from_secs(1) / settings.per_sec.max(1),
+            except: settings.except,
         }
     }
 
@@ -119,6 +126,13 @@ impl Recipe {
         translate::append(&mut code, filter.instructions())?;
         code.place(Label::Taken);
         append_is_syn(&mut code);
+        if let Some((network, prefix)) = self.except {
+            let bits = |word: u32| word.cast_signed();
+            code.push(op::LD_ABS_W, 0, 0, 0, IP_DESTINATION);
+            code.push(op::AND32_K, 0, 0, 0, bits(mask(prefix)));
+            let network = network.to_bits() & mask(prefix);
+            code.jump(op::JEQ32_K, 0, bits(network), Label::Pass);
+        }
         self.append_hash(&mut code);
         append_mark(&mut code, marks);
         self.append_pace(&mut code, state);

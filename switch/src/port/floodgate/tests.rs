@@ -15,6 +15,7 @@ const REFUSED: u32 = 0;
 /// Ten that are not repeated pass in a second, and two at once.
 const SETTINGS: FloodgateSettings = FloodgateSettings {
     per_sec: 10,
+    except: None,
     seed: 7,
 };
 
@@ -126,6 +127,21 @@ fn f_8_in_a_flood_all_but_syns_pass() {
     short.frame.truncate(14 + 24 + 19);
     assert_eq!(machine.run(&program, &short), PASSES);
     assert_eq!(machine.run(&program, &syn(5000)), REFUSED);
+}
+
+#[test]
+fn f_8_to_whom_there_is_no_quota_all_syns_pass() {
+    let settings = FloodgateSettings {
+        except: Some((Ipv4Addr::new(192, 0, 2, 99), 24)),
+        ..SETTINGS
+    };
+    let filter = uplink_filter(EXTERNAL, &[80..=80]);
+    let program = Recipe::new(settings).program(&filter, MARKS, STATE);
+    let (program, mut machine) = (program.unwrap(), Machine::new());
+    for n in 0..50 {
+        assert_eq!(machine.run(&program, &syn(n)), PASSES);
+    }
+    assert_eq!(machine.refused(), 0);
 }
 
 /// `None`, with a printed reason, where the kernel does not let us load programs.

@@ -270,6 +270,7 @@ fn f_8_a_flood_is_refused_before_the_ring_and_counted() {
         let far = Egress::Packet { ifindex: wire.far };
         let settings = FloodgateSettings {
             per_sec: 10,
+            except: None,
             seed: 3,
         };
         if let Err(err) = programs.refuse_floods("near", &nat, settings) {
