@@ -82,9 +82,7 @@ impl Daemon {
         };
         let refused = set.err().or(uplink.unrefused.take());
         let text = match (refused, uplink.flood) {
-            (Some(error), _) => {
-                format!("warning: {error}; the workers refuse the flood, at the cost of others")
-            }
+            (Some(error), _) => format!("warning: {error}"),
             (None, Flood::Closed(_)) if before == Flood::Calm => format!(
                 "{}  a flood of SYNs: the kernel refuses those that are not repeated",
                 uplink.device

@@ -74,8 +74,19 @@ pub enum PortError {
     Program {
         /// The interface.
         port: String,
-        /// Which program: `filter`, `steering` or `flood`.
+        /// Which program: `filter` or `steering`.
         program: &'static str,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The program that refuses floods was refused; the workers refuse them without it.
+    #[error(
+        "{port}: floods of SYNs are refused by the workers, at the cost of others, since the \
+         kernel takes no program for it: {source}; {}", flood_hint(.source)
+    )]
+    Floodgate {
+        /// The interface.
+        port: String,
         /// What the kernel answered.
         source: io::Error,
     },
@@ -142,6 +153,17 @@ pub enum PortError {
     },
 }
 
+fn flood_hint(source: &io::Error) -> &'static str {
+    match source.raw_os_error() {
+        Some(libc::EPERM) => {
+            "run as root, or: \
+             setcap cap_net_raw,cap_net_admin,cap_bpf+ep $(command -v vswitch)"
+        }
+        Some(libc::E2BIG) => "publish fewer and longer ranges of ports",
+        _ => "see what it lacks: vswitch doctor",
+    }
+}
+
 fn tun_hint(source: &io::Error) -> &'static str {
     match source.raw_os_error() {
         Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
@@ -179,6 +201,11 @@ mod tests {
             .to_string(),
             PortError::TunDevice {
                 port: "tap0".into(),
+                source: refused(),
+            }
+            .to_string(),
+            PortError::Floodgate {
+                port: "eth0".into(),
                 source: refused(),
             }
             .to_string(),

@@ -94,7 +94,7 @@ impl Programs {
     /// call hold for those after it.
     ///
     /// # Errors
-    /// [`PortError::Program`]: the kernel refuses it; the old filter stays.
+    /// [`PortError::Floodgate`]: the kernel refuses it; the old filter stays.
     pub fn refuse_floods(
         &self,
         name: &str,
@@ -111,7 +111,10 @@ impl Programs {
             };
             self.socket.attach_program(gate.program(filter)?.as_fd())
         };
-        attach().map_err(|source| setup::program_error(name, "flood", source))
+        attach().map_err(|source| PortError::Floodgate {
+            port: name.to_owned(),
+            source,
+        })
     }
 
     /// Replaces the program that chooses a member of the fan-out group, for all of its members, in
