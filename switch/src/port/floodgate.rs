@@ -192,10 +192,7 @@ fn append_is_syn(code: &mut Code) {
     code.jump(op::JNE32_K, 0, PROTOCOL_TCP, pass);
     code.push(op::LD_ABS_H, 0, 0, 0, IP_FRAGMENT);
     code.jump(op::JSET32_K, 0, FRAGMENT_MASK, pass);
-    code.push(op::LD_ABS_B, 0, 0, 0, FRAME_IP);
-    code.push(op::AND64_K, 0, 0, 0, 0xf);
-    code.push(op::LSH64_K, 0, 0, 0, 2);
-    code.push(op::MOV64_X, 7, 0, 0, 0);
+    code.load_header_bytes(FRAME_IP);
     code.jump(op::JLT64_K, 7, IP_HEADER_BYTES, pass);
     // What is too short is refused by the worker, for that reason.
     code.push(op::LDX_MEM_W, 8, 6, SKB_LEN, 0);

@@ -65,6 +65,14 @@ impl Code {
         self.push(0, 0, 0, 0, high.cast_signed());
     }
 
+    /// r0 and r7 = the length of the IP header that begins there; r1 to r5 are lost.
+    pub(super) fn load_header_bytes(&mut self, at: i32) {
+        self.push(op::LD_ABS_B, 0, 0, 0, at);
+        self.push(op::AND64_K, 0, 0, 0, 0xf);
+        self.push(op::LSH64_K, 0, 0, 0, 2);
+        self.push(op::MOV64_X, 7, 0, 0, 0);
+    }
+
     /// r0 = the address of the map's first value; what has none passes. r1 to r5 are lost.
     pub(super) fn look_up(&mut self, map: RawFd) {
         self.push(op::ST_MEM_W, FRAME, 0, KEY, 0);

@@ -88,10 +88,7 @@ fn straight(code: &mut Code, what: u32, value: i32) -> Option<()> {
         _ if what == BPF_LDX | BPF_B | BPF_MSH => {
             // A stays what it is.
             code.push(op::MOV64_X, 8, 0, 0, 0);
-            code.push(op::LD_ABS_B, 0, 0, 0, value);
-            code.push(op::AND64_K, 0, 0, 0, 0xf);
-            code.push(op::LSH64_K, 0, 0, 0, 2);
-            code.push(op::MOV64_X, 7, 0, 0, 0);
+            code.load_header_bytes(value);
             code.push(op::MOV64_X, 0, 8, 0, 0);
         }
         _ => return None,

@@ -56,16 +56,20 @@ fn plain(frames: Vec<Vec<u8>>) -> Vec<Seen> {
     frames.into_iter().map(Seen::plain).collect()
 }
 
+fn open_with(ifindex: u32, filter: &Program) -> PacketRx {
+    let options = PacketOptions {
+        filter: Some(filter),
+        ..options(ifindex, None)
+    };
+    PacketRx::open(&options).unwrap()
+}
+
 #[test]
 fn the_filter_keeps_the_hosts_traffic_out_and_can_be_replaced() {
     in_namespace(|links| {
         let wire = links.wire();
         let nat = uplink_filter(EXTERNAL, &[FIRST..=65_535]);
-        let with_filter = PacketOptions {
-            filter: Some(&nat),
-            ..options(wire.near, None)
-        };
-        let rx = PacketRx::open(&with_filter).unwrap();
+        let rx = open_with(wire.near, &nat);
         let mut rx = Rx::Packet(rx);
         let mut tx = Tx::open().unwrap();
         let far = Egress::Packet { ifindex: wire.far };
@@ -259,11 +263,7 @@ fn f_8_a_flood_is_refused_before_the_ring_and_counted() {
     in_namespace(|links| {
         let wire = links.wire();
         let nat = uplink_filter(EXTERNAL, &[FIRST..=65_535]);
-        let with_filter = PacketOptions {
-            filter: Some(&nat),
-            ..options(wire.near, None)
-        };
-        let rx = PacketRx::open(&with_filter).unwrap();
+        let rx = open_with(wire.near, &nat);
         let programs = rx.programs("near").unwrap();
         let mut rx = Rx::Packet(rx);
         let mut tx = Tx::open().unwrap();
