@@ -41,7 +41,7 @@ use crate::config::mask;
 use crate::random::Random;
 use code::{Code, Label};
 
-/// How a [`Floodgate`] is made.
+/// How floods are refused; see [`Programs::refuse_floods`](super::Programs::refuse_floods).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FloodgateSettings {
     /// SYNs a second that pass though they are not repeated; 0 counts as 1.
