@@ -145,12 +145,11 @@ impl Daemon {
         let Some(uplink) = &mut self.uplink else {
             return Ok(());
         };
-        let device = uplink.device.clone();
         if uplink.cover.rule != cover.rule
             && let Some(guard) = &mut uplink.guard
         {
             let updated = guard.update(cover.rule.clone());
-            updated.map_err(|error| unusable(&device, &error))?;
+            updated.map_err(|error| unusable(&uplink.device, &error))?;
             uplink.cover.rule = cover.rule;
         }
         if uplink.cover.taken != cover.taken {
@@ -162,7 +161,7 @@ impl Daemon {
         }
         if uplink.cover.steered != cover.steered {
             if grouped && let Some(program) = uplink.programs.first() {
-                let set = program.set_steering(&device, &steering);
+                let set = program.set_steering(&uplink.device, &steering);
                 set.map_err(|error| from_port(&error))?;
             }
             uplink.cover.steered = cover.steered;
