@@ -35,7 +35,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use super::ebpf::{Insn, op};
-use super::steer::Program;
+use super::steer::{self, Program};
 use super::sys::bpf::{self, Value};
 use crate::config::mask;
 use crate::random::Random;
@@ -248,19 +248,19 @@ const HELPER_KTIME_GET_NS: i32 = 5;
 /// `offsetof(struct __sk_buff, len)`.
 const SKB_LEN: i16 = 0;
 
-// Offsets from the MAC header, and of those behind the IP header.
-const ETHERTYPE: i32 = 12;
-const FRAME_IP: i32 = 14;
-const IP_FRAGMENT: i32 = FRAME_IP + 6;
-const IP_PROTOCOL: i32 = FRAME_IP + 9;
+// What steering knows too, as operands of eBPF: offsets are from the MAC header.
+const ETHERTYPE: i32 = steer::ETHERTYPE.cast_signed();
+const ETHERTYPE_IPV4: i32 = steer::ETHERTYPE_IPV4.cast_signed();
+const PROTOCOL_TCP: i32 = steer::PROTOCOL_TCP.cast_signed();
+const FRAGMENT_MASK: i32 = steer::FRAGMENT_MASK.cast_signed();
+const FRAME_IP: i32 = steer::FRAME_IP.cast_signed();
+const IP_FRAGMENT: i32 = FRAME_IP + steer::IP_FRAGMENT.cast_signed();
+const IP_PROTOCOL: i32 = FRAME_IP + steer::IP_PROTOCOL.cast_signed();
 const IP_SOURCE: i32 = FRAME_IP + 12;
-const IP_DESTINATION: i32 = FRAME_IP + 16;
-const TCP_FLAGS: i32 = 13;
+const IP_DESTINATION: i32 = FRAME_IP + steer::IP_DESTINATION.cast_signed();
 
-const ETHERTYPE_IPV4: i32 = 0x0800;
-const PROTOCOL_TCP: i32 = 6;
-/// More-fragments flag and fragment offset.
-const FRAGMENT_MASK: i32 = 0x3fff;
+/// Offset within the TCP header.
+const TCP_FLAGS: i32 = 13;
 const IP_HEADER_BYTES: i32 = 20;
 const TCP_HEADER_BYTES: i32 = 20;
 const FIN_SYN_RST_ACK: i32 = 0x17;

@@ -408,32 +408,32 @@ fn merge(ports: &[RangeInclusive<u16>], ranges_max: usize) -> Vec<RangeInclusive
 }
 
 /// Offset of the type in an untagged Ethernet header.
-const ETHERTYPE: u32 = 12;
-const ETHERTYPE_IPV4: u32 = 0x0800;
+pub(super) const ETHERTYPE: u32 = 12;
+pub(super) const ETHERTYPE_IPV4: u32 = 0x0800;
 const ETHERTYPE_ARP: u32 = 0x0806;
 const PACKET_OUTGOING: u32 = 4;
 const VLAN_ID_MASK: u32 = 0xfff;
 const PROTOCOL_ICMP: u32 = 1;
-const PROTOCOL_TCP: u32 = 6;
+pub(super) const PROTOCOL_TCP: u32 = 6;
 const PROTOCOL_UDP: u32 = 17;
 const ICMP_ECHO_REPLY: u32 = 0;
 /// Destination unreachable, time exceeded, parameter problem (RFC 792).
 const ICMP_ERRORS: [u32; 3] = [3, 11, 12];
 
 /// Offsets within an IPv4 header (RFC 791 3.1) and within what follows it.
-const IP_FRAGMENT: u32 = 6;
-const IP_PROTOCOL: u32 = 9;
-const IP_DESTINATION: u32 = 16;
+pub(super) const IP_FRAGMENT: u32 = 6;
+pub(super) const IP_PROTOCOL: u32 = 9;
+pub(super) const IP_DESTINATION: u32 = 16;
 const PORT_SOURCE: u32 = 0;
 const PORT_DESTINATION: u32 = 2;
 const ICMP_IDENTIFIER: u32 = 4;
 const ICMP_HEADER_BYTES: u32 = 8;
 /// More-fragments flag and fragment offset; the offset alone.
-const FRAGMENT_MASK: u32 = 0x3fff;
+pub(super) const FRAGMENT_MASK: u32 = 0x3fff;
 const OFFSET_MASK: u32 = 0x1fff;
 
 /// Where the IP header is, for a program that sees the whole frame, and for one that asks for it.
-const FRAME_IP: u32 = 14;
+pub(super) const FRAME_IP: u32 = 14;
 const NET: u32 = libc::SKF_NET_OFF.cast_unsigned();
 
 /// The offset by which a program asks for what is about the packet and not in it.
