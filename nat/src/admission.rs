@@ -417,6 +417,7 @@ impl Nat {
             origin,
             replied: false,
             provisional: origin == Side::Outside,
+            lent: false,
             connection,
             out: Rewrite::new(protocol, inside, external),
             back: Rewrite::new(protocol, external, inside),
@@ -516,6 +517,7 @@ impl Nat {
     /// that ended with it.
     fn end(&mut self, id: u32) -> Option<(u32, Option<Left>)> {
         let session = self.sessions.remove(id)?;
+        self.recall_ended(id, &session);
         if let Some(peers) = self
             .peers
             .as_mut()

@@ -5,6 +5,7 @@ use crate::admission::Shut;
 use crate::connection::Connection;
 use crate::engine::Nat;
 use crate::flow::Flow;
+use crate::lend::Lent;
 use crate::other;
 use crate::outcome::Reason;
 use crate::quota::{Phase, Standing};
@@ -48,6 +49,7 @@ impl Nat {
             _ => Ok(()),
         };
         let config = &self.config;
+        let lend_mask = self.lending.mask();
         let was = self.phase(id);
         let carried = self.sessions.update(id, |session| {
             let (before, old_deadline) = (Standing::of(session), session.deadline);
@@ -82,16 +84,19 @@ impl Nat {
                 Side::Outside => (session.back, &mut session.inbound),
             };
             traffic.add(bytes);
+            let packets = traffic.packets;
+            let segment = flow.and_then(|flow| flow.segment);
+            let lent = Lent::of(session, packets, lend_mask, segment);
             // The mapping's deadline is read with a second's slack, so it is written once a
             // second and not once a packet.
             let prolong = session.deadline.as_secs() != old_deadline.as_secs();
             let has_state = flow.is_some_and(|flow| flow.segment.is_some());
             let moved =
                 !matches!(change, Change::None) || has_state && before != Standing::of(session);
-            Ok((rewrite, prolong, moved.then_some((before, change))))
+            Ok((rewrite, (prolong, lent), moved.then_some((before, change))))
         });
         let carried = carried.unwrap_or(Err(Reason::Unsolicited));
-        let (rewrite, prolong, moved) = carried.inspect_err(|&reason| {
+        let (rewrite, (prolong, lent), moved) = carried.inspect_err(|&reason| {
             if let Err(shut) = may_open
                 && shut.reason() == reason
             {
@@ -105,6 +110,9 @@ impl Nat {
             self.follow_up(id, before, change);
         }
         self.note_update(id, was, now);
+        if !matches!(lent, Lent::Nothing) {
+            self.note_lent(id, from, lent);
+        }
         Ok(rewrite)
     }
 

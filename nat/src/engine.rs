@@ -13,6 +13,7 @@ use crate::fragment::Fragments;
 use crate::hash::HashKey;
 use crate::ids::Ids;
 use crate::knocks::Knocks;
+use crate::lend::Lending;
 use crate::list::Links;
 use crate::mapping::Mappings;
 use crate::observe::Observer;
@@ -76,6 +77,7 @@ pub struct Nat {
     /// Sessions created up to the last batch.
     pub(crate) created_before: u64,
     pub(crate) events: Events,
+    pub(crate) lending: Lending,
     /// The first of the ports that are this slice's by arithmetic, and how many follow it.
     pub(crate) own_ports: (u16, u16),
     pub(crate) publishes: Arc<Publishes>,
@@ -118,6 +120,7 @@ impl Nat {
             counters: Counters::default(),
             created_before: 0,
             events: Events::new(),
+            lending: Lending::OFF,
             own_ports: (*own.start(), own.end() - own.start()),
             publishes: Arc::default(),
             choice_key: HashKey::new(seed, 8),

@@ -64,8 +64,7 @@ pub(crate) struct Session {
     /// The mapping it belongs to, or [`NO_MAPPING`].
     pub(crate) mapping: u32,
     pub(crate) connection: Connection,
-    /// Tells this session from a later one in the same slot, as far as fragments that follow a
-    /// first one need it; it comes again after 65,536 sessions.
+    /// Tells this session from others in the same slot; it comes again after 65,536 sessions.
     pub(crate) serial: u16,
     /// Edit of the source of outbound packets: to the external endpoint.
     pub(crate) out: Rewrite,
@@ -79,6 +78,8 @@ pub(crate) struct Session {
     pub(crate) replied: bool,
     /// Opened from outside, and not yet shown to be wanted: see `strangers`.
     pub(crate) provisional: bool,
+    /// Others carry packets of it: see `lend`.
+    pub(crate) lent: bool,
 }
 
 impl Session {
@@ -138,8 +139,7 @@ impl Session {
         self.origin == Side::Inside && self.connection.is_half_open()
     }
 
-    /// Returns whether a packet that has just come shows a session opened from outside to be
-    /// wanted by both sides.
+    /// Returns whether a packet that came shows a session from outside to be wanted by both sides.
     pub(crate) fn settles(&self, from: Side) -> bool {
         match self.connection {
             Connection::Tcp(tracker) => tracker.state().is_open(),

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use crate::engine::Nat;
+use crate::lend::Lending;
 
 impl Nat {
     /// Begins to try things out; what happens from now on will be undone. On a trial already, it
@@ -52,6 +53,7 @@ impl Nat {
             counters,
             created_before,
             events,
+            lending: _,
             own_ports,
             publishes,
             choice_key,
@@ -75,6 +77,8 @@ impl Nat {
             counters: counters.clone(),
             created_before: *created_before,
             events: events.twin(),
+            // Nobody carries what is only tried.
+            lending: Lending::OFF,
             own_ports: *own_ports,
             publishes: Arc::clone(publishes),
             choice_key: *choice_key,

@@ -14,7 +14,7 @@ const COLUMNS_MAX: usize = 100;
 
 /// Lines of product code (no comments, blank lines or tests): what 0.1.0 has and a tenth more.
 /// Who needs room raises the number in the same change, so that a reviewer sees what it costs.
-const BUDGETS: [(&str, usize); 3] = [("nat/", 9_500), ("switch/", 20_000), ("cli/", 42_000)];
+const BUDGETS: [(&str, usize); 3] = [("nat/", 9_700), ("switch/", 20_400), ("cli/", 42_000)];
 
 /// Work put off and the places of one machine; in halves, lest this file contain them.
 const NOWHERE: &str = "TO-DO FIX-ME XX-X todo-! unimplemented-! /ho-me/ /ro-ot/ /wo-rk/";

@@ -36,7 +36,7 @@ use crate::hash::HashKey;
 use crate::ids;
 use crate::outcome::{Outcome, Reason};
 use crate::rewrite::{End, L4Sum, Protocol, Rewrite};
-use crate::session::{Endpoint, NO_MAPPING};
+use crate::session::{Endpoint, NO_MAPPING, Session};
 use crate::wire::{Ipv4, Tcp, TcpFlags, protocol};
 use expect::Expectations;
 use ftp::{Found, Told};
@@ -201,6 +201,12 @@ impl Nat {
     /// Returns when the next expectation's time is over.
     pub(crate) fn next_expectation(&self) -> Option<Nanos> {
         self.alg.as_ref()?.expectations.next_expiry()
+    }
+
+    /// Returns whether a helper reads every packet of a session.
+    pub(crate) fn reads_all_of(&self, session: &Session) -> bool {
+        let alg = self.alg.as_ref();
+        alg.is_some_and(|alg| alg.helps_ftp(session.inside(), session.remote))
     }
 
     /// Forgets the shift of a session that ends.

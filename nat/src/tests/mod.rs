@@ -5,6 +5,7 @@ mod fragments;
 mod icmp;
 mod ids;
 mod joined;
+mod lend;
 mod mappings;
 mod other;
 mod properties;
