@@ -79,6 +79,7 @@ impl Cables {
             },
             fdb_entries_max: 8192,
             ageing_secs: 300,
+            fast_path: None,
             nat: Some(nat_settings()),
             latency,
             seed: 1,

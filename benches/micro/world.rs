@@ -8,7 +8,7 @@ use switch::config::{
 };
 use switch::fdb::Fdb;
 use switch::frame::{Batch, Csum, Frame, Gso, Offload};
-use switch::gateway::{Context, Origin};
+use switch::gateway::{Context, Offers, Origin};
 use switch::hold::Hold;
 use switch::limits::{BATCH_FRAMES_MAX, HEADROOM_BYTES};
 use switch::mac::Mac;
@@ -36,6 +36,7 @@ pub(super) struct World {
     pub(super) nat: Nat,
     hold: Hold,
     origin: Origin,
+    offers: Offers,
     stations: Stations,
     member_mtu_min: u32,
 }
@@ -103,6 +104,7 @@ impl World {
             nat: Nat::new(config, 1),
             hold: Hold::default(),
             origin: Origin::new(Nanos(0)),
+            offers: Offers::default(),
             stations: Stations::default(),
         }
     }
@@ -124,6 +126,7 @@ impl World {
             nat: Some(&mut self.nat),
             hold: &mut self.hold,
             origin: &mut self.origin,
+            offers: &mut self.offers,
             stations: &mut self.stations,
             worker: 0,
             member_mtu_min: self.member_mtu_min,

@@ -125,6 +125,7 @@ impl Scene {
             },
             fdb_entries_max: 32,
             ageing_secs: 300,
+            fast_path: None,
             nat: Some(NatSettings {
                 ports: 40_000..=40_015,
                 externals: 1,

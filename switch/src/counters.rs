@@ -143,6 +143,8 @@ totals! {
     originated,
     /// Copies and originated frames a port took.
     sent,
+    /// Frames that the kernel carried by the fast path: received, routed and sent, too.
+    carried,
     /// Batches processed.
     batches,
     /// Rounds of the worker's loop.

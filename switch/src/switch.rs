@@ -28,7 +28,7 @@ use crate::journal::Change;
 use crate::latency::{Clocks, Probe, WorkerLatency};
 use crate::limits::{NEIGHBOURS_MAX, PORTS_MAX};
 use crate::neigh::Neighbours;
-use crate::port::{PortError, PortIndex, Rx, Tx, Wake, close_all, sys};
+use crate::port::{FastPath, PortError, PortIndex, Rx, Tx, Wake, close_all, sys};
 use crate::verdict::DropReason;
 use crate::worker::{Command, GiveBack, Idle, Link, Shared, Worker, run};
 
@@ -58,6 +58,9 @@ pub struct Settings {
     pub ageing_secs: u32,
     /// The NAT, if there is an uplink.
     pub nat: Option<NatSettings>,
+    /// By which the kernel may carry what the workers have decided; rings are to be opened with the
+    /// same one.
+    pub fast_path: Option<Arc<FastPath>>,
     /// The clocks to measure latency by; `None`: it is not measured.
     pub latency: Option<Clocks>,
     /// Seed of hash keys and port choice: random on a live switch, fixed in a simulation.
@@ -182,7 +185,8 @@ impl Switch {
             let clocks = settings.latency.clone();
             let probe = clocks.map(|clocks| Probe::new(clocks, seed, now));
             let shared = Arc::clone(&shared);
-            workers.push(Worker::new(index, shared, inbox, tx()?, (nat, probe), now));
+            let parts = (nat, probe, settings.fast_path.clone());
+            workers.push(Worker::new(index, shared, inbox, tx()?, parts, now));
         }
         let switch = Self {
             shared,

@@ -169,6 +169,8 @@ drop_reasons! {
     NatFragmentLimit "NAT_FRAGMENT_LIMIT" Ingress fix "";
     /// A fragment whose first part did not come in time.
     NatFragmentTimeout "NAT_FRAGMENT_TIMEOUT" Ingress fix "";
+    /// The kernel was about to carry it by the fast path when its session was taken back.
+    FastPathGone "FAST_PATH_GONE" Ingress fix "expected, once in a while: TCP sends it again";
     /// The port's queue is full: its reader is slower than its senders.
     EgressFull "EGRESS_FULL" Egress fix "raise txqueuelen, or slow the sender";
     /// The port is down.

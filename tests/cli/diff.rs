@@ -118,6 +118,11 @@ const CASES: &[(&str, &str, &[&str])] = &[
         "\"10.0.0.0/9\"",
         &["no-nat-for: 10.0.0.0/8 -> 10.0.0.0/9"],
     ),
+    (
+        "no-mss-clamp = true",
+        "no-mss-clamp = true\nfast-path = true",
+        &["fast-path: false -> true (needs a restart)"],
+    ),
     ("isolate = true", "", &["isolate: true -> false"]),
     ("isolated = true", "", &["port tap:web0: not isolated"]),
     (

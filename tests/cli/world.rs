@@ -189,6 +189,7 @@ fn status() -> api::Status {
         busy_share: 0.012,
         handed_over: 0,
         taken_over: 0,
+        carried: 0,
         handover_rate: 0.0,
     };
     api::Status {

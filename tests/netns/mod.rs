@@ -30,6 +30,7 @@ mod differential;
 mod drops;
 mod ethtool;
 mod extcap;
+mod fast_path;
 mod flows;
 mod frames;
 mod gateway;

@@ -63,6 +63,7 @@ impl Bed {
             },
             fdb_entries_max: 1024,
             ageing_secs: 300,
+            fast_path: None,
             nat: None,
             latency,
             seed: 1,

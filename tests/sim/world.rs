@@ -179,6 +179,7 @@ fn settings(setup: &Setup) -> Settings {
         },
         fdb_entries_max: setup.fdb_entries,
         ageing_secs: 300,
+        fast_path: None,
         nat: has_nat.then(|| NatSettings {
             ports: setup.nat_ports.clone(),
             externals: 4,

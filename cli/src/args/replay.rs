@@ -177,6 +177,7 @@ impl Replay {
             ("--explain", run.explain),
             ("--nat-log", run.nat_log.is_some()),
             ("--state", run.state.is_some()),
+            ("--fast-path", run.fast_path),
             ("--cpus", run.cpus.is_some()),
             ("--busy-poll", run.busy_poll.is_some()),
         ];

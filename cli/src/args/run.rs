@@ -82,6 +82,9 @@ pub struct RunArgs {
     /// No address translation
     #[arg(long)]
     pub no_nat: bool,
+    /// Have the kernel carry established TCP connections through the NAT while nobody traces them
+    #[arg(long)]
+    pub fast_path: bool,
     /// Isolate all member ports from each other
     #[arg(long)]
     pub isolate: bool,
@@ -175,6 +178,7 @@ impl RunArgs {
             no_mss_clamp: self.no_mss_clamp.then_some(true),
             no_nat_for: self.no_nat_for,
             publishes: self.publish,
+            fast_path: self.fast_path.then_some(true),
             isolate: self.isolate.then_some(true),
             ageing_secs: self.ageing,
             fdb_max: self.fdb_max,

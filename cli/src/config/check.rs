@@ -25,6 +25,7 @@ struct Effective {
     #[serde(flatten)]
     uplink: Uplink,
     no_host_port: bool,
+    fast_path: bool,
     isolate: bool,
     ageing: u32,
     fdb_max: u32,
@@ -149,6 +150,7 @@ fn effective(settings: &Settings, schema: Option<&'static str>) -> Effective {
             no_nat_for: (!settings.no_nat_for.is_empty()).then(|| settings.no_nat_for.to_string()),
         },
         no_host_port: !settings.host_port,
+        fast_path: settings.fast_path,
         isolate: settings.isolate,
         ageing: settings.ageing_secs,
         fdb_max: settings.fdb_max,

@@ -147,6 +147,7 @@ keys! {
     State "state" Restart |s| or(s.state.as_ref().map(|path| path.display()), "none");
     MssClamp "no-mss-clamp" Now |s| (!s.mss_clamp).to_string();
     NoNatFor "no-nat-for" Now |s| some(&s.no_nat_for, s.no_nat_for.is_empty());
+    FastPath "fast-path" Restart |s| s.fast_path.to_string();
     Isolate "isolate" Now |s| s.isolate.to_string();
     Ageing "ageing" Now |s| s.ageing_secs.to_string();
     FdbMax "fdb-max" Restart |s| s.fdb_max.to_string();

@@ -68,6 +68,8 @@ pub struct Layer {
     pub no_nat_for: Option<Untranslated>,
     /// `--publish`, in order.
     pub publishes: Vec<PublishSpec>,
+    /// `--fast-path`.
+    pub fast_path: Option<bool>,
     /// `--isolate`.
     pub isolate: Option<bool>,
     /// `--ageing`.
@@ -107,6 +109,7 @@ impl Layer {
         "state",
         "no-mss-clamp",
         "no-nat-for",
+        "fast-path",
         "isolate",
         "ageing",
         "fdb-max",
@@ -145,6 +148,7 @@ impl Layer {
             "state" => keep(&mut self.state, nat::file(text)),
             "no-mss-clamp" => keep(&mut self.no_mss_clamp, words::truth(text)),
             "no-nat-for" => keep(&mut self.no_nat_for, text.parse()),
+            "fast-path" => keep(&mut self.fast_path, words::truth(text)),
             "isolate" => keep(&mut self.isolate, words::truth(text)),
             "ageing" => keep(
                 &mut self.ageing_secs,
@@ -211,6 +215,7 @@ impl Layer {
             state: self.state.or(under.state),
             no_mss_clamp: self.no_mss_clamp.or(under.no_mss_clamp),
             no_nat_for: self.no_nat_for.or(under.no_nat_for),
+            fast_path: self.fast_path.or(under.fast_path),
             isolate: self.isolate.or(under.isolate),
             ageing_secs: self.ageing_secs.or(under.ageing_secs),
             fdb_max: self.fdb_max.or(under.fdb_max),
@@ -262,6 +267,7 @@ impl Layer {
             mss_clamp: !self.no_mss_clamp.unwrap_or_default(),
             no_nat_for: self.no_nat_for.unwrap_or_default(),
             publishes: self.publishes,
+            fast_path: self.fast_path.unwrap_or_default(),
             isolate: self.isolate.unwrap_or_default(),
             ageing_secs: self.ageing_secs.unwrap_or(AGEING_SECS_DEFAULT),
             fdb_max: self.fdb_max.unwrap_or(FDB_MAX_DEFAULT),
@@ -317,6 +323,7 @@ impl Layer {
                 ("--no-nat-for", self.no_nat_for.is_some()),
                 ("--nat-log", self.nat_log.is_some()),
                 ("--state", self.state.is_some()),
+                ("--fast-path", self.fast_path == Some(true)),
             ];
             if let Some((name, _)) = needs.iter().find(|(_, given)| *given) {
                 return flag(name, "means nothing without an uplink", "add --uplink eth0");
@@ -330,6 +337,7 @@ impl Layer {
             ("--nat-ports", self.nat_ports.is_some()),
             ("--nat-pool", self.nat_pool.is_some()),
             ("--no-nat-for", self.no_nat_for.is_some()),
+            ("--fast-path", self.fast_path == Some(true)),
         ];
         if self.no_nat == Some(true)
             && let Some((name, _)) = of_nat.iter().find(|(_, given)| *given)

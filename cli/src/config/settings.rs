@@ -81,6 +81,8 @@ pub struct Settings {
     pub no_nat_for: Untranslated,
     /// Ports of the host that lead to members.
     pub publishes: Vec<PublishSpec>,
+    /// Whether the kernel may carry established TCP connections through the NAT.
+    pub fast_path: bool,
     /// Whether all member ports are isolated, whatever their options say.
     pub isolate: bool,
     /// Seconds after which a silent station is forgotten.

@@ -55,6 +55,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("no-mss-clamp", "true"),
     ("no-nat-for", "10.0.0.0/8"),
     ("publish", "8080:veth1:80"),
+    ("fast-path", "true"),
     ("isolate", "true"),
     ("isolated", "true"),
     ("ageing", "300"),

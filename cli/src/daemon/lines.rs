@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use switch::port::PortIndex;
+use switch::port::{PortIndex, Programs};
 
 use crate::control::api::OperState;
 use crate::dispatch::message;
@@ -118,7 +118,9 @@ impl Daemon {
                     .as_ref()
                     .and_then(|guard| guard.warning())
                     .map_or_else(String::new, |text| format!(" ({text})"));
-                format!("  NAT ports {ports}, host's stack {held}{warning}")
+                let is_fast = uplink.programs.first().is_some_and(Programs::is_fast);
+                let fast = if is_fast { ", fast path" } else { "" };
+                format!("  NAT ports {ports}, host's stack {held}{warning}{fast}")
             }
         };
         let own = if self.settings.uplink_address.is_some() {

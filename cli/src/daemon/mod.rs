@@ -47,13 +47,14 @@ mod workers;
 use std::collections::HashMap;
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use nat::Nanos;
 use nix::sys::signal::{SigSet, Signal};
 use switch::config::GatewayView;
-use switch::port::PortIndex;
+use switch::port::{FastPath, PortIndex};
 use switch::switch::Switch;
 
 use crate::args::Common;
@@ -123,6 +124,8 @@ struct Daemon {
     netlink: Netlink,
     ports: Vec<Port>,
     uplink: Option<Uplink>,
+    /// By which the kernel may carry connections.
+    fast_path: Option<Arc<FastPath>>,
     host_port: Option<HostPort>,
     publishing: Publishing,
     /// What of it the switch takes from outside.

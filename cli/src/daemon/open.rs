@@ -4,14 +4,17 @@
 //! are made side by side ([`PacketRx::open_all`]), and the workers get one view with all of them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use switch::config::{NetworkIndex, PortView, Role};
-use switch::port::{Egress, PacketOptions, PacketRx, PortIndex, RingGeometry, Rx};
+use switch::port::{
+    Egress, FastPath, PacketOptions, PacketRx, PortError, PortIndex, RingGeometry, Rx,
+};
 
 use crate::config::{PortSpec, PortWord};
 use crate::control::api::OperState;
 use crate::error::CliError;
-use crate::host::guard::PortGuard;
+use crate::host::guard::{PortGuard, TCX_PORTS_MAX};
 use crate::host::journal::{Change, Interface, Ticket};
 use crate::host::link::Link;
 use crate::host::peer::Peer;
@@ -166,10 +169,9 @@ impl Daemon {
             .unzip();
         let links = self.bring_up(links)?;
         let usual = RingGeometry::for_ports(self.ports.len() + links.len());
-        let options = places
-            .iter()
-            .zip(&links)
-            .map(|((index, spec), (link, _))| PacketOptions {
+        let options = |fast_path| {
+            let ports = places.iter().zip(&links);
+            let options = ports.map(|((index, spec), (link, _))| PacketOptions {
                 name: &link.name,
                 ifindex: link.index,
                 ingress: *index,
@@ -178,9 +180,15 @@ impl Daemon {
                 promiscuous: true,
                 filter: None,
                 fanout: None,
+                fast_path,
             });
-        let rings = PacketRx::open_all(options.collect());
-        let rings: Result<Vec<PacketRx>, _> = rings.into_iter().collect();
+            options.collect()
+        };
+        let fast_path = self.fast_path_of(self.ports.len() + links.len());
+        let rings = self.with_or_without(fast_path, |fast_path| {
+            let rings = PacketRx::open_all(options(fast_path));
+            rings.into_iter().collect::<Result<Vec<PacketRx>, _>>()
+        });
         let rings = match rings {
             Ok(rings) => rings,
             Err(error) => {
@@ -193,6 +201,36 @@ impl Daemon {
         let peers = self.far_ends(&links, peers);
         let opened = links.into_iter().zip(guards).zip(rings).zip(peers);
         Ok(opened.map(assemble).collect())
+    }
+
+    /// The fast path for ports that are so many in all: its classifiers are links of TCX, each of
+    /// which takes the kernel a while.
+    fn fast_path_of(&self, ports: usize) -> Option<&Arc<FastPath>> {
+        let fast_path = self.fast_path.as_ref()?;
+        if ports > TCX_PORTS_MAX {
+            self.say(&format!(
+                "warning: fast-path: all goes by the workers, since {ports} ports are more than \
+                 {TCX_PORTS_MAX}"
+            ));
+            return None;
+        }
+        Some(fast_path)
+    }
+
+    /// Opens something with the fast path, and, where the kernel takes no program for that, says so
+    /// and opens it without.
+    pub(super) fn with_or_without<'p, T>(
+        &self,
+        fast_path: Option<&'p Arc<FastPath>>,
+        open: impl Fn(Option<&'p Arc<FastPath>>) -> Result<T, PortError>,
+    ) -> Result<T, PortError> {
+        match open(fast_path) {
+            Err(error @ PortError::FastPath { .. }) if fast_path.is_some() => {
+                self.say(&format!("warning: {error}"));
+                open(None)
+            }
+            opened => opened,
+        }
     }
 
     /// The far end of each link, as far as they can be seen.

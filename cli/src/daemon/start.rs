@@ -1,12 +1,15 @@
 //! From settings to a running switch.
 
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nat::{Filtering, Nanos, Timeouts};
+use nix::time::{ClockId, clock_gettime};
 use switch::config::NatSettings;
 use switch::latency::Clocks;
+use switch::port::{FastPath, PortError};
 use switch::switch::{Settings as SwitchSettings, StartError, Switch};
 use switch::worker::Idle;
 
@@ -59,7 +62,13 @@ impl Daemon {
         // The standard library seeds each hasher from the system's randomness.
         let random = || RandomState::new().hash_one(settings.name.as_str());
         let seed = loaded.seed.unwrap_or_else(random);
+        let fast_path = settings.fast_path.then(|| fast_path(seed, clock.now()));
+        let (fast_path, slow) = match fast_path.transpose() {
+            Ok(fast_path) => (fast_path, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
         let switch_settings = SwitchSettings {
+            fast_path: fast_path.clone(),
             latency: Some(Clocks {
                 steady: Arc::new(move || clock.now()),
                 wall: Arc::new(wall),
@@ -80,6 +89,7 @@ impl Daemon {
             netlink,
             ports: Vec::new(),
             uplink: None,
+            fast_path,
             host_port: None,
             publishing: Publishing::default(),
             covered: Vec::new(),
@@ -102,6 +112,9 @@ impl Daemon {
         daemon.say_leftovers(&left);
         for warning in checked.warnings.iter().chain(&warning) {
             daemon.say(warning);
+        }
+        if let Some(why) = slow {
+            daemon.say(&format!("warning: {why}"));
         }
         let opened = daemon.open_all(checked.peers);
         match opened.and_then(|()| daemon.start_keeper(seed)) {
@@ -168,6 +181,18 @@ fn wall() -> Nanos {
     Nanos::from(moment::now())
 }
 
+/// The memory of the fast path; `now` is the time by the workers' clock.
+fn fast_path(seed: u64, now: Nanos) -> Result<Arc<FastPath>, PortError> {
+    let kernel = clock_gettime(ClockId::CLOCK_MONOTONIC).map_err(io::Error::from);
+    let made = kernel
+        .map_err(|source| PortError::FastPath { source })
+        .and_then(|time| {
+            let time = Nanos::from(Duration::from(time));
+            FastPath::new(seed.rotate_left(41), time.saturating_sub(now))
+        });
+    made.map(Arc::new)
+}
+
 /// What the switch of these settings is made with; latency is not measured.
 pub(crate) fn switch_settings(settings: &Settings, seed: u64) -> SwitchSettings {
     SwitchSettings {
@@ -190,6 +215,7 @@ pub(crate) fn switch_settings(settings: &Settings, seed: u64) -> SwitchSettings 
             helpers: settings.nat_helpers,
             preserve_ids: settings.uplink_address.is_some(),
         }),
+        fast_path: None,
         latency: None,
         seed,
     }

@@ -1,13 +1,14 @@
 //! The uplink: its address, its routes, its share of the host's ports.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use switch::config::{NetworkIndex, PortView, Role, Route, UplinkView};
 use switch::mac::Mac;
 use switch::neigh::Link as NeighLink;
 use switch::port::{
-    Egress, Fanout, PacketOptions, PacketRx, PortError, PortIndex, Programs, RingGeometry, Rx,
-    steer,
+    Egress, Fanout, FastPath, PacketOptions, PacketRx, PortError, PortIndex, Programs,
+    RingGeometry, Rx, steer,
 };
 
 use crate::config::Cidr;
@@ -116,6 +117,19 @@ impl Daemon {
         link: &Link,
         cover: &Cover,
     ) -> Result<(Vec<PacketRx>, Vec<Programs>), CliError> {
+        let opened = self.with_or_without(self.fast_path.as_ref(), |fast_path| {
+            self.open_uplink_rings_by(index, link, cover, fast_path)
+        });
+        opened.map_err(|error| from_port(&error))
+    }
+
+    fn open_uplink_rings_by(
+        &self,
+        index: PortIndex,
+        link: &Link,
+        cover: &Cover,
+        fast_path: Option<&Arc<FastPath>>,
+    ) -> Result<(Vec<PacketRx>, Vec<Programs>), PortError> {
         let workers = self.switch.workers();
         let filter = steer::filter(&cover.taken);
         let steering = self.steering(&cover.steered);
@@ -137,11 +151,11 @@ impl Daemon {
                 promiscuous: self.settings.uplink_address.is_some(),
                 filter: self.settings.nat.then_some(&filter),
                 fanout,
+                fast_path,
             };
-            let ring = PacketRx::open(&options).map_err(|error| from_port(&error))?;
+            let ring = PacketRx::open(&options)?;
             group = ring.group();
-            let program = ring.programs(&link.name);
-            programs.push(program.map_err(|error| from_port(&error))?);
+            programs.push(ring.programs(&link.name)?);
             rings.push(ring);
         }
         Ok((rings, programs))

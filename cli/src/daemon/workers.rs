@@ -81,7 +81,7 @@ impl Daemon {
         let imbalance = ratio(most * own.len() as u64, received);
         let workers = (0u16..).zip(&own).map(|(index, own)| {
             let busy = seconds(nat::Nanos(own.busy_nanos));
-            let batched = own.received + own.taken_over;
+            let batched = own.received + own.taken_over - own.carried;
             api::Worker {
                 index,
                 cpu: cpus.get(usize::from(index) % cpus.len().max(1)).copied(),
@@ -96,6 +96,7 @@ impl Daemon {
                 busy_share: (busy / lived.max(f64::MIN_POSITIVE)).min(1.0),
                 handed_over: own.handed_over,
                 taken_over: own.taken_over,
+                carried: own.carried,
                 handover_rate: ratio(own.handed_over, own.received).unwrap_or(0.0),
             }
         });

@@ -211,6 +211,7 @@ fn packet_ring(ifindex: u32) -> Finding {
         promiscuous: false,
         filter: None,
         fanout: None,
+        fast_path: None,
     };
     match PacketRx::open(&options) {
         Ok(_) => Finding::ok("AF_PACKET", "ring (TPACKET_V2) with offload headers"),

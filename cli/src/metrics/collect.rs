@@ -237,7 +237,7 @@ impl Reading {
         let help = "Time in rounds that found frames; neither spinning nor sleep is in it";
         let samples = workers.iter().map(|worker| (label(worker), worker.busy));
         sheet.counter(("vswitch_worker_busy_seconds", help), samples)?;
-        let counters: [(&str, &str, Count); 6] = [
+        let counters: [(&str, &str, Count); 7] = [
             (
                 "vswitch_worker_packets",
                 "Frames the worker received",
@@ -267,6 +267,11 @@ impl Reading {
                 "vswitch_worker_taken_over_packets",
                 "Frames taken over from other workers",
                 |worker| worker.taken_over,
+            ),
+            (
+                "vswitch_worker_carried_packets",
+                "Frames that the kernel carried by the fast path",
+                |worker| worker.carried,
             ),
         ];
         for (name, help, count) in counters {

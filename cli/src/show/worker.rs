@@ -45,7 +45,22 @@ pub fn workers(status: &Status, view: View) -> String {
             units::count(worker.taken_over).into(),
         ]);
     }
-    format!("\n{}{}", table.render(true), evenness(status))
+    format!(
+        "\n{}{}{}",
+        table.render(true),
+        carried(status),
+        evenness(status)
+    )
+}
+
+/// What went by the fast path, if anything did.
+fn carried(status: &Status) -> String {
+    let carried: u64 = status.workers.iter().map(|worker| worker.carried).sum();
+    if carried == 0 {
+        return String::new();
+    }
+    let carried = units::count(carried);
+    format!("{carried} of the frames were carried by the kernel, on the fast path\n")
 }
 
 /// How the busiest worker compares; one worker has nobody to compare with.

@@ -40,6 +40,7 @@
 mod arp;
 pub mod icmp;
 mod local;
+mod offer;
 mod outside;
 mod route;
 mod translate;
@@ -62,6 +63,7 @@ use crate::verdict::{DropReason, Verdict};
 
 pub use arp::{announce, overheard};
 pub use local::for_host;
+pub use offer::{Offer, Offers, still_holds};
 pub use outside::{deliver_held, hairpinned, outside};
 pub use route::{Hop, ask};
 pub use translate::{Released, owned, released, sourced};
@@ -137,6 +139,8 @@ pub struct Context<'c, T = Off> {
     pub hold: &'c mut Hold,
     /// Frames made here.
     pub origin: &'c mut Origin,
+    /// What may go by the fast path.
+    pub offers: &'c mut Offers,
     /// What is told of stations.
     pub stations: &'c mut Stations,
     /// The index of this worker, and of its slice of NAT ports.

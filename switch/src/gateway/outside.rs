@@ -9,6 +9,7 @@ use crate::frame::{Frame, Stage};
 use crate::trace::{Found, Step, Tracer};
 use crate::verdict::{DropReason, Verdict};
 
+use super::offer::offer;
 use super::route::{self, Hop};
 use super::{Context, Packet, arp, icmp, local, tell_about, translate};
 
@@ -199,6 +200,9 @@ fn deliver(
         return Verdict::Drop(DropReason::MtuExceeded);
     }
     clamp_mss(ctx, frame, packet, mtu);
+    if let Some(egress) = egress {
+        offer(ctx, frame, packet, (egress, mtu), (mac, gateway.mac));
+    }
     route::rewrite(ctx, frame, packet, (mac, gateway.mac));
     egress.map_or(Verdict::Flood, Verdict::Route)
 }

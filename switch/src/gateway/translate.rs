@@ -11,6 +11,7 @@ use crate::neigh::Link;
 use crate::trace::{Step, Tracer};
 use crate::verdict::{DropReason, Verdict};
 
+use super::offer::offer;
 use super::route::{self, Hop};
 use super::{Context, Packet, icmp, local, outside, tell, way_inside};
 
@@ -191,6 +192,7 @@ fn send(
         let member = ctx.view.port(frame.ingress).map_or(mtu, |port| port.mtu);
         clamp_mss(frame, packet, mtu.min(member));
     }
+    offer(ctx, frame, packet, (uplink.port, mtu), (mac, uplink.mac));
     route::rewrite(ctx, frame, packet, (mac, uplink.mac));
     Verdict::Route(uplink.port)
 }

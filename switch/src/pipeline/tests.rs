@@ -74,6 +74,7 @@ struct Bench {
     nat: Nat,
     hold: Hold,
     origin: Origin,
+    offers: gateway::Offers,
     stations: Stations,
 }
 
@@ -86,6 +87,7 @@ impl Bench {
             nat: Nat::new(Config::new(EXTERNAL, 40_000..=40_999), 1),
             hold: Hold::default(),
             origin: Origin::new(Nanos(0)),
+            offers: gateway::Offers::default(),
             stations: Stations::default(),
         }
     }
@@ -99,6 +101,7 @@ impl Bench {
             nat: Some(&mut self.nat),
             hold: &mut self.hold,
             origin: &mut self.origin,
+            offers: &mut self.offers,
             stations: &mut self.stations,
             worker: 0,
             member_mtu_min: self.view.member_mtu_min(),

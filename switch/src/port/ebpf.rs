@@ -2,6 +2,12 @@
 //!
 //! Source: `include/uapi/linux/bpf.h`, Documentation/bpf/standardization/instruction-set.rst.
 
+pub(super) mod code;
+pub(super) mod translate;
+
+/// Where a translated filter goes on that takes the packet.
+pub(super) const TAKEN: code::Label = code::Label::Named("taken");
+
 /// One eBPF instruction, `struct bpf_insn`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,11 +61,15 @@ pub mod op {
     pub const LD_IND_W: u8 = 0x40;
     /// Two instructions: the second has the upper half.
     pub const LD_IMM64: u8 = 0x18;
+    pub const LDX_MEM_B: u8 = 0x71;
     pub const LDX_MEM_W: u8 = 0x61;
     pub const LDX_MEM_H: u8 = 0x69;
     pub const LDX_MEM_DW: u8 = 0x79;
     pub const ST_MEM_W: u8 = 0x62;
+    pub const ST_MEM_DW: u8 = 0x7a;
+    pub const STX_MEM_B: u8 = 0x73;
     pub const STX_MEM_H: u8 = 0x6b;
+    pub const STX_MEM_W: u8 = 0x63;
     pub const STX_MEM_DW: u8 = 0x7b;
     /// With an immediate of 0: adds.
     pub const STX_ATOMIC_DW: u8 = 0xdb;
@@ -70,6 +80,8 @@ pub mod op {
     pub const SUB64_X: u8 = 0x1f;
     pub const MUL64_X: u8 = 0x2f;
     pub const OR64_X: u8 = 0x4f;
+    pub const MUL64_K: u8 = 0x27;
+    pub const XOR64_K: u8 = 0xa7;
     pub const AND64_K: u8 = 0x57;
     pub const LSH64_K: u8 = 0x67;
     pub const RSH64_K: u8 = 0x77;
@@ -77,7 +89,9 @@ pub mod op {
     pub const MOV32_K: u8 = 0xb4;
     pub const AND32_K: u8 = 0x54;
     pub const JEQ64_K: u8 = 0x15;
+    pub const JEQ64_X: u8 = 0x1d;
     pub const JNE64_K: u8 = 0x55;
+    pub const JNE64_X: u8 = 0x5d;
     pub const JGT64_K: u8 = 0x25;
     pub const JGT64_X: u8 = 0x2d;
     pub const JGE64_X: u8 = 0x3d;

@@ -90,6 +90,15 @@ pub enum PortError {
         /// What the kernel answered.
         source: io::Error,
     },
+    /// The kernel gives no memory for the fast path, or takes no program for it.
+    #[error(
+        "fast-path: all goes by the workers, since the kernel takes no program to carry \
+         connections: {source}; {}", fast_path_hint(.source)
+    )]
+    FastPath {
+        /// What the kernel answered.
+        source: io::Error,
+    },
     /// The socket could not join its fan-out group.
     #[error("{port}: cannot share the interface among workers: {source}; start with --workers 1")]
     Fanout {
@@ -164,6 +173,18 @@ fn flood_hint(source: &io::Error) -> &'static str {
     }
 }
 
+fn fast_path_hint(source: &io::Error) -> &'static str {
+    match source.raw_os_error() {
+        Some(libc::EPERM) => {
+            "run as root, or: \
+             setcap cap_net_raw,cap_net_admin,cap_bpf+ep $(command -v vswitch)"
+        }
+        Some(libc::E2BIG) => "publish fewer and longer ranges of ports",
+        Some(libc::ERANGE) => "see whose classifiers are on the interface: bpftool net",
+        _ => "it needs Linux 6.6 or later: vswitch doctor",
+    }
+}
+
 fn tun_hint(source: &io::Error) -> &'static str {
     match source.raw_os_error() {
         Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
@@ -209,6 +230,7 @@ mod tests {
                 source: refused(),
             }
             .to_string(),
+            PortError::FastPath { source: refused() }.to_string(),
         ];
         for message in messages {
             assert!(

@@ -3,7 +3,7 @@
 //! # Theory of operation
 //! What the NAT refuses of a flood has been copied, has woken a worker and has thrown what others
 //! need out of its caches by then. So while the NAT refuses many, the filter of each of the
-//! uplink's sockets is replaced by an eBPF program that does the same work ([`translate`]) and
+//! uplink's sockets is replaced by an eBPF program that does the same work (`ebpf::translate`) and
 //! lets through what the NAT would let through, too (`nat::knocks` has the reasons):
 //!
 //! ```text
@@ -26,20 +26,18 @@
 //! frames are in it. The state is not locked: two processors at once may let one more pass, or
 //! write one mark over another. The count is atomic.
 
-mod code;
-mod translate;
-
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use super::ebpf::{Insn, op};
+use super::ebpf::code::{Code, Label};
+use super::ebpf::{Insn, TAKEN, op, translate};
+use super::fastpath::FastPath;
 use super::steer::{self, Program};
 use super::sys::bpf::{self, Value};
 use crate::config::mask;
 use crate::random::Random;
-use code::{Code, Label};
 
 /// How floods are refused; see [`Programs::refuse_floods`](super::Programs::refuse_floods).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +49,11 @@ pub struct FloodgateSettings {
     /// The secret of this switch, from which the key of the marks is made.
     pub seed: u64,
 }
+
+/// It is a SYN that is not repeated.
+const UNREPEATED: Label = Label::Named("unrepeated");
+/// It may pass.
+const PASS: Label = Label::Named("pass");
 
 /// Marks of SYNs, and the count of those refused, for one socket.
 #[derive(Debug)]
@@ -97,13 +100,23 @@ impl Floodgate {
         self.state.read().map_or(0, |[_, refused]| refused)
     }
 
-    /// The program that does what `filter` does, and refuses.
+    /// The program that does what `filter` does, and refuses; what goes by the fast path, if there
+    /// is one, does not come so far.
     ///
     /// # Errors
     /// `InvalidInput` for a filter that cannot be translated; what the kernel answers.
-    pub(super) fn program(&self, filter: &Program) -> io::Result<OwnedFd> {
+    pub(super) fn program(
+        &self,
+        filter: &Program,
+        fast_path: Option<&FastPath>,
+    ) -> io::Result<OwnedFd> {
+        let mut code = Code::default();
+        if let Some(fast_path) = fast_path {
+            fast_path.append_filter(&mut code);
+        }
         let [marks, state] = [&self.marks, &self.state].map(|value| value.as_fd().as_raw_fd());
-        let insns = self.recipe.program(filter, marks, state);
+        let insns = self.recipe.append(&mut code, filter, marks, state);
+        let insns = insns.and_then(|()| code.finish());
         bpf::load_socket_filter(&insns.ok_or(io::ErrorKind::InvalidInput)?, "vsw_floodgate")
     }
 }
@@ -119,27 +132,25 @@ impl Recipe {
         }
     }
 
-    /// The program, with the descriptors of the two values; `None` for a filter that cannot be
-    /// translated.
-    fn program(self, filter: &Program, marks: RawFd, state: RawFd) -> Option<Vec<Insn>> {
-        let mut code = Code::default();
-        translate::append(&mut code, filter.instructions())?;
-        code.place(Label::Taken);
-        append_is_syn(&mut code);
+    /// Appends the program, with the descriptors of the two values; `None` for a filter that cannot
+    /// be translated.
+    fn append(self, code: &mut Code, filter: &Program, marks: RawFd, state: RawFd) -> Option<()> {
+        translate::append(code, filter.instructions())?;
+        code.place(TAKEN);
+        append_is_syn(code);
         if let Some((network, prefix)) = self.except {
             let bits = |word: u32| word.cast_signed();
             code.push(op::LD_ABS_W, 0, 0, 0, IP_DESTINATION);
             code.push(op::AND32_K, 0, 0, 0, bits(mask(prefix)));
             let network = network.to_bits() & mask(prefix);
-            code.jump(op::JEQ32_K, 0, bits(network), Label::Pass);
+            code.jump(op::JEQ32_K, 0, bits(network), PASS);
         }
-        self.append_hash(&mut code);
-        append_mark(&mut code, marks);
-        self.append_pace(&mut code, state);
-        code.place(Label::Pass);
-        code.push(op::MOV32_K, 0, 0, 0, -1);
-        code.push(op::EXIT, 0, 0, 0, 0);
-        code.finish()
+        self.append_hash(code);
+        append_mark(code, marks);
+        self.append_pace(code, state);
+        code.place(PASS);
+        code.take_all();
+        Some(())
     }
 
     /// r8 = a hash of the two addresses and ports; the length of the IP header is in r7.
@@ -153,18 +164,18 @@ impl Recipe {
         code.load_64(1, first);
         code.push(op::XOR64_X, 8, 1, 0, 0);
         code.load_64(1, second);
-        append_mix(code);
+        code.mix(8);
         code.push(op::LD_ABS_W, 0, 0, 0, IP_DESTINATION);
         code.push(op::XOR64_X, 8, 0, 0, 0);
         code.load_64(1, third);
-        append_mix(code);
+        code.mix(8);
     }
 
     /// Lets pass what is due, and refuses the rest (the generic cell rate algorithm, ITU-T I.371).
     fn append_pace(self, code: &mut Code, state: RawFd) {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        code.place(Label::Unrepeated);
-        code.look_up(state);
+        code.place(UNREPEATED);
+        code.look_up(state, PASS);
         // r1 = when this one is due, r2 = how long that is from now.
         code.push(op::LDX_MEM_DW, 1, 0, 0, 0);
         code.push(op::JGE64_X, 1, 9, 1, 0);
@@ -176,7 +187,7 @@ impl Recipe {
         code.load_64(3, nanos(self.gap));
         code.push(op::ADD64_X, 1, 3, 0, 0);
         code.push(op::STX_MEM_DW, 0, 1, 0, 0);
-        code.jump(op::JMP_A, 0, 0, Label::Pass);
+        code.jump(op::JMP_A, 0, 0, PASS);
         code.push(op::MOV64_K, 1, 0, 0, 1);
         code.push(op::STX_ATOMIC_DW, 0, 1, 8, 0);
         code.extend(Insn::answer(0));
@@ -185,34 +196,33 @@ impl Recipe {
 
 /// Lets pass all that is no whole SYN: r7 = the length of the IP header.
 fn append_is_syn(code: &mut Code) {
-    let pass = Label::Pass;
     code.push(op::LD_ABS_H, 0, 0, 0, ETHERTYPE);
-    code.jump(op::JNE32_K, 0, ETHERTYPE_IPV4, pass);
+    code.jump(op::JNE32_K, 0, ETHERTYPE_IPV4, PASS);
     code.push(op::LD_ABS_B, 0, 0, 0, IP_PROTOCOL);
-    code.jump(op::JNE32_K, 0, PROTOCOL_TCP, pass);
+    code.jump(op::JNE32_K, 0, PROTOCOL_TCP, PASS);
     code.push(op::LD_ABS_H, 0, 0, 0, IP_FRAGMENT);
-    code.jump(op::JSET32_K, 0, FRAGMENT_MASK, pass);
+    code.jump(op::JSET32_K, 0, FRAGMENT_MASK, PASS);
     code.load_header_bytes(FRAME_IP);
-    code.jump(op::JLT64_K, 7, IP_HEADER_BYTES, pass);
+    code.jump(op::JLT64_K, 7, IP_HEADER_BYTES, PASS);
     // What is too short is refused by the worker, for that reason.
     code.push(op::LDX_MEM_W, 8, 6, SKB_LEN, 0);
     code.push(op::ADD64_K, 0, 0, 0, FRAME_IP + TCP_HEADER_BYTES);
-    code.jump_x(op::JGT64_X, (0, 8), pass);
+    code.jump_x(op::JGT64_X, (0, 8), PASS);
     code.push(op::LD_IND_B, 0, 7, 0, FRAME_IP + TCP_FLAGS);
     code.push(op::AND64_K, 0, 0, 0, FIN_SYN_RST_ACK);
-    code.jump(op::JNE32_K, 0, SYN, pass);
+    code.jump(op::JNE32_K, 0, SYN, PASS);
 }
 
 /// Leaves a mark, and lets pass what finds one of the right age. r9 = now, in ns.
 fn append_mark(code: &mut Code, marks: RawFd) {
     let places_shift = 64 - nat::KNOCK_PLACES.ilog2().cast_signed();
-    code.push(op::CALL, 0, 0, 0, HELPER_KTIME_GET_NS);
+    code.call(HELPER_KTIME_GET_NS);
     code.push(op::MOV64_X, 9, 0, 0, 0);
     code.push(op::MOV64_X, 7, 0, 0, 0);
     let unit = i32::from(nat::KNOCK_UNIT_SHIFT);
     code.push(op::RSH64_K, 7, 0, 0, unit);
     code.push(op::AND64_K, 7, 0, 0, 0xff);
-    code.look_up(marks);
+    code.look_up(marks, PASS);
     // r0 = the mark's place, r2 = the mark that was there, r3 = the new one.
     code.push(op::MOV64_X, 1, 8, 0, 0);
     code.push(op::RSH64_K, 1, 0, 0, places_shift);
@@ -226,21 +236,13 @@ fn append_mark(code: &mut Code, marks: RawFd) {
     code.push(op::STX_MEM_H, 0, 3, 0, 0);
     code.push(op::XOR64_X, 3, 2, 0, 0);
     code.push(op::RSH64_K, 3, 0, 0, 8);
-    code.jump(op::JNE64_K, 3, 0, Label::Unrepeated);
+    code.jump(op::JNE64_K, 3, 0, UNREPEATED);
     code.push(op::SUB64_X, 7, 2, 0, 0);
     code.push(op::AND64_K, 7, 0, 0, 0xff);
     let gap = nat::KNOCK_GAP;
-    code.jump(op::JLT64_K, 7, i32::from(*gap.start()), Label::Unrepeated);
-    code.jump(op::JGT64_K, 7, i32::from(*gap.end()), Label::Unrepeated);
-    code.jump(op::JMP_A, 0, 0, Label::Pass);
-}
-
-/// r8 = mixed with r1, which is odd: all bits of it go into the low ones.
-fn append_mix(code: &mut Code) {
-    code.push(op::MUL64_X, 8, 1, 0, 0);
-    code.push(op::MOV64_X, 1, 8, 0, 0);
-    code.push(op::RSH64_K, 1, 0, 0, 32);
-    code.push(op::XOR64_X, 8, 1, 0, 0);
+    code.jump(op::JLT64_K, 7, i32::from(*gap.start()), UNREPEATED);
+    code.jump(op::JGT64_K, 7, i32::from(*gap.end()), UNREPEATED);
+    code.jump(op::JMP_A, 0, 0, PASS);
 }
 
 /// `BPF_FUNC_ktime_get_ns`: CLOCK_MONOTONIC.

@@ -14,6 +14,7 @@
 
 pub mod ebpf;
 mod error;
+pub mod fastpath;
 mod floodgate;
 mod hot;
 pub mod packet;
@@ -25,6 +26,7 @@ pub mod tap;
 mod tx;
 
 pub use error::PortError;
+pub use fastpath::FastPath;
 pub use floodgate::FloodgateSettings;
 pub use hot::HotBuffers;
 pub use packet::{Fanout, FanoutGroup, PacketOptions, PacketRx, Programs, RingGeometry};
@@ -80,6 +82,8 @@ pub struct Losses {
     pub malformed: u64,
     /// A flood's SYNs, which [`Programs::refuse_floods`] has refused.
     pub syn_flood: u64,
+    /// Their [shortcut](fastpath) was taken back while they were on it.
+    pub fast_path: u64,
 }
 
 impl Losses {

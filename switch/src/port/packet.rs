@@ -34,6 +34,7 @@ mod setup;
 
 pub use setup::{Fanout, FanoutGroup, PacketOptions, RingGeometry};
 
+use super::fastpath::{Entrance, FastPath};
 use super::floodgate::{Floodgate, FloodgateSettings};
 use super::hot::HotBuffers;
 use super::steer::Program;
@@ -70,6 +71,9 @@ pub struct PacketRx {
     floodgate: Arc<OnceLock<Floodgate>>,
     /// Of those it has refused, how many are counted.
     refused: u64,
+    fast_path: Option<Arc<FastPath>>,
+    /// Where the fast path begins; of a group's halves the first has it. It goes after the socket.
+    entrance: Option<Entrance>,
 }
 
 /// The programs of a [`PacketRx`], which a worker may have by now.
@@ -78,15 +82,22 @@ pub struct Programs {
     socket: PacketSocket,
     /// Made when it is first needed, and kept: what it has counted is not lost.
     floodgate: Arc<OnceLock<Floodgate>>,
+    fast_path: Option<Arc<FastPath>>,
 }
 
 impl Programs {
+    /// Whether the kernel may carry what a worker has decided ([`FastPath`]).
+    #[must_use]
+    pub const fn is_fast(&self) -> bool {
+        self.fast_path.is_some()
+    }
+
     /// As [`PacketRx::set_filter`].
     ///
     /// # Errors
     /// [`PortError::Program`]: the kernel refuses it; the old filter stays.
     pub fn set_filter(&self, name: &str, filter: Option<&Program>) -> Result<(), PortError> {
-        set_filter(&self.socket, name, filter)
+        replace_filter(&self.socket, name, (filter, self.fast_path.as_deref()))
     }
 
     /// As [`Self::set_filter`], with a program that also refuses what is a flood of SYNs, and
@@ -109,7 +120,8 @@ impl Programs {
                     self.floodgate.get_or_init(|| made)
                 }
             };
-            self.socket.attach_program(gate.program(filter)?.as_fd())
+            let program = gate.program(filter, self.fast_path.as_deref())?;
+            self.socket.attach_program(program.as_fd())
         };
         attach().map_err(|source| PortError::Floodgate {
             port: name.to_owned(),
@@ -129,14 +141,30 @@ impl Programs {
     }
 }
 
+fn replace_filter(
+    socket: &PacketSocket,
+    name: &str,
+    wanted: (Option<&Program>, Option<&FastPath>),
+) -> Result<(), PortError> {
+    match set_filter(socket, name, wanted) {
+        Err(PortError::FastPath { .. }) => set_filter(socket, name, (wanted.0, None)),
+        set => set,
+    }
+}
+
 fn set_filter(
     socket: &PacketSocket,
     name: &str,
-    filter: Option<&Program>,
+    wanted: (Option<&Program>, Option<&FastPath>),
 ) -> Result<(), PortError> {
-    let result = match filter {
-        Some(program) => socket.attach_filter(program.instructions()),
-        None => socket.detach_filter(),
+    let result = match wanted {
+        (filter, Some(fast_path)) => {
+            let program = fast_path.filter(filter);
+            let set = program.and_then(|program| socket.attach_program(program.as_fd()));
+            return set.map_err(|source| PortError::FastPath { source });
+        }
+        (Some(program), None) => socket.attach_filter(program.instructions()),
+        (None, None) => socket.detach_filter(),
     };
     result.map_err(|source| setup::program_error(name, "filter", source))
 }
@@ -156,10 +184,13 @@ impl PacketRx {
 
     /// Replaces the filter in one step (`None`: take all frames). Frames in the ring stay there.
     ///
+    /// Where the kernel does not take it with the fast path in front, since it is too long for
+    /// that, nothing that comes in here is carried until another is set.
+    ///
     /// # Errors
     /// [`PortError::Program`]: the kernel refuses it; the old filter stays.
     pub fn set_filter(&self, name: &str, filter: Option<&Program>) -> Result<(), PortError> {
-        set_filter(&self.socket, name, filter)
+        replace_filter(&self.socket, name, (filter, self.fast_path.as_deref()))
     }
 
     /// A way to change the programs once a worker has this half. The socket, and what it joined,
@@ -172,6 +203,7 @@ impl PacketRx {
         Ok(Programs {
             socket: socket.map_err(|source| setup::program_error(name, "filter", source))?,
             floodgate: Arc::clone(&self.floodgate),
+            fast_path: self.fast_path.clone(),
         })
     }
 
@@ -251,6 +283,7 @@ impl PacketRx {
             self.losses.syn_flood += refused - self.refused;
             self.refused = refused;
         }
+        self.losses.fast_path += self.entrance.as_mut().map_or(0, Entrance::take_lost);
         std::mem::take(&mut self.losses)
     }
 

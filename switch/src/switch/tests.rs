@@ -16,6 +16,7 @@ fn settings(workers: u16) -> Settings {
         fdb_entries_max: 64,
         ageing_secs: 300,
         nat: None,
+        fast_path: None,
         latency: None,
         seed: 1,
     }

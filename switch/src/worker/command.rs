@@ -167,6 +167,7 @@ impl Worker {
                 Command::Stop => {
                     self.end_journal(now);
                     self.end_traces();
+                    self.stop_loans(now);
                     self.count_losses();
                     self.stopping = true;
                 }
@@ -206,6 +207,7 @@ impl Worker {
     }
 
     fn set_view(&mut self, view: Arc<View>, now: Nanos) {
+        self.stop_loans(now);
         if let Some(nat) = &mut self.engine.nat {
             let before = self.view.uplink.iter().flat_map(UplinkView::externals);
             if let Some(uplink) = &view.uplink

@@ -6,7 +6,7 @@ use crate::config::View;
 use crate::dispatch::{self, Dispatcher};
 use crate::drops::{Account, Drops};
 use crate::frame::{Batch, OwnedFrame};
-use crate::gateway::{self, Context, Origin, Released};
+use crate::gateway::{self, Context, Offers, Origin, Released};
 use crate::hold::Hold;
 use crate::latency::Probe;
 use crate::pipeline;
@@ -28,6 +28,8 @@ pub(super) struct Engine {
     pub(super) drops: Drops,
     /// What is told of stations.
     pub(super) stations: Stations,
+    /// What may go by the fast path.
+    pub(super) offers: Offers,
     /// Of the view in force; kept here because finding it looks at every port.
     pub(super) member_mtu_min: u32,
     /// While frames are traced.
@@ -134,6 +136,7 @@ impl Engine {
             nat: self.nat.as_mut(),
             hold: &mut self.hold,
             origin: &mut self.origin,
+            offers: &mut self.offers,
             stations: &mut self.stations,
             worker: self.index,
             member_mtu_min: self.member_mtu_min,

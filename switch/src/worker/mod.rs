@@ -32,6 +32,7 @@ mod engine;
 mod events;
 mod journal;
 mod link;
+mod loans;
 mod ports;
 mod run;
 mod sessions;
@@ -57,13 +58,13 @@ use crate::dispatch::Dispatcher;
 use crate::drops::Drops;
 use crate::fdb::Fdb;
 use crate::frame::{Batch, Frame, OwnedFrame};
-use crate::gateway::{self, Origin};
+use crate::gateway::{self, Offers, Origin};
 use crate::hold::Hold;
 use crate::latency::{Probe, WorkerLatency};
 use crate::limits::BATCH_FRAMES_MAX;
 use crate::neigh::{Neighbour, Neighbours};
 use crate::port::sys::usdt;
-use crate::port::{HotBuffers, Tx};
+use crate::port::{FastPath, HotBuffers, Tx};
 use crate::stations::Stations;
 use crate::trace;
 use crate::verdict::DropReason;
@@ -71,6 +72,7 @@ use crate::verdict::DropReason;
 use engine::Engine;
 use events::EventTap;
 use journal::Hand;
+use loans::Loans;
 use ports::{OwnRx, Ports};
 
 /// Slots of the shared tables one tick looks at: 100 ms apart, a table of 65,536 is swept in 3 s.
@@ -109,6 +111,8 @@ pub struct Worker {
     neighbours_seen: u64,
     /// While its turns are recorded.
     journal: Option<Hand>,
+    /// What is lent to the kernel, where there is a fast path.
+    loans: Option<Loans>,
     /// What recorders of this worker have given out.
     given_out: trace::GivenOut,
     stopping: bool,
@@ -123,7 +127,7 @@ impl Worker {
         shared: Arc<Shared>,
         inbox: Inbox,
         tx: Tx,
-        (nat, probe): (Option<Nat>, Option<Probe>),
+        (nat, probe, fast_path): (Option<Nat>, Option<Probe>, Option<Arc<FastPath>>),
         now: Nanos,
     ) -> Self {
         Self {
@@ -141,6 +145,7 @@ impl Worker {
                 origin: Origin::new(now),
                 drops: Drops::default(),
                 stations: Stations::default(),
+                offers: Offers::default(),
                 member_mtu_min: View::default().member_mtu_min(),
                 recorder: None,
                 probe,
@@ -149,6 +154,7 @@ impl Worker {
             stations_to: None,
             neighbours_seen: 0,
             journal: None,
+            loans: fast_path.map(Loans::new),
             given_out: trace::GivenOut::default(),
             stopping: false,
         }
@@ -300,6 +306,7 @@ impl Worker {
     /// fragment of their packet.
     fn after_batch(&mut self, now: Nanos) {
         self.release_fragments(now);
+        self.tend_loans(now);
         self.send_events_early(now);
         if self.heed_neighbours(now) {
             // Another worker may hold frames for the neighbour that answered here.
@@ -342,6 +349,7 @@ impl Worker {
         if let Some(nat) = &mut self.engine.nat {
             nat.expire(now, EXPIRE_SESSIONS);
         }
+        self.tick_loans(now);
         self.release_fragments(now);
         if self.index == 0 {
             self.shared.fdb.age(now, SWEEP_SLOTS);
@@ -399,6 +407,7 @@ fn count_losses(counters: &WorkerCounters, own: &mut OwnRx) {
         (losses.unknown_offload, DropReason::UnknownOffload),
         (losses.malformed, DropReason::FrameTooShort),
         (losses.syn_flood, DropReason::NatSynFlood),
+        (losses.fast_path, DropReason::FastPathGone),
     ] {
         if count > 0 {
             counters.totals.received.add(count);

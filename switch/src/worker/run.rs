@@ -83,7 +83,10 @@ pub fn run(mut worker: Worker, idle: Idle, clock: impl Fn() -> Nanos) -> Vec<Rx>
 impl Worker {
     /// True while frames wait here for somebody's answer, or events and news to be told.
     fn is_waiting(&self) -> bool {
-        !self.engine.hold.is_empty() || self.has_events() || self.engine.stations.have_news()
+        !self.engine.hold.is_empty()
+            || self.has_events()
+            || self.engine.stations.have_news()
+            || self.has_many_loans()
     }
 
     fn count_busy(&self, time: Nanos) {

@@ -137,6 +137,7 @@ impl Engine {
             replace(&mut self.origin, origin),
             replace(&mut self.recorder, recorder),
             std::mem::take(&mut self.stations),
+            std::mem::take(&mut self.offers),
         );
         self.lend_the_rest(what_if, true);
         let WhatIf {
@@ -152,8 +153,9 @@ impl Engine {
         self.run(shared, view, &mut batch, now);
         drop(batch);
         self.lend_the_rest(what_if, false);
-        let (hold, origin, recorder, stations) = own;
-        (self.hold, self.origin, self.stations) = (hold, origin, stations);
+        let (hold, origin, recorder, stations, offers) = own;
+        (self.hold, self.origin) = (hold, origin);
+        (self.stations, self.offers) = (stations, offers);
         let told_to = replace(&mut self.recorder, recorder);
         if let Some(mut told_to) = told_to {
             told_to.finish();
@@ -175,6 +177,7 @@ impl Engine {
             origin: _,
             drops,
             stations: _,
+            offers: _,
             member_mtu_min: _,
             recorder: _,
             probe,

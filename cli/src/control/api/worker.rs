@@ -17,7 +17,7 @@ pub struct Worker {
     pub sleeps: u64,
     /// Frames received.
     pub frames: u64,
-    /// Frames in a round that found any, on average.
+    /// Frames in a round that found any, on average; carried ones are in none.
     pub batch_mean: f64,
     /// Its share of all frames received, from 0 to 1.
     #[serde(default)]
@@ -37,6 +37,9 @@ pub struct Worker {
     /// Frames taken over from other workers.
     #[serde(default)]
     pub taken_over: u64,
+    /// Of the frames received, those that the kernel carried by the fast path.
+    #[serde(default)]
+    pub carried: u64,
     /// Frames handed over by frames received, from 0 to 1.
     #[serde(default)]
     pub handover_rate: f64,

@@ -102,6 +102,7 @@ impl Daemon {
             nat_log: None,
             state: None,
             metrics: None,
+            fast_path: false,
             ..self.settings.clone()
         }
     }

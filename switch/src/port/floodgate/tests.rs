@@ -41,11 +41,16 @@ fn syn(n: u16) -> Packet {
     tcp((Ipv4Addr::new(198, 51, high, low), 1024 + n), 0x02)
 }
 
+fn program_of(settings: FloodgateSettings, filter: &Program) -> Vec<Insn> {
+    let mut code = Code::default();
+    let recipe = Recipe::new(settings);
+    recipe.append(&mut code, filter, MARKS, STATE).unwrap();
+    code.finish().unwrap()
+}
+
 fn program() -> Vec<Insn> {
     let filter = uplink_filter(EXTERNAL, &[80..=80]);
-    Recipe::new(SETTINGS)
-        .program(&filter, MARKS, STATE)
-        .unwrap()
+    program_of(SETTINGS, &filter)
 }
 
 /// The rules in plain words.
@@ -79,7 +84,7 @@ proptest! {
         packet in packet(), taken in prop::collection::vec(taken(), 0..7),
     ) {
         let classic = filter(&taken);
-        let program = Recipe::new(SETTINGS).program(&classic, MARKS, STATE).unwrap();
+        let program = program_of(SETTINGS, &classic);
         prop_assert_eq!(Machine::new().run(&program, &packet), run(&classic, &packet, 0));
     }
 
@@ -136,8 +141,7 @@ fn f_8_to_whom_there_is_no_quota_all_syns_pass() {
         ..SETTINGS
     };
     let filter = uplink_filter(EXTERNAL, &[80..=80]);
-    let program = Recipe::new(settings).program(&filter, MARKS, STATE);
-    let (program, mut machine) = (program.unwrap(), Machine::new());
+    let (program, mut machine) = (program_of(settings, &filter), Machine::new());
     for n in 0..50 {
         assert_eq!(machine.run(&program, &syn(n)), PASSES);
     }
@@ -170,7 +174,9 @@ fn in_kernel(program: &OwnedFd, packet: &Packet) -> u32 {
 )]
 fn f_8_the_kernel_runs_it_as_the_machine_does() {
     let Some(gate) = loaded(SETTINGS) else { return };
-    let program = gate.program(&uplink_filter(EXTERNAL, &[80..=80])).unwrap();
+    let program = gate
+        .program(&uplink_filter(EXTERNAL, &[80..=80]), None)
+        .unwrap();
     let passed = (0..500).filter(|n| in_kernel(&program, &syn(*n)) == PASSES);
     let passed = u64::try_from(passed.count()).unwrap();
     assert!((2..100).contains(&passed), "{passed}");
@@ -178,7 +184,9 @@ fn f_8_the_kernel_runs_it_as_the_machine_does() {
     assert_eq!(in_kernel(&program, &tcp((EXTERNAL, 1), 0x10)), PASSES);
     std::thread::sleep(Duration::from_millis(1100));
     // Who comes again after a second; another filter knows them too.
-    let other = gate.program(&uplink_filter(EXTERNAL, &[79..=81])).unwrap();
+    let other = gate
+        .program(&uplink_filter(EXTERNAL, &[79..=81]), None)
+        .unwrap();
     drop(program);
     for n in 0..500 {
         assert_eq!(in_kernel(&other, &syn(n)), PASSES, "{n}");
@@ -189,10 +197,10 @@ fn f_8_the_kernel_runs_it_as_the_machine_does() {
 #[test]
 fn f_8_the_kernel_takes_the_fullest_filter() {
     let Some(gate) = loaded(SETTINGS) else { return };
-    gate.program(&fullest()).unwrap();
+    gate.program(&fullest(), None).unwrap();
     // Of 1,024 apart the verifier tires, and the workers go on refusing by themselves.
     let many: Vec<RangeInclusive<u16>> = (0..512u16).map(|n| 3 * n..=3 * n + 1).collect();
-    gate.program(&uplink_filter(EXTERNAL, &many)).unwrap();
+    gate.program(&uplink_filter(EXTERNAL, &many), None).unwrap();
 }
 
 proptest! {
@@ -206,7 +214,7 @@ proptest! {
         let Some(gate) = loaded(settings) else { return Ok(()) };
         let classic = filter(&taken);
         let plain = Packet { kind: 0, tci: 0, ..packet };
-        let verdict = in_kernel(&gate.program(&classic).unwrap(), &plain);
+        let verdict = in_kernel(&gate.program(&classic, None).unwrap(), &plain);
         prop_assert_eq!(verdict, run(&classic, &plain, 0));
     }
 }

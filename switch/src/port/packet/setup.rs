@@ -1,12 +1,13 @@
 //! Opening a packet port: options, ring, filter, group.
 
+use super::super::fastpath::FastPath;
 use super::super::parallel::in_parallel;
 use super::super::steer::Program;
 use super::super::sys::cursor::{RingLayout, RxCursor};
 use super::super::sys::mmap::Mapping;
 use super::super::sys::socket::PacketSocket;
 use super::super::{Losses, PortError, PortIndex};
-use super::PacketRx;
+use super::{PacketRx, set_filter};
 use crate::frame::VNET_HEADER_BYTES;
 use crate::limits::HEADROOM_BYTES;
 use std::ffi::c_int;
@@ -172,6 +173,8 @@ pub struct PacketOptions<'a> {
     pub filter: Option<&'a Program>,
     /// Whether to share the interface's frames with other workers.
     pub fanout: Option<Fanout<'a>>,
+    /// Whether the kernel may carry what a worker has decided.
+    pub fast_path: Option<&'a Arc<FastPath>>,
 }
 
 /// A place in a group of sockets among which an interface's frames are shared out.
@@ -210,6 +213,14 @@ impl PacketRx {
         set_options(&socket, options.name)?;
         let geometry = choose_geometry(&socket, options)?;
         let ring = open_ring(&socket, geometry, options.name)?;
+        // In front of the guard, which is there by now; and before the filter, which relies on it.
+        let leads = !matches!(options.fanout, Some(Fanout::Join(_)));
+        let entrance = options
+            .fast_path
+            .filter(|_| leads)
+            .map(|path| path.at(options.ifindex))
+            .transpose()
+            .map_err(|source| PortError::FastPath { source })?;
         let group = join(&socket, options)?;
         if options.promiscuous {
             socket
@@ -229,6 +240,8 @@ impl PacketRx {
             losses: Losses::default(),
             floodgate: Arc::default(),
             refused: 0,
+            fast_path: options.fast_path.cloned(),
+            entrance,
         })
     }
 }
@@ -328,6 +341,7 @@ fn join(
 ) -> Result<Option<FanoutGroup>, PortError> {
     let port = || options.name.to_owned();
     let filter_error = |source| program_error(options.name, "filter", source);
+    let wanted = (options.filter, options.fast_path.map(Arc::as_ref));
     let bind = || {
         socket
             .bind(options.ifindex)
@@ -337,10 +351,8 @@ fn join(
             })
     };
     let Some(fanout) = options.fanout else {
-        if let Some(program) = options.filter {
-            socket
-                .attach_filter(program.instructions())
-                .map_err(filter_error)?;
+        if wanted.0.is_some() || wanted.1.is_some() {
+            set_filter(socket, options.name, wanted)?;
         }
         bind()?;
         return Ok(None);
@@ -368,12 +380,7 @@ fn join(
             .map_err(|source| program_error(options.name, "steering", source))?;
     }
     let id = socket.fanout_id().map_err(fanout_error)?;
-    match options.filter {
-        Some(program) => socket
-            .attach_filter(program.instructions())
-            .map_err(filter_error)?,
-        None => socket.detach_filter().map_err(filter_error)?,
-    }
+    set_filter(socket, options.name, wanted)?;
     Ok(Some(FanoutGroup(id)))
 }
 

@@ -22,6 +22,9 @@ const LINK_CREATE: libc::c_int = 28;
 const LINK_UPDATE: libc::c_int = 29;
 
 const MAP_TYPE_ARRAY: u32 = 2;
+const MAP_TYPE_PERCPU_ARRAY: u32 = 6;
+/// `BPF_F_MMAPABLE`.
+const F_MMAPABLE: u32 = 1 << 10;
 const PROG_TYPE_SOCKET_FILTER: u32 = 1;
 const PROG_TYPE_SCHED_CLS: u32 = 3;
 const ATTACH_TCX_INGRESS: u32 = 46;
@@ -172,11 +175,19 @@ fn length(bytes: usize) -> io::Result<u32> {
     u32::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))
 }
 
-/// A value of the kernel's that programs read and write: an array map of one element.
+/// A value of the kernel's that programs read and write: an array map of one element, or of more.
 #[derive(Debug)]
 pub struct Value {
     fd: OwnedFd,
     bytes: u32,
+}
+
+/// An array map.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    map_type: u32,
+    flags: u32,
+    entries: u32,
 }
 
 impl Value {
@@ -187,11 +198,47 @@ impl Value {
     /// `EPERM` without CAP_BPF in the initial user namespace, or, before Linux 5.11, beyond
     /// RLIMIT_MEMLOCK; `ENOMEM`; `ENOSYS` without `bpf(2)`.
     pub fn new(bytes: u32, name: &str) -> io::Result<Self> {
-        let mut attr = MapCreate {
+        let kind = Kind {
             map_type: MAP_TYPE_ARRAY,
+            flags: 0,
+            entries: 1,
+        };
+        Self::of_kind(kind, bytes, name)
+    }
+
+    /// As [`new`](Self::new), with one for each processor, of which a program sees its own.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn per_processor(bytes: u32, name: &str) -> io::Result<Self> {
+        let kind = Kind {
+            map_type: MAP_TYPE_PERCPU_ARRAY,
+            flags: 0,
+            entries: 1,
+        };
+        Self::of_kind(kind, bytes, name)
+    }
+
+    /// As [`new`](Self::new): many, of a multiple of eight bytes each, which this process can map.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); `EINVAL` on kernels before 5.5.
+    pub fn table(entries: u32, bytes: u32, name: &str) -> io::Result<Self> {
+        let kind = Kind {
+            map_type: MAP_TYPE_ARRAY,
+            flags: F_MMAPABLE,
+            entries,
+        };
+        Self::of_kind(kind, bytes, name)
+    }
+
+    fn of_kind(kind: Kind, bytes: u32, name: &str) -> io::Result<Self> {
+        let mut attr = MapCreate {
+            map_type: kind.map_type,
             key_bytes: length(size_of::<u32>())?,
             value_bytes: bytes,
-            entries: 1,
+            entries: kind.entries,
+            flags: kind.flags,
             name: name_of(name),
             ..MapCreate::default()
         };
@@ -281,15 +328,31 @@ fn name_of(text: &str) -> [u8; NAME_LEN] {
 /// # Errors
 /// `ENOTSUPP` on kernels before 4.12, `EINVAL` for a frame that is too short.
 pub fn try_program(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<i32> {
+    run_program(program, frame, &mut [])
+}
+
+/// As [`try_program`]; what the program makes of the frame is in `left` afterwards, if there is
+/// room for it.
+///
+/// # Errors
+/// As [`try_program`]; `ENOSPC` where there is too little room.
+pub fn run_program(program: BorrowedFd<'_>, frame: &[u8], left: &mut [u8]) -> io::Result<i32> {
     let mut attr = TestRun {
         prog_fd: number(program),
         data_size_in: length(frame.len())?,
+        data_size_out: length(left.len())?,
         data_in: address(frame.as_ptr()),
+        data_out: if left.is_empty() {
+            0
+        } else {
+            address(left.as_mut_ptr())
+        },
         repeat: 1,
         ..TestRun::default()
     };
     // SAFETY: TestRun is the head of the PROG_TEST_RUN attribute; `frame` is only read, for
-    // data_size_in bytes, and data_out is null with size 0.
+    // data_size_in bytes, and `left`, which nothing else refers to, written for data_size_out at
+    // most, or data_out is null.
     unsafe { bpf(PROG_TEST_RUN, &mut attr) }?;
     Ok(attr.retval.cast_signed())
 }

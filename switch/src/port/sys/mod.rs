@@ -19,6 +19,7 @@ pub(in crate::port) mod tap;
 pub(in crate::port) mod tpacket;
 pub(crate) mod usdt;
 pub mod wake;
+pub(in crate::port) mod words;
 
 use std::io;
 

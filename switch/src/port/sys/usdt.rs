@@ -130,6 +130,12 @@ pub(crate) fn wants_sent() -> bool {
     TX.is_raised()
 }
 
+/// True while somebody wants to know of every frame.
+#[inline]
+pub(crate) fn wants_frames() -> bool {
+    RX.is_raised() || TX.is_raised()
+}
+
 /// A copy of so many bytes was sent to this port.
 #[cold]
 #[inline(never)]

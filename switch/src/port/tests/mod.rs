@@ -56,6 +56,7 @@ fn options(ifindex: u32, geometry: Option<RingGeometry>) -> PacketOptions<'stati
         promiscuous: false,
         filter: None,
         fanout: None,
+        fast_path: None,
     }
 }
 

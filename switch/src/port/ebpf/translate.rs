@@ -7,17 +7,17 @@ use libc::{
 };
 
 use super::code::{Code, Label};
-use crate::port::ebpf::{Insn, op};
+use super::{Insn, TAKEN, op};
 
 /// Offsets within `struct __sk_buff`.
 const SKB_PKT_TYPE: i16 = 4;
 const SKB_VLAN_TCI: i16 = 24;
 
 /// Appends the translation: A is r0, X is r7, the packet r6; r8 is lost. Where the filter takes
-/// the packet it goes on at [`Label::Taken`]. `None` for an instruction that no filter has.
+/// the packet it goes on at [`TAKEN`]. `None` for an instruction that no filter has.
 ///
 /// What no path leads to is left out: eBPF, unlike classic BPF, may not have any.
-pub(super) fn append(code: &mut Code, filter: &[libc::sock_filter]) -> Option<()> {
+pub(in crate::port) fn append(code: &mut Code, filter: &[libc::sock_filter]) -> Option<()> {
     code.push(op::MOV64_X, 6, 1, 0, 0);
     code.push(op::MOV64_K, 0, 0, 0, 0);
     code.push(op::MOV64_K, 7, 0, 0, 0);
@@ -44,7 +44,7 @@ fn one(code: &mut Code, next: usize, insn: libc::sock_filter) -> Option<[Option<
             if k == 0 {
                 code.extend(Insn::answer(0));
             } else {
-                code.jump(op::JMP_A, 0, 0, Label::Taken);
+                code.jump(op::JMP_A, 0, 0, TAKEN);
             }
             Some([None, None])
         }
