@@ -52,7 +52,7 @@ pub const ICMP_ERRORS_PER_PEER_SECOND: u32 = 1;
 /// of an ICMP error the ports it quotes.
 pub const DROP_BYTES: usize = 128;
 
-/// Frames a worker keeps for each reason, the first it dropped for it and the last. For each of 49
+/// Frames a worker keeps for each reason, the first it dropped for it and the last. For each of 51
 /// reasons 40 of 176 bytes: 351 KiB a worker, taken at its start.
 pub const DROPS_FIRST: usize = 8;
 /// See [`DROPS_FIRST`].
