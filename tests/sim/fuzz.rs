@@ -24,12 +24,13 @@ use super::world::{
 
 /// Drops that no frame brings about by itself: a ring's, a queue's or a device's doing, and a limit
 /// reached by many alike.
-const BEYOND_FRAMES: [DropReason; 11] = [
+const BEYOND_FRAMES: [DropReason; 12] = [
     DropReason::NatHostQuota,
     DropReason::NatProtocolBusy,
     DropReason::NatHalfOpenFull,
     DropReason::NatSynFlood,
     DropReason::RingFull,
+    DropReason::FastPathGone,
     DropReason::Truncated,
     DropReason::HandoverFull,
     DropReason::NatFragmentLimit,
