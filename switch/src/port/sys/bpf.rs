@@ -31,6 +31,9 @@ const ATTACH_TCX_INGRESS: u32 = 46;
 const LINK_TYPE_TCX: u32 = 11;
 /// Before every program that is attached already.
 const F_BEFORE: u32 = 1 << 3;
+/// A signal makes the verifier give up a long program with EAGAIN (`do_check`,
+/// kernel/bpf/verifier.c); libbpf tries as often.
+const LOAD_ATTEMPTS: u32 = 5;
 /// `BPF_OBJ_NAME_LEN`, with the terminating NUL.
 const NAME_LEN: usize = 16;
 
@@ -304,6 +307,14 @@ fn load(kind: u32, insns: &[Insn], name: &str) -> io::Result<OwnedFd> {
         name: name_of(name),
         ..ProgLoad::default()
     };
+    for _ in 1..LOAD_ATTEMPTS {
+        // SAFETY: as below.
+        let loaded = unsafe { bpf(PROG_LOAD, &mut attr) };
+        match loaded {
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+            loaded => return loaded.map(own),
+        }
+    }
     // SAFETY: ProgLoad is the head of the PROG_LOAD attribute; the instructions and the licence
     // are borrowed beyond the call, and insn_count is the slice's length.
     unsafe { bpf(PROG_LOAD, &mut attr) }.map(own)
