@@ -307,17 +307,16 @@ fn load(kind: u32, insns: &[Insn], name: &str) -> io::Result<OwnedFd> {
         name: name_of(name),
         ..ProgLoad::default()
     };
-    for _ in 1..LOAD_ATTEMPTS {
-        // SAFETY: as below.
+    let mut again = 1..LOAD_ATTEMPTS;
+    loop {
+        // SAFETY: ProgLoad is the head of the PROG_LOAD attribute; the instructions and the licence
+        // are borrowed beyond the call, and insn_count is the slice's length.
         let loaded = unsafe { bpf(PROG_LOAD, &mut attr) };
         match loaded {
-            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock && again.next().is_some() => {}
             loaded => return loaded.map(own),
         }
     }
-    // SAFETY: ProgLoad is the head of the PROG_LOAD attribute; the instructions and the licence
-    // are borrowed beyond the call, and insn_count is the slice's length.
-    unsafe { bpf(PROG_LOAD, &mut attr) }.map(own)
 }
 
 /// As much of a name as there is room for. The kernel takes letters, digits, '_' and '.' only.
