@@ -327,7 +327,7 @@ fn open_ring(
     };
     socket.make_rx_ring(layout).map_err(ring_error)?;
     let ring_bytes = layout.ring_bytes().ok_or_else(|| geometry.error(name))?;
-    let mapping = Mapping::of_ring(socket.as_fd(), ring_bytes).map_err(ring_error)?;
+    let mapping = Mapping::shared(socket.as_fd(), ring_bytes).map_err(ring_error)?;
     RxCursor::new(mapping, layout).ok_or_else(|| geometry.error(name))
 }
 

@@ -1,4 +1,4 @@
-//! A mapping of a packet socket's ring.
+//! Mappings of memory that the kernel writes, too: a packet socket's ring, a map of programs.
 
 use super::cursor::SlotMemory;
 use std::io;
@@ -13,23 +13,25 @@ pub(in crate::port) struct Mapping {
 }
 
 impl Mapping {
-    /// Maps the first `len_bytes` bytes of the ring of `socket`, to read and write.
+    /// Maps the first `len_bytes` bytes of the ring of a socket, or of the values of a map, to read
+    /// and write.
     ///
     /// # Errors
-    /// What `mmap` answers: `EINVAL` where the length is not that of the ring.
-    pub(in crate::port) fn of_ring(socket: BorrowedFd<'_>, len_bytes: usize) -> io::Result<Self> {
+    /// What `mmap` answers: `EINVAL` where the length is not that of the ring, or the map has less.
+    pub(in crate::port) fn shared(of: BorrowedFd<'_>, len_bytes: usize) -> io::Result<Self> {
+        Self::map(len_bytes, libc::MAP_SHARED, of.as_raw_fd())
+    }
+
+    /// Maps as many bytes, all 0, that nobody else sees.
+    #[cfg(test)]
+    pub(in crate::port) fn of_nobody(len_bytes: usize) -> io::Result<Self> {
+        Self::map(len_bytes, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
+    }
+
+    fn map(len_bytes: usize, flags: libc::c_int, fd: libc::c_int) -> io::Result<Self> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping at an address the kernel chooses touches no memory of ours.
-        let address = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                len_bytes,
-                protection,
-                libc::MAP_SHARED,
-                socket.as_raw_fd(),
-                0,
-            )
-        };
+        let address = unsafe { libc::mmap(ptr::null_mut(), len_bytes, protection, flags, fd, 0) };
         if address == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -40,7 +42,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the range is exactly what `of_ring` mapped, and whoever borrowed from it
+        // SAFETY: the range is exactly what `map` mapped, and whoever borrowed from it
         // borrowed `self`, which is going away. A failure would only leak address space.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.len_bytes) };
     }
@@ -52,7 +54,7 @@ unsafe impl Send for Mapping {}
 // SAFETY: `base` is page-aligned and fixed, and the range stays mapped until `Drop`, even after the
 // socket is closed (the mapping holds the pages, `packet_mm_open` in net/packet/af_packet.c). The
 // kernel writes a slot only while its status word is 0 (`tpacket_rcv`). The mapping is never lent
-// elsewhere in this process: `base` is private to `port::sys`.
+// elsewhere in this process: `base` is private to `port::sys`, and one of `Words` is in no cursor.
 unsafe impl SlotMemory for Mapping {
     #[inline]
     fn base(&self) -> NonNull<u8> {
