@@ -81,7 +81,8 @@ impl Daemon {
         let imbalance = ratio(most * own.len() as u64, received);
         let workers = (0u16..).zip(&own).map(|(index, own)| {
             let busy = seconds(nat::Nanos(own.busy_nanos));
-            let batched = own.received + own.taken_over - own.carried;
+            // Read while the worker adds to them, what is carried may be ahead of what came.
+            let batched = (own.received + own.taken_over).saturating_sub(own.carried);
             api::Worker {
                 index,
                 cpu: cpus.get(usize::from(index) % cpus.len().max(1)).copied(),
