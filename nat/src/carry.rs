@@ -44,12 +44,13 @@ impl Nat {
         bytes: usize,
         now: Nanos,
     ) -> Result<Rewrite, Reason> {
-        let may_open = match flow.and_then(|flow| flow.segment) {
+        let segment = flow.and_then(|flow| flow.segment);
+        let may_open = match segment {
             Some(Segment::Syn) => self.may_reopen(id, from, now),
             _ => Ok(()),
         };
         let config = &self.config;
-        let lend_mask = self.lending.mask();
+        let lend_mask = self.lending.mask;
         let was = self.phase(id);
         let carried = self.sessions.update(id, |session| {
             let (before, old_deadline) = (Standing::of(session), session.deadline);
@@ -62,7 +63,7 @@ impl Nat {
                 Protocol::Udp => from == Side::Inside || config.inbound_refresh,
                 Protocol::Icmp | Protocol::Other(_) => from == Side::Inside,
             };
-            if let Some(segment) = flow.and_then(|flow| flow.segment) {
+            if let Some(segment) = segment {
                 refresh &= advance(session, from, segment, may_open.map_err(Shut::reason))?;
             }
             if let Some(event) = flow.and_then(|flow| flow.event) {
@@ -74,7 +75,7 @@ impl Nat {
                 let deadline = now + session.timeout(&config.timeouts);
                 // A RST shortens and never prolongs: an inside host's answer to strangers must not
                 // hold the mapping for them (RFC 7857 section 7.1).
-                session.deadline = match flow.and_then(|flow| flow.segment) {
+                session.deadline = match segment {
                     Some(Segment::Rst) => deadline.min(old_deadline),
                     _ => deadline,
                 };
@@ -85,14 +86,12 @@ impl Nat {
             };
             traffic.add(bytes);
             let packets = traffic.packets;
-            let segment = flow.and_then(|flow| flow.segment);
             let lent = Lent::of(session, packets, lend_mask, segment);
             // The mapping's deadline is read with a second's slack, so it is written once a
             // second and not once a packet.
             let prolong = session.deadline.as_secs() != old_deadline.as_secs();
-            let has_state = flow.is_some_and(|flow| flow.segment.is_some());
-            let moved =
-                !matches!(change, Change::None) || has_state && before != Standing::of(session);
+            let moved = !matches!(change, Change::None)
+                || segment.is_some() && before != Standing::of(session);
             Ok((rewrite, (prolong, lent), moved.then_some((before, change))))
         });
         let carried = carried.unwrap_or(Err(Reason::Unsolicited));
@@ -110,7 +109,7 @@ impl Nat {
             self.follow_up(id, before, change);
         }
         self.note_update(id, was, now);
-        if !matches!(lent, Lent::Nothing) {
+        if let Some(lent) = lent {
             self.note_lent(id, from, lent);
         }
         Ok(rewrite)

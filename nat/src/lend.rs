@@ -16,7 +16,6 @@ use crate::Nanos;
 use crate::connection::Connection;
 use crate::engine::Nat;
 use crate::outcome::Direction;
-use crate::rewrite::Protocol;
 use crate::session::{Session, Side, Traffic};
 use crate::tcp::{Segment, State};
 
@@ -52,8 +51,8 @@ pub struct Steady {
 /// What is lent, or may be.
 #[derive(Clone, Debug)]
 pub(crate) struct Lending {
-    /// Set where a count of packets is none that is told of.
-    mask: u64,
+    /// Has a bit that is set in a count of packets, unless that is one that is told of.
+    pub(crate) mask: u64,
     steady: Option<Steady>,
     recalled: Vec<SessionId>,
 }
@@ -65,18 +64,11 @@ impl Lending {
         steady: None,
         recalled: Vec::new(),
     };
-
-    /// See [`Lending::mask`].
-    #[inline]
-    pub(crate) fn mask(&self) -> u64 {
-        self.mask
-    }
 }
 
 /// What lending has to do with a packet.
 #[derive(Clone, Copy)]
 pub(crate) enum Lent {
-    Nothing,
     /// It is one of those that are told of.
     Told,
     /// It changes a session that is lent.
@@ -86,13 +78,16 @@ pub(crate) enum Lent {
 impl Lent {
     /// A packet that has been counted into its session.
     #[inline]
-    pub(crate) fn of(session: &Session, packets: u64, mask: u64, segment: Option<Segment>) -> Self {
+    pub(crate) fn of(
+        session: &Session,
+        packets: u64,
+        mask: u64,
+        segment: Option<Segment>,
+    ) -> Option<Self> {
         if session.lent && segment != Some(Segment::Ack) {
-            Self::Recalled
-        } else if packets & mask == 0 {
-            Self::Told
+            Some(Self::Recalled)
         } else {
-            Self::Nothing
+            (packets & mask == 0).then_some(Self::Told)
         }
     }
 }
@@ -113,14 +108,9 @@ impl Nat {
 
     /// Lends a session, if it is still what it was; returns whether it is.
     pub fn lend(&mut self, steady: &Steady) -> bool {
-        let id = steady.session.slot;
-        let is_same = self.sessions.get(id).is_some_and(|session| {
-            session.serial == steady.session.serial
-                && (session.inside(), session.external()) == (steady.inside, steady.external)
-                && session.remote == steady.remote
-        });
-        let lendable = is_same && self.is_lendable(id);
-        if let (true, Some(session)) = (lendable, self.sessions.get_mut(id)) {
+        let found = self.named(steady.session);
+        let lendable = found.is_some_and(|session| self.is_lendable(session));
+        if let (true, Some(session)) = (lendable, self.sessions.get_mut(steady.session.slot)) {
             session.lent = true;
         }
         lendable
@@ -152,8 +142,10 @@ impl Nat {
             Direction::Inbound | Direction::Hairpin => &mut self.counters.translated_inbound,
         };
         *translated += traffic.packets;
-        let is_same = |found: &Session| found.serial == session.serial && found.deadline > now;
-        if !self.sessions.get(session.slot).is_some_and(is_same) {
+        if self
+            .named(session)
+            .is_none_or(|found| found.deadline <= now)
+        {
             return;
         }
         let timeouts = &self.config.timeouts;
@@ -178,12 +170,11 @@ impl Nat {
     #[inline(never)]
     pub(crate) fn note_lent(&mut self, id: u32, from: Side, lent: Lent) {
         match lent {
-            Lent::Nothing => {}
             Lent::Recalled => self.recall(id),
-            Lent::Told if !self.is_lendable(id) => {}
             Lent::Told => {
                 let session = self.sessions.get(id);
-                self.lending.steady = session.map(|session| Steady {
+                let lendable = session.filter(|session| self.is_lendable(session));
+                self.lending.steady = lendable.map(|session| Steady {
                     session: session_id(id, session),
                     direction: match from {
                         Side::Inside => Direction::Outbound,
@@ -214,19 +205,21 @@ impl Nat {
         }
     }
 
-    fn is_lendable(&self, id: u32) -> bool {
-        self.sessions.get(id).is_some_and(|session| {
-            let is_established = matches!(
-                session.connection,
-                Connection::Tcp(tracker) if tracker.state() == State::Established
-            );
-            session.protocol == Protocol::Tcp
-                && is_established
-                && session.replied
-                && !session.provisional
-                && session.timeout(&self.config.timeouts) >= IDLE_MIN
-                && !self.reads_all_of(session)
-        })
+    fn named(&self, id: SessionId) -> Option<&Session> {
+        let found = self.sessions.get(id.slot);
+        found.filter(|session| session.serial == id.serial)
+    }
+
+    fn is_lendable(&self, session: &Session) -> bool {
+        let is_established = matches!(
+            session.connection,
+            Connection::Tcp(tracker) if tracker.state() == State::Established
+        );
+        is_established
+            && session.replied
+            && !session.provisional
+            && session.timeout(&self.config.timeouts) >= IDLE_MIN
+            && !self.reads_all_of(session)
     }
 }
 
