@@ -1,7 +1,6 @@
 //! From settings to a running switch.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +64,7 @@ impl Daemon {
         let fast_path = settings.fast_path.then(|| fast_path(seed, clock.now()));
         let (fast_path, slow) = match fast_path.transpose() {
             Ok(fast_path) => (fast_path, None),
-            Err(error) => (None, Some(error.to_string())),
+            Err(error) => (None, Some(format!("warning: {error}"))),
         };
         let switch_settings = SwitchSettings {
             fast_path: fast_path.clone(),
@@ -110,11 +109,8 @@ impl Daemon {
             settings,
         };
         daemon.say_leftovers(&left);
-        for warning in checked.warnings.iter().chain(&warning) {
+        for warning in checked.warnings.iter().chain(&warning).chain(&slow) {
             daemon.say(warning);
-        }
-        if let Some(why) = slow {
-            daemon.say(&format!("warning: {why}"));
         }
         let opened = daemon.open_all(checked.peers);
         match opened.and_then(|()| daemon.start_keeper(seed)) {
@@ -183,14 +179,11 @@ fn wall() -> Nanos {
 
 /// The memory of the fast path; `now` is the time by the workers' clock.
 fn fast_path(seed: u64, now: Nanos) -> Result<Arc<FastPath>, PortError> {
-    let kernel = clock_gettime(ClockId::CLOCK_MONOTONIC).map_err(io::Error::from);
-    let made = kernel
-        .map_err(|source| PortError::FastPath { source })
-        .and_then(|time| {
-            let time = Nanos::from(Duration::from(time));
-            FastPath::new(seed.rotate_left(41), time.saturating_sub(now))
-        });
-    made.map(Arc::new)
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).map_err(|error| PortError::FastPath {
+        source: error.into(),
+    })?;
+    let ahead = Nanos::from(Duration::from(time)).saturating_sub(now);
+    FastPath::new(seed.rotate_left(41), ahead).map(Arc::new)
 }
 
 /// What the switch of these settings is made with; latency is not measured.
