@@ -49,6 +49,27 @@ impl Insn {
     }
 }
 
+/// Offsets within a program's context, `struct __sk_buff`.
+#[expect(missing_docs, reason = "the header's names, one by one")]
+pub mod skb {
+    pub const LEN: i16 = 0;
+    pub const PKT_TYPE: i16 = 4;
+    pub const VLAN_PRESENT: i16 = 20;
+    pub const VLAN_TCI: i16 = 24;
+    pub const IFINDEX: i16 = 40;
+    pub const DATA: i16 = 76;
+    pub const DATA_END: i16 = 80;
+    pub const GSO_SIZE: i16 = 176;
+}
+
+/// What a classifier answers.
+pub mod verdict {
+    /// `TCX_NEXT` and `TC_ACT_UNSPEC`: the next program, and in the end the host, decides.
+    pub const NEXT: i32 = -1;
+    /// `TCX_DROP` and `TC_ACT_SHOT`: the frame ends here; packet sockets have seen it already.
+    pub const DROP: i32 = 2;
+}
+
 /// The operations that are used; the names are those of the kernel's header.
 #[expect(missing_docs, reason = "the header's names, one by one")]
 pub mod op {

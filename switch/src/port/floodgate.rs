@@ -32,7 +32,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use super::ebpf::code::{Code, Label};
-use super::ebpf::{Insn, TAKEN, op, translate};
+use super::ebpf::{Insn, TAKEN, op, skb, translate};
 use super::fastpath::FastPath;
 use super::steer::{self, Program};
 use super::sys::bpf::{self, Value};
@@ -205,7 +205,7 @@ fn append_is_syn(code: &mut Code) {
     code.load_header_bytes(FRAME_IP);
     code.jump(op::JLT64_K, 7, IP_HEADER_BYTES, PASS);
     // What is too short is refused by the worker, for that reason.
-    code.push(op::LDX_MEM_W, 8, 6, SKB_LEN, 0);
+    code.push(op::LDX_MEM_W, 8, 6, skb::LEN, 0);
     code.push(op::ADD64_K, 0, 0, 0, FRAME_IP + TCP_HEADER_BYTES);
     code.jump_x(op::JGT64_X, (0, 8), PASS);
     code.push(op::LD_IND_B, 0, 7, 0, FRAME_IP + TCP_FLAGS);
@@ -247,8 +247,6 @@ fn append_mark(code: &mut Code, marks: RawFd) {
 
 /// `BPF_FUNC_ktime_get_ns`: CLOCK_MONOTONIC.
 const HELPER_KTIME_GET_NS: i32 = 5;
-/// `offsetof(struct __sk_buff, len)`.
-const SKB_LEN: i16 = 0;
 
 // What steering knows too, as operands of eBPF: offsets are from the MAC header.
 const ETHERTYPE: i32 = steer::ETHERTYPE.cast_signed();

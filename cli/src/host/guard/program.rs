@@ -8,7 +8,8 @@
 
 use std::net::Ipv4Addr;
 
-use switch::port::ebpf::{Insn, op};
+use switch::port::ebpf::verdict::{DROP, NEXT};
+use switch::port::ebpf::{Insn, op, skb};
 
 use crate::host::sysctl::PortSet;
 
@@ -67,11 +68,6 @@ impl Shared {
     }
 }
 
-/// `TCX_DROP` and `TC_ACT_SHOT`: the frame ends here; packet sockets have seen it already.
-pub(super) const DROP: i32 = 2;
-/// `TCX_NEXT` and `TC_ACT_UNSPEC`: the next program, and in the end the host, decides.
-pub(super) const NEXT: i32 = -1;
-
 const ETHERTYPE_IPV4: i32 = 0x0800;
 const PROTO_TCP: u8 = 6;
 const PROTO_UDP: u8 = 17;
@@ -85,8 +81,6 @@ const OFF_PROTO: i32 = 23;
 const OFF_DESTINATION: i32 = 30;
 /// Destination port, behind an IP header of no length.
 const OFF_PORT: i32 = OFF_IP + 2;
-/// `offsetof(struct __sk_buff, vlan_present)`.
-const SKB_VLAN_PRESENT: i16 = 20;
 
 const fn load(code: u8, at: i32) -> Insn {
     Insn::new(code, 0, 0, 0, at)
@@ -112,7 +106,7 @@ pub(super) fn ebpf(rule: &Rule) -> Vec<Insn> {
     // r6 = skb, which LD_ABS expects there.
     let mut program = vec![
         Insn::new(MOV64_X, 6, 1, 0, 0),
-        Insn::new(LDX_MEM_W, 0, 6, SKB_VLAN_PRESENT, 0),
+        Insn::new(LDX_MEM_W, 0, 6, skb::VLAN_PRESENT, 0),
     ];
     program.extend(end_unless(JEQ32_K, 0, 0, NEXT));
     program.push(load(LD_ABS_H, OFF_ETHERTYPE));

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use switch::port::ebpf::verdict;
 use switch::port::sys::bpf;
 
 use super::program::{self, Rule};
@@ -48,9 +49,9 @@ impl Tcx {
 fn load(rule: &Rule, name: &str) -> io::Result<OwnedFd> {
     let program = bpf::load_classifier(&program::ebpf(rule), name)?;
     let expected = if *rule == Rule::All {
-        program::DROP
+        verdict::DROP
     } else {
-        program::NEXT
+        verdict::NEXT
     };
     let verdict = bpf::try_program(program.as_fd(), &PROBE)?;
     if verdict != expected {

@@ -20,7 +20,7 @@ const HELPER_LOOKUP: i32 = 1;
 /// In the source register of a load: the immediate is a map's descriptor (`BPF_PSEUDO_MAP_FD`).
 const MAP_DESCRIPTOR: u8 = 1;
 /// The frame pointer; a key of four bytes lies below it.
-const FRAME: u8 = 10;
+pub(in crate::port) const FRAME: u8 = 10;
 const KEY: i16 = -4;
 
 /// A program as it grows.

@@ -7,11 +7,7 @@ use libc::{
 };
 
 use super::code::{Code, Label};
-use super::{Insn, TAKEN, op};
-
-/// Offsets within `struct __sk_buff`.
-const SKB_PKT_TYPE: i16 = 4;
-const SKB_VLAN_TCI: i16 = 24;
+use super::{Insn, TAKEN, op, skb};
 
 /// Appends the translation: A is r0, X is r7, the packet r6; r8 is lost. Where the filter takes
 /// the packet it goes on at [`TAKEN`]. `None` for an instruction that no filter has.
@@ -101,8 +97,8 @@ fn ancillary(what: u32, offset: i32) -> Option<i16> {
     let is_load = [BPF_B, BPF_H, BPF_W].map(|size| BPF_LD | size | BPF_ABS);
     match offset - libc::SKF_AD_OFF {
         _ if !is_load.contains(&what) => None,
-        libc::SKF_AD_PKTTYPE => Some(SKB_PKT_TYPE),
-        libc::SKF_AD_VLAN_TAG => Some(SKB_VLAN_TCI),
+        libc::SKF_AD_PKTTYPE => Some(skb::PKT_TYPE),
+        libc::SKF_AD_VLAN_TAG => Some(skb::VLAN_TCI),
         _ => None,
     }
 }

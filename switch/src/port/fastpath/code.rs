@@ -6,8 +6,8 @@
 use std::os::fd::RawFd;
 
 use super::{SETS, WAYS, record};
-use crate::port::ebpf::code::{Code, Label};
-use crate::port::ebpf::{Insn, op};
+use crate::port::ebpf::code::{Code, FRAME, Label};
+use crate::port::ebpf::{Insn, op, skb, verdict};
 use crate::port::steer;
 
 /// What the filter tells the classifier: the version of the shortcut, or 0; its place; the frame's
@@ -25,14 +25,6 @@ const REDIRECT: i32 = 23;
 const KTIME_GET_COARSE_NS: i32 = 160;
 /// `BPF_F_PSEUDO_HDR`, and that four bytes are replaced.
 const PSEUDO_HEADER_4: i32 = 0x14;
-
-// Offsets within `struct __sk_buff`.
-const SKB_LEN: i16 = 0;
-const SKB_VLAN_PRESENT: i16 = 20;
-const SKB_IFINDEX: i16 = 40;
-const SKB_DATA: i16 = 76;
-const SKB_DATA_END: i16 = 80;
-const SKB_GSO_SIZE: i16 = 176;
 
 // Offsets within the frame.
 const MACS: usize = 0;
@@ -61,7 +53,6 @@ const FLAGS: i32 = 0x37;
 const ACK: i32 = 0x10;
 
 // Below the frame pointer, from where on the key of a look-up lies.
-const FRAME: u8 = 10;
 const STACK_MACS: i16 = -16;
 const STACK_MACS_INGRESS: i16 = -24;
 const STACK_DECISION: i16 = -32;
@@ -126,10 +117,10 @@ pub(super) fn append_filter(code: &mut Code, [table, decision]: [RawFd; 2], keys
 
 /// To the worker with what it may want to have a say in.
 fn append_checks(code: &mut Code) {
-    code.push(op::LDX_MEM_W, 0, 6, SKB_VLAN_PRESENT, 0);
+    code.push(op::LDX_MEM_W, 0, 6, skb::VLAN_PRESENT, 0);
     code.jump(op::JNE32_K, 0, 0, MISS);
     // Behind this no load reaches beyond the end, which would refuse the frame.
-    code.push(op::LDX_MEM_W, 0, 6, SKB_LEN, 0);
+    code.push(op::LDX_MEM_W, 0, 6, skb::LEN, 0);
     code.jump(op::JLT32_K, 0, operand(HEADERS), MISS);
     code.push(op::LD_ABS_W, 0, 0, 0, operand(ETHERTYPE));
     code.push(op::RSH64_K, 0, 0, 0, 8);
@@ -159,7 +150,7 @@ fn append_key(code: &mut Code, [first, second, third]: [u64; 3]) {
     code.push(op::STX_MEM_DW, FRAME, 7, STACK_MACS, 0);
     code.push(op::LD_ABS_W, 0, 0, 0, operand(MACS + 8));
     code.push(op::LSH64_K, 0, 0, 0, 32);
-    code.push(op::LDX_MEM_W, 1, 6, SKB_IFINDEX, 0);
+    code.push(op::LDX_MEM_W, 1, 6, skb::IFINDEX, 0);
     code.push(op::OR64_X, 0, 1, 0, 0);
     code.push(op::STX_MEM_DW, FRAME, 0, STACK_MACS_INGRESS, 0);
     two(code, 7, ADDRESSES);
@@ -214,15 +205,15 @@ fn append_search(code: &mut Code, table: RawFd) {
 /// To the worker with what is too long: of a frame that will be segmented, its segments.
 fn append_length(code: &mut Code) {
     let (segments, compare) = (Label::Named("segments"), Label::Named("compare"));
-    code.push(op::LDX_MEM_W, 0, 6, SKB_GSO_SIZE, 0);
+    code.push(op::LDX_MEM_W, 0, 6, skb::GSO_SIZE, 0);
     code.jump(op::JNE32_K, 0, 0, segments);
-    code.push(op::LDX_MEM_W, 0, 6, SKB_LEN, 0);
+    code.push(op::LDX_MEM_W, 0, 6, skb::LEN, 0);
     code.jump(op::JMP_A, 0, 0, compare);
     code.place(segments);
     code.push(op::LD_ABS_B, 0, 0, 0, operand(TCP_OFFSET));
     code.push(op::RSH64_K, 0, 0, 0, 4);
     code.push(op::LSH64_K, 0, 0, 0, 2);
-    code.push(op::LDX_MEM_W, 1, 6, SKB_GSO_SIZE, 0);
+    code.push(op::LDX_MEM_W, 1, 6, skb::GSO_SIZE, 0);
     code.push(op::ADD64_X, 0, 1, 0, 0);
     code.push(op::ADD64_K, 0, 0, 0, operand(TCP));
     code.place(compare);
@@ -232,19 +223,14 @@ fn append_length(code: &mut Code) {
 
 /// A register = what tells this frame from another on the same processor; the second is lost.
 fn append_frame_word(code: &mut Code, register: u8, other: u8) {
-    code.push(op::LDX_MEM_W, register, 6, SKB_IFINDEX, 0);
+    code.push(op::LDX_MEM_W, register, 6, skb::IFINDEX, 0);
     code.push(op::LSH64_K, register, 0, 0, 32);
-    code.push(op::LDX_MEM_W, other, 6, SKB_LEN, 0);
+    code.push(op::LDX_MEM_W, other, 6, skb::LEN, 0);
     code.push(op::OR64_X, register, other, 0, 0);
 }
 
 const NEXT: Label = Label::Named("next");
 const GONE: Label = Label::Named("gone");
-
-/// `TCX_NEXT`: the next program decides.
-const VERDICT_NEXT: i32 = -1;
-/// `TCX_DROP`.
-const VERDICT_DROP: i32 = 2;
 
 /// The classifier: sends what the filter has remembered.
 pub(super) fn classifier([table, decision, lost]: [RawFd; 3]) -> Option<Vec<Insn>> {
@@ -274,7 +260,7 @@ pub(super) fn classifier([table, decision, lost]: [RawFd; 3]) -> Option<Vec<Insn
     code.jump_x(op::JNE64_X, (1, 7), GONE);
     code.push(op::MOV64_K, 1, 0, 0, 1);
     code.push(op::STX_ATOMIC_DW, 9, 1, field(record::FRAMES), 0);
-    code.push(op::LDX_MEM_W, 1, 6, SKB_LEN, 0);
+    code.push(op::LDX_MEM_W, 1, 6, skb::LEN, 0);
     code.push(op::STX_ATOMIC_DW, 9, 1, field(record::BYTES), 0);
     code.push(op::LDX_MEM_W, 1, 9, field(record::EGRESS), 0);
     code.push(op::MOV64_K, 2, 0, 0, 0);
@@ -284,9 +270,9 @@ pub(super) fn classifier([table, decision, lost]: [RawFd; 3]) -> Option<Vec<Insn
     code.look_up(lost, NEXT);
     code.push(op::MOV64_K, 1, 0, 0, 1);
     code.push(op::STX_ATOMIC_DW, 0, 1, 0, 0);
-    code.extend(Insn::answer(VERDICT_DROP));
+    code.extend(Insn::answer(verdict::DROP));
     code.place(NEXT);
-    code.extend(Insn::answer(VERDICT_NEXT));
+    code.extend(Insn::answer(verdict::NEXT));
     code.finish()
 }
 
@@ -313,8 +299,8 @@ fn append_transport(code: &mut Code) {
 /// All else, in place: the function above has seen to it that these bytes may be written.
 fn append_rewrite(code: &mut Code) {
     // r2 = the frame.
-    code.push(op::LDX_MEM_W, 2, 6, SKB_DATA, 0);
-    code.push(op::LDX_MEM_W, 3, 6, SKB_DATA_END, 0);
+    code.push(op::LDX_MEM_W, 2, 6, skb::DATA, 0);
+    code.push(op::LDX_MEM_W, 3, 6, skb::DATA_END, 0);
     code.push(op::MOV64_X, 4, 2, 0, 0);
     code.push(op::ADD64_K, 4, 0, 0, operand(TCP + 4));
     code.jump_x(op::JGT64_X, (4, 3), GONE);
