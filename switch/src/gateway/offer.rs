@@ -2,9 +2,10 @@
 
 use std::net::Ipv4Addr;
 
+use nat::wire::{Ipv4, Tcp};
 use nat::{Direction, Steady};
 
-use crate::ethernet::HEADER_BYTES;
+use crate::ethernet::{self, HEADER_BYTES};
 use crate::frame::Frame;
 use crate::mac::Mac;
 use crate::neigh::{Link, Neighbour};
@@ -67,8 +68,6 @@ fn offer_steady(
     (egress, mtu): (PortIndex, u32),
     (destination, source): (Mac, Mac),
 ) {
-    let [interface, way_out] = [frame.ingress, egress]
-        .map(|port| ctx.view.port(port).and_then(|it| interface(&it.egress)));
     let Steady {
         inside,
         external,
@@ -81,30 +80,27 @@ fn offer_steady(
         Direction::Hairpin => return,
     };
     let bytes = frame.bytes();
-    let (Some(ingress), Some(way_out), Some(old_macs)) =
-        (interface, way_out, bytes.first_chunk::<12>())
-    else {
-        return;
-    };
     // Told of another packet than this one, it would be none of its business.
-    let is_of_it = packet.header_bytes == IPV4_BYTES && endpoints(bytes) == Some(after);
-    if !is_of_it {
+    if packet.header_bytes != IPV4_BYTES || endpoints(bytes) != Some(after) {
         return;
     }
-    let mut new_macs = [0; 12];
-    let (to, from) = new_macs.split_at_mut(6);
-    to.copy_from_slice(&destination.0);
-    from.copy_from_slice(&source.0);
+    let interface = |port| ctx.view.port(port).and_then(|it| interface(&it.egress));
+    let ways = (interface(frame.ingress), interface(egress));
+    let ((Some(came), Some(goes)), Some(ethernet)) = (ways, ethernet::parse(bytes)) else {
+        return;
+    };
     ctx.offers.list.push(Offer {
         steady,
         shortcut: Shortcut {
-            ingress,
-            egress: way_out,
-            macs: [*old_macs, new_macs],
+            ingress: came,
+            egress: goes,
+            macs: [
+                [ethernet.destination, ethernet.source],
+                [destination, source],
+            ],
             addresses: [before, after].map(|ends| ends.map(|(address, _)| address)),
             ports: [before, after].map(|ends| ends.map(|(_, port)| port)),
-            frame_bytes_max: u32::try_from(HEADER_BYTES)
-                .map_or(mtu, |bytes| mtu.saturating_add(bytes)),
+            mtu,
         },
         ingress: frame.ingress,
         egress,
@@ -115,14 +111,14 @@ fn offer_steady(
 /// it was, and the next hop has that Ethernet address. Both are kept from being forgotten, as they
 /// would be by a frame.
 pub fn still_holds(ctx: &mut Context<'_, impl Tracer>, offer: &Offer) -> bool {
-    let [old_macs, new_macs] = offer.shortcut.macs.map(addresses_of);
+    let [[_, station], [next, _]] = offer.shortcut.macs;
     let (view, now) = (ctx.view, ctx.now);
     let hop = match offer.steady.direction {
         Direction::Outbound => {
             let Some(port) = view.port(offer.ingress) else {
                 return false;
             };
-            let (network, station) = (port.network.0, old_macs.1);
+            let network = port.network.0;
             if ctx.fdb.lookup(network, station, now) != Some(offer.ingress) {
                 return false;
             }
@@ -133,7 +129,7 @@ pub fn still_holds(ctx: &mut Context<'_, impl Tracer>, offer: &Offer) -> bool {
                 .map(|address| (Link::Uplink, address))
         }
         Direction::Inbound => view.gateway.and_then(|gateway| {
-            let there = ctx.fdb.lookup(gateway.network.0, new_macs.0, now);
+            let there = ctx.fdb.lookup(gateway.network.0, next, now);
             let is_there = there == Some(offer.egress);
             is_there.then(|| (gateway.link(), offer.steady.inside.0))
         }),
@@ -150,13 +146,7 @@ pub fn still_holds(ctx: &mut Context<'_, impl Tracer>, offer: &Offer) -> bool {
         }
         Neighbour::Unknown | Neighbour::Failed => return false,
     };
-    mac == new_macs.0
-}
-
-/// Destination and source.
-const fn addresses_of(macs: [u8; 12]) -> (Mac, Mac) {
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = macs;
-    (Mac([a, b, c, d, e, f]), Mac([g, h, i, j, k, l]))
+    mac == next
 }
 
 /// The interface behind a port, if frames can be sent there without us.
@@ -167,12 +157,9 @@ fn interface(egress: &Egress) -> Option<u32> {
     }
 }
 
-/// Source and destination of a TCP packet without options of IP's.
+/// Source and destination of a TCP packet.
 fn endpoints(frame: &[u8]) -> Option<[(Ipv4Addr, u16); 2]> {
-    let fields = frame.get(HEADER_BYTES + 12..)?.first_chunk::<12>()?;
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = *fields;
-    Some([
-        (Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([i, j])),
-        (Ipv4Addr::new(e, f, g, h), u16::from_be_bytes([k, l])),
-    ])
+    let ip = Ipv4::parse(frame.get(HEADER_BYTES..)?).ok()?;
+    let tcp = Tcp::parse(ip.payload()).ok()?;
+    Some([(ip.src(), tcp.src_port()), (ip.dst(), tcp.dst_port())])
 }

@@ -46,7 +46,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nat::Nanos;
+use nat::{Nanos, checksum};
 
 use super::PortError;
 use super::ebpf::code::Code;
@@ -54,6 +54,7 @@ use super::ebpf::{TAKEN, translate};
 use super::steer::Program;
 use super::sys::bpf::{self, Value};
 use super::sys::words::Words;
+use crate::mac::Mac;
 use crate::random::Random;
 
 /// How long the kernel may do a thing again before the worker is asked: an idle worker looks at
@@ -77,13 +78,13 @@ pub struct Shortcut {
     /// Index of the interface they go out by.
     pub egress: u32,
     /// Destination and source on Ethernet, as they come and as they go.
-    pub macs: [[u8; 12]; 2],
+    pub macs: [[Mac; 2]; 2],
     /// Source and destination, as they come and as they go. One of them changes at most.
     pub addresses: [[Ipv4Addr; 2]; 2],
     /// Their ports.
     pub ports: [[u16; 2]; 2],
-    /// The longest frame that may go out, in bytes, its Ethernet header included.
-    pub frame_bytes_max: u32,
+    /// The longest IP packet that may go out, in bytes.
+    pub mtu: u32,
 }
 
 /// Where a shortcut is: whoever has it may renew it and must give it back.
@@ -131,7 +132,7 @@ mod record {
     pub(super) const MACS_INGRESS: usize = 3;
     pub(super) const ADDRESSES: usize = 4;
     pub(super) const PORTS: usize = 5;
-    /// Two halves, as those below: the egress, and the longest frame.
+    /// Two halves, as those below: the egress, and the longest packet.
     pub(super) const EGRESS: usize = 6;
     /// From here on bytes are as they go into the frame: twelve, and what is to be added to the IP
     /// checksum.
@@ -190,12 +191,6 @@ impl FastPath {
             clock_ahead,
             kernel,
         }
-    }
-
-    /// How many shortcuts there can be: one for each direction of a connection.
-    #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.free_from.len()
     }
 
     /// Lends a decision to the kernel until [`LEASE`] from now. `None` where there is no room.
@@ -401,7 +396,7 @@ impl Shortcut {
     }
 
     /// All of it, as it stands in the table.
-    fn words(&self) -> [(usize, u64); 12] {
+    fn words(&self) -> [(usize, u64); 11] {
         let [old_macs, new_macs] = self.macs;
         let [old_addresses, new_addresses] = self.addresses.map(|two| two.map(|it| it.octets()));
         let [old_ports, new_ports] = self.ports.map(|two| two.map(u16::to_be_bytes));
@@ -412,7 +407,7 @@ impl Shortcut {
             old_addresses[*end] != new_addresses[*end] || old_ports[*end] != new_ports[*end]
         };
         let end = (0..2).find(changes).unwrap_or_default();
-        let checksum = ip_delta(old_addresses.as_flattened(), new_addresses.as_flattened());
+        let checksum = self.ip_delta();
         let port = |bytes: [u8; 2]| u32::from(u16::from_ne_bytes(bytes));
         let address = u32::from_ne_bytes;
         let [new_source, new_destination] = new_addresses;
@@ -432,7 +427,7 @@ impl Shortcut {
             ),
             (record::ADDRESSES, self.address_word()),
             (record::PORTS, self.port_word()),
-            (record::EGRESS, halves(self.egress, self.frame_bytes_max)),
+            (record::EGRESS, halves(self.egress, self.mtu)),
             (
                 record::NEW_MACS,
                 halves(address(new_first), address(new_second)),
@@ -451,8 +446,18 @@ impl Shortcut {
                 record::PORT,
                 halves(port(old_ports[end]), port(new_ports[end])),
             ),
-            (record::UNTIL, 0),
         ]
+    }
+
+    /// What the new addresses and a time to live that is one less add to the complement of the IP
+    /// checksum, in the order of bytes that this machine has: a sum of either order is the other's
+    /// with its bytes swapped (RFC 1071 section 2(B)).
+    fn ip_delta(&self) -> u32 {
+        let [old, new] = self.addresses.map(|two| two.map(Ipv4Addr::to_bits));
+        let [source, destination] = [0, 1].map(|end: usize| checksum::delta32(old[end], new[end]));
+        let one_hop = checksum::delta16(0x0100, 0);
+        let delta = checksum::join(checksum::join(source, destination), one_hop);
+        u32::from(delta.to_be())
     }
 }
 
@@ -462,27 +467,9 @@ const fn halves(first: u32, second: u32) -> u64 {
     u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
-fn thirds(macs: [u8; 12]) -> [[u8; 4]; 3] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = macs;
+fn thirds([first, second]: [Mac; 2]) -> [[u8; 4]; 3] {
+    let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (first.0, second.0);
     [[a, b, c, d], [e, f, g, h], [i, j, k, l]]
-}
-
-/// What replacing these addresses and taking one off the time to live adds to the IP checksum's
-/// complement (RFC 1624 equation 3), in the order of bytes that this machine has.
-fn ip_delta(old: &[u8], new: &[u8]) -> u32 {
-    let halves = |bytes: &[u8]| -> Vec<u16> {
-        let (chunks, _) = bytes.as_chunks();
-        chunks
-            .iter()
-            .map(|half| u16::from_ne_bytes(*half))
-            .collect()
-    };
-    let one_hop = !u16::from_ne_bytes([1, 0]);
-    let removed = halves(old).into_iter().map(|half| !half);
-    let added = halves(new).into_iter().chain([one_hop]);
-    let sum: u32 = removed.chain(added).map(u32::from).sum();
-    let once = (sum & 0xffff) + (sum >> 16);
-    (once & 0xffff) + (once >> 16)
 }
 
 /// An interface from which frames are carried, for as long as this value lives.

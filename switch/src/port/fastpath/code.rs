@@ -202,12 +202,13 @@ fn append_search(code: &mut Code, table: RawFd) {
     }
 }
 
-/// To the worker with what is too long: of a frame that will be segmented, its segments.
+/// To the worker with a packet that is too long: of one that will be segmented, its segments.
 fn append_length(code: &mut Code) {
     let (segments, compare) = (Label::Named("segments"), Label::Named("compare"));
     code.push(op::LDX_MEM_W, 0, 6, skb::GSO_SIZE, 0);
     code.jump(op::JNE32_K, 0, 0, segments);
     code.push(op::LDX_MEM_W, 0, 6, skb::LEN, 0);
+    code.push(op::ADD64_K, 0, 0, 0, -operand(IP));
     code.jump(op::JMP_A, 0, 0, compare);
     code.place(segments);
     code.push(op::LD_ABS_B, 0, 0, 0, operand(TCP_OFFSET));
@@ -215,7 +216,7 @@ fn append_length(code: &mut Code) {
     code.push(op::LSH64_K, 0, 0, 0, 2);
     code.push(op::LDX_MEM_W, 1, 6, skb::GSO_SIZE, 0);
     code.push(op::ADD64_X, 0, 1, 0, 0);
-    code.push(op::ADD64_K, 0, 0, 0, operand(TCP));
+    code.push(op::ADD64_K, 0, 0, 0, operand(TCP - IP));
     code.place(compare);
     code.push(op::LDX_MEM_W, 1, 7, field(record::EGRESS) + 4, 0);
     code.jump_x(op::JGT64_X, (0, 1), MISS);

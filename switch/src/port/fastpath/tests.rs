@@ -22,16 +22,22 @@ fn outbound() -> Shortcut {
     Shortcut {
         ingress: LOOPBACK,
         egress: 7,
-        macs: [*b"gatewaclient", *b"router\x02wan00"],
+        macs: [
+            [Mac(*b"gatewa"), Mac(*b"client")],
+            [Mac(*b"router"), Mac(*b"\x02wan00")],
+        ],
         addresses: [[INSIDE, REMOTE], [EXTERNAL, REMOTE]],
         ports: [[40_122, 443], [50_000, 443]],
-        frame_bytes_max: 1514,
+        mtu: 1500,
     }
 }
 
 fn inbound() -> Shortcut {
     Shortcut {
-        macs: [*b"\x02wan00router", *b"clientgatewa"],
+        macs: [
+            [Mac(*b"\x02wan00"), Mac(*b"router")],
+            [Mac(*b"client"), Mac(*b"gatewa")],
+        ],
         addresses: [[REMOTE, EXTERNAL], [REMOTE, INSIDE]],
         ports: [[443, 50_000], [443, 40_122]],
         ..outbound()
@@ -51,7 +57,10 @@ impl Segment {
         let [source, destination] = shortcut.addresses[after];
         let [from, to] = shortcut.ports[after];
         let tcp_bytes = u16::try_from(20 + self.payload.len()).unwrap();
-        let mut frame = shortcut.macs[after].to_vec();
+        let mut frame = shortcut.macs[after]
+            .map(|mac| mac.0)
+            .as_flattened()
+            .to_vec();
         frame.extend([8, 0, 0x45, 0]);
         frame.extend((20 + tcp_bytes).to_be_bytes());
         frame.extend(self.id.to_be_bytes());
@@ -330,5 +339,5 @@ fn a_full_set_has_no_room_and_a_place_rests_before_it_serves_another() {
     let rested = start + REST;
     assert_eq!(path.lend(&fifth, Nanos(rested.0 - 1)), None);
     assert!(path.lend(&fifth, rested).is_some());
-    assert_eq!(path.capacity(), SETS * WAYS);
+    assert_eq!(path.free_from.len(), SETS * WAYS);
 }

@@ -236,7 +236,10 @@ fn a_shortcut_is_what_the_worker_does() {
                 Ipv4Addr::from(octets)
             };
             let number = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
-            assert_eq!(shortcut.macs[which], bytes[..12]);
+            assert_eq!(
+                shortcut.macs[which].map(|mac| mac.0).as_flattened(),
+                &bytes[..12]
+            );
             assert_eq!(shortcut.addresses[which], [address(26), address(30)]);
             assert_eq!(shortcut.ports[which], [number(34), number(36)]);
         }
@@ -251,7 +254,7 @@ fn a_shortcut_is_what_the_worker_does() {
             offer.ingress,
             offer.egress,
         );
-        assert_eq!((offered, shortcut.frame_bytes_max), (ends, 1514));
+        assert_eq!((offered, shortcut.mtu), (ends, 1500));
     }
     assert_eq!(bench.external(), external);
 }
@@ -403,7 +406,7 @@ fn another_way_takes_the_place_of_the_old_one() {
         bench.send(Way::Out, "A");
     }
     let new = bench.loans.loans.last().unwrap().offer;
-    assert_eq!(new.shortcut.macs[1][..6], [2; 6]);
+    assert_eq!(new.shortcut.macs[1][0], Mac([2; 6]));
     assert_eq!(bench.states(), (1, 2));
     assert!(bench.is_carried(&new) && old.shortcut != new.shortcut);
 }
