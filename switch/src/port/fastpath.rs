@@ -48,12 +48,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nat::{Nanos, checksum};
 
-use super::PortError;
 use super::ebpf::code::Code;
 use super::ebpf::{TAKEN, translate};
 use super::steer::Program;
 use super::sys::bpf::{self, Value};
 use super::sys::words::Words;
+use super::{PortError, newly};
 use crate::mac::Mac;
 use crate::random::Random;
 
@@ -488,9 +488,9 @@ impl Entrance {
     /// Frames lost since the last call, because their shortcut was taken back between the two
     /// programs.
     pub(super) fn take_lost(&mut self) -> u64 {
-        let lost = self.lost.read().map_or(self.counted, |[lost]| lost);
-        let lost = lost.max(self.counted);
-        lost - std::mem::replace(&mut self.counted, lost)
+        // A value that is there and of that size can be read.
+        let lost = self.lost.read().map_or(0, |[lost]| lost);
+        newly(&mut self.counted, lost)
     }
 }
 

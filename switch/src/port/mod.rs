@@ -94,6 +94,12 @@ impl Losses {
     }
 }
 
+/// What a count of the kernel's, which only grows, has grown by since it was `counted`.
+fn newly(counted: &mut u64, count: u64) -> u64 {
+    let count = count.max(*counted);
+    count - std::mem::replace(counted, count)
+}
+
 /// Whether it is noted when frames came: `()` says no, and costs nothing.
 trait Noting {
     /// Whether it is.

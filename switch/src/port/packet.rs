@@ -42,7 +42,7 @@ use super::sys::cursor::{RxCursor, Slot};
 use super::sys::mmap::Mapping;
 use super::sys::socket::PacketSocket;
 use super::sys::tpacket::{self, STATUS_COPY, SlotHeader, VlanTag};
-use super::{Losses, Noting, PortError, PortIndex};
+use super::{Losses, Noting, PortError, PortIndex, newly};
 use crate::frame::{Batch, Csum, Frame, Offload, VNET_HEADER_BYTES};
 use crate::limits::{BATCH_FRAMES_MAX, HEADROOM_BYTES};
 use std::io;
@@ -279,9 +279,7 @@ impl PacketRx {
     pub(super) fn losses(&mut self) -> Losses {
         self.losses.ring_full += self.socket.take_drops().map_or(0, u64::from);
         if let Some(gate) = self.floodgate.get() {
-            let refused = gate.refused().max(self.refused);
-            self.losses.syn_flood += refused - self.refused;
-            self.refused = refused;
+            self.losses.syn_flood += newly(&mut self.refused, gate.refused());
         }
         self.losses.fast_path += self.entrance.as_mut().map_or(0, Entrance::take_lost);
         std::mem::take(&mut self.losses)

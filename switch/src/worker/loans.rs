@@ -37,7 +37,7 @@ use super::Worker;
 const LOOKS: usize = 2048;
 
 /// A direction of a session.
-type Key = (SessionId, bool);
+type Key = (SessionId, Direction);
 
 /// What is lent, and what was until a moment ago.
 pub(super) struct Loans {
@@ -66,10 +66,7 @@ enum State {
 }
 
 const fn key(offer: &Offer) -> Key {
-    (
-        offer.steady.session,
-        matches!(offer.steady.direction, Direction::Outbound),
-    )
+    (offer.steady.session, offer.steady.direction)
 }
 
 impl Loans {
@@ -228,8 +225,8 @@ impl Worker {
             return;
         };
         while let Some(session) = nat.recalled() {
-            for outbound in [false, true] {
-                loans.stop((session, outbound), now);
+            for direction in [Direction::Outbound, Direction::Inbound] {
+                loans.stop((session, direction), now);
             }
         }
         for offer in self.engine.offers.list.drain(..) {

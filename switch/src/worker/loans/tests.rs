@@ -181,8 +181,8 @@ impl Bench {
         let verdicts = self.with(|ctx, _, _| pipeline::process(ctx, &mut batch));
         assert!(matches!(verdicts[..], [Verdict::Route(_)]), "{verdicts:?}");
         while let Some(session) = self.nat.recalled() {
-            for outbound in [false, true] {
-                self.loans.stop((session, outbound), self.now);
+            for direction in [Direction::Outbound, Direction::Inbound] {
+                self.loans.stop((session, direction), self.now);
             }
         }
         for offer in std::mem::take(&mut self.offers.list) {
