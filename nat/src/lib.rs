@@ -57,7 +57,8 @@
 //! ```
 //!
 //! # Requirements and their tests
-//! A requirement has a short ID of its own; a test's name begins with its ID in lower case.
+//! A requirement has a short ID of its own; a test's name begins with its ID in lower case. What is
+//! around the engine, from ARP to the log, has its table in ARCHITECTURE.md. A test checks both.
 //!
 //! | ID | requirement | tests in |
 //! |---|---|---|
@@ -83,8 +84,9 @@
 //! | A3-8 A3-9 A3-10 | unrelated errors, refused types; options | `tests::{icmp, untouched}` |
 //! | A4-1 A4-2 A4-4 | choice, exhaustion, half-open cap | `pool`, `tests::{udp, tcp, mappings}` |
 //! | A4-3 | bytes per session | `memory`, `session`, `index`, `wheel` |
-//! | A4-4 F-8 | floods: limits, pace, second SYN | `tests::strangers`, `pace`, `switch::port` |
+//! | A4-4b F-8 | floods: limits, pace, second SYN | `tests::strangers`, `pace`, `switch::port` |
 //! | A4-8 | RFC 7659: counters | `tests::mappings::accounts` |
+//! | A4-4c | RFC 6888 REQ-3, 13: pools, all ports used | `tests::mappings` |
 //! | A4-10 | restart: records, adopted ports | `tests::restart`, `adopted`, `tcp` |
 //! | A4-11 A4-12 | change of address; keyed hashes, bounded expiry | `tests::{mappings, udp}` |
 //! | A5-4 A5-5 | identifications; FTP and TFTP | `ids`, `tests::{ids, alg}`, `alg` |

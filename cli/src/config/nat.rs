@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a4_9_pools_and_exempt_networks_read_back_as_written() {
+    fn a4_4c_pools_and_exempt_networks_read_back_as_written() {
         let text = "192.0.2.5,192.0.2.8-192.0.2.10";
         let pool: NatPool = text.parse().unwrap();
         assert_eq!(pool.to_string(), text);

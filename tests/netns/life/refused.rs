@@ -410,7 +410,7 @@ fn a6_1_a_publish_on_an_address_that_is_not_the_hosts() {
 }
 
 #[test]
-fn a4_9_a_pool_with_the_hosts_own_address() {
+fn a4_4c_a_pool_with_the_hosts_own_address() {
     refuses(
         as_it_is,
         "--ports veth1 --uplink eth0 --nat-pool 203.0.113.250-203.0.113.254",

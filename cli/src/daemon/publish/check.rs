@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a4_9_a_pools_addresses_are_nobody_elses() {
+    fn a4_4c_a_pools_addresses_are_nobody_elses() {
         let check = |text: &str| {
             let read: NatPool = text.parse().unwrap();
             pool(&read, GATEWAY, &[HOST]).map_err(|error| error.why)

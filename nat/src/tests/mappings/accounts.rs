@@ -126,7 +126,7 @@ fn a4_3_pace_holds_over_time() {
 }
 
 #[test]
-fn a4_4_handshakes_that_come_to_nothing_are_paced() {
+fn a4_4b_handshakes_that_come_to_nothing_are_paced() {
     let mut bench = with(Quota {
         failed_per_sec: 10,
         ..Quota::NONE
