@@ -261,6 +261,40 @@ fn a6_1_a_target_that_comes_later_is_waited_for() {
 }
 
 #[test]
+fn a6_1_an_address_that_nobody_has_is_waited_for() {
+    let Some(world) = world().host_answers().start() else {
+        return;
+    };
+    let free = Ipv4Addr::from(u32::from(world.ip(2)) + 100);
+    let publish = |words: &str| {
+        let done = world.client(&format!("nat publish {words}"));
+        assert!(done.status.success(), "{done:?}");
+        String::from_utf8(done.stderr).unwrap()
+    };
+    let there = publish(&format!("8080:{}:80", world.ip(1)));
+    assert!(!there.contains("waiting"), "{there}");
+    let nobody = publish(&format!("8081:{free}:80"));
+    let waits = format!("-> {free}:80 (waiting: not seen yet)");
+    assert!(nobody.contains(&waits), "{nobody}");
+    let state = |place: usize| published(&world)[place]["state"].clone();
+    assert_eq!((state(0), state(1)), ("ok".into(), "waiting".into()));
+
+    world
+        .c(2)
+        .run(|| {
+            let mut netlink = vswitch_cli::host::netlink::Netlink::open().unwrap();
+            let index = netlink.link_named("eth0").unwrap().index;
+            netlink.add_address(index, IpAddr::V4(free), 24).unwrap();
+        })
+        .unwrap();
+    let _two = Teller::start(world.c(2), "two", 80);
+    let said = ask(world.h(), (LOCALHOST, 8081)).unwrap();
+    assert_eq!(said, format!("two {}", world.net.gateway()));
+    assert_eq!((state(0), state(1)), ("ok".into(), "ok".into()));
+    world.finish(&[]);
+}
+
+#[test]
 fn a6_6_a_target_that_moves_takes_its_datagrams_along() {
     let Some(world) = world().args("-p 8080:veth1:80/udp").start() else {
         return;

@@ -36,7 +36,7 @@ use crate::host::sysctl::{self, PortSet};
 use super::Daemon;
 use super::answer::{Answer, done};
 
-use resolve::Found;
+use resolve::{Found, Seen};
 
 pub(super) use check::{addresses as check_addresses, pool as check_pool};
 
@@ -307,7 +307,8 @@ impl Daemon {
     /// The lines about what is published, for the start.
     pub(super) fn publish_lines(&self) -> Vec<String> {
         let entries = self.publishing.entries.iter();
-        let mut lines: Vec<String> = entries.map(|entry| entry.line()).collect();
+        let seen = self.seen();
+        let mut lines: Vec<String> = entries.map(|entry| entry.line(&seen)).collect();
         if !lines.is_empty() && self.host_port.is_none() {
             let line = "the host itself cannot reach published ports: --no-host-port";
             lines.push(line.to_owned());
@@ -322,7 +323,7 @@ impl Daemon {
             fix: error.fix,
         })?;
         let added = self.publishing.entries.last();
-        let line = added.map_or_else(String::new, |entry| entry.line());
+        let line = added.map_or_else(String::new, |entry| entry.line(&self.seen()));
         Ok(done(line, 1))
     }
 
@@ -347,10 +348,11 @@ impl Daemon {
     ) -> Vec<api::Published> {
         let entries = self.publishing.entries.iter();
         let entries = entries.filter(|entry| of.is_none_or(|address| entry.concerns(address)));
+        let seen = self.seen();
         let answer = entries.map(|entry| {
             let own = |session: &&SessionView| entry.owns(session);
             let count = sessions.clone().filter(own).count();
-            entry.answer(count as u64)
+            entry.answer(count as u64, &seen)
         });
         answer.collect()
     }
@@ -431,8 +433,8 @@ impl Entry {
     }
 
     /// `published 0.0.0.0:8080/tcp -> 10.77.0.11:80`, with what is missing.
-    fn line(&self) -> String {
-        let words: Vec<String> = (self.answer(0).targets.iter())
+    fn line(&self, seen: &Seen) -> String {
+        let words: Vec<String> = (self.answer(0, seen).targets.iter())
             .map(api::PublishedTarget::words)
             .collect();
         format!("published {} -> {}", self.spec.at, words.join(", "))
@@ -451,24 +453,26 @@ impl Entry {
             && at.address.is_none_or(|own| own == address)
     }
 
-    fn answer(&self, sessions: u64) -> api::Published {
+    fn answer(&self, sessions: u64, seen: &Seen) -> api::Published {
         let at = self.spec.at;
         let targets = self.spec.targets.iter().zip(&self.found);
-        let targets = targets.map(|(target, found)| api::PublishedTarget {
-            name: target.host.to_string(),
-            port: self.spec.target_port(target),
-            address: match found {
-                Found::At(address) => {
-                    let port = self.spec.target_port(target);
-                    Some(SocketAddr::new(IpAddr::V4(*address), port))
-                }
-                Found::Waiting(_) => None,
-            },
-            waiting: match found {
-                Found::At(_) => None,
-                Found::Waiting(why) => Some((*why).to_owned()),
-            },
+        let targets = targets.map(|(target, found)| {
+            let port = self.spec.target_port(target);
+            let (address, waiting) = match found {
+                Found::At(address) => (
+                    Some(SocketAddr::new(IpAddr::V4(*address), port)),
+                    (!seen.has(*address)).then_some("not seen yet"),
+                ),
+                Found::Waiting(why) => (None, Some(*why)),
+            };
+            api::PublishedTarget {
+                name: target.host.to_string(),
+                port,
+                address,
+                waiting: waiting.map(String::from),
+            }
         });
+        let targets: Vec<api::PublishedTarget> = targets.collect();
         let counts = self.relayed.as_ref().map(Relayed::counts);
         api::Published {
             schema: api::PublishedSchema,
@@ -476,13 +480,13 @@ impl Entry {
             port: at.ports.low,
             port_last: at.ports.high,
             proto: at.transport.name().into(),
-            state: if self.known().next().is_some() {
+            state: if targets.iter().any(|target| target.waiting.is_none()) {
                 api::PublishedState::Ok
             } else {
                 api::PublishedState::Waiting
             },
             by_source: self.spec.by_source,
-            targets: targets.collect(),
+            targets,
             sessions,
             relayed: counts.map_or(0, |c| c.live.load(Ordering::Relaxed) as u64),
             relayed_total: counts.map_or(0, |c| c.total.load(Ordering::Relaxed)),

@@ -39,7 +39,7 @@ pub struct Published {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PublishedState {
-    /// At least one target is known.
+    /// At least one target is there.
     Ok,
     /// None is.
     Waiting,
@@ -54,7 +54,8 @@ pub struct PublishedTarget {
     pub port: u16,
     /// Where it is now.
     pub address: Option<SocketAddr>,
-    /// What it waits for: `no such port`, `no address`.
+    /// What it waits for: `no such port`, `no address`; `not seen yet` of an address that nobody
+    /// is known to have, which is asked for as soon as there is something for it.
     pub waiting: Option<String>,
 }
 
@@ -63,7 +64,8 @@ impl PublishedTarget {
     #[must_use]
     pub fn words(&self) -> String {
         match (&self.address, &self.waiting) {
-            (Some(address), _) => address.to_string(),
+            (Some(address), Some(why)) => format!("{address} (waiting: {why})"),
+            (Some(address), None) => address.to_string(),
             (None, Some(why)) => format!("{}:{} (waiting: {why})", self.name, self.port),
             (None, None) => format!("{}:{}", self.name, self.port),
         }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use switch::config::PortView;
+use switch::neigh::NeighbourState;
 use switch::port::PortIndex;
 
 use crate::config::publish::{PublishTarget, TargetHost};
@@ -25,7 +26,36 @@ pub(super) enum Found {
     Waiting(&'static str),
 }
 
+/// The members' addresses that somebody is known to have, sorted.
+#[derive(Debug)]
+pub(super) struct Seen(Vec<Ipv4Addr>);
+
+impl Seen {
+    pub(super) fn has(&self, address: Ipv4Addr) -> bool {
+        self.0.binary_search(&address).is_ok()
+    }
+}
+
 impl Daemon {
+    /// Who is there: the peers of ports, and the neighbours that have answered or spoken.
+    pub(super) fn seen(&self) -> Seen {
+        let peers = self.ports.iter().filter_map(|port| port.peer.as_ref());
+        let peers = peers.flat_map(|peer| &peer.addresses);
+        let peers = peers.filter_map(|(address, _)| match address {
+            IpAddr::V4(address) => Some(*address),
+            IpAddr::V6(_) => None,
+        });
+        let neighbours = self.switch.neighbours().entries(self.clock.now());
+        let there = neighbours.iter().filter(|entry| {
+            entry.link == self.gateway.link()
+                && entry.mac.is_some()
+                && entry.state != NeighbourState::Failed
+        });
+        let mut addresses: Vec<Ipv4Addr> = peers.chain(there.map(|entry| entry.address)).collect();
+        addresses.sort_unstable();
+        Seen(addresses)
+    }
+
     /// Looks up every target anew, and the worker of the first.
     pub(super) fn resolve_publishes(&mut self) {
         let mut entries = std::mem::take(&mut self.publishing.entries);
