@@ -204,15 +204,13 @@ impl Client {
                     continue;
                 };
                 let Some(flight) = place else { continue };
-                match flight.go_on(self.ending) {
-                    Ok(false) => continue,
-                    Ok(true) => {
-                        tally.done += 1;
-                        each(flight.started.elapsed());
-                        if self.ending == Ending::KeptOpen && flight.ask_again()? {
-                            continue;
-                        }
-                    }
+                let stays = flight.attend(self.ending, &mut |took| {
+                    tally.done += 1;
+                    each(took);
+                });
+                match stays {
+                    Ok(true) => continue,
+                    Ok(false) => {}
                     Err(err) => tally.fail(&err),
                 }
                 *place = None;
@@ -263,11 +261,20 @@ impl Drop for Client {
 }
 
 impl Flight {
-    /// Begins another transaction on the same connection; false if its answer is there already,
-    /// which no server sends unasked.
-    fn ask_again(&mut self) -> io::Result<bool> {
-        (self.started, self.asked, self.got) = (Instant::now(), false, 0);
-        self.go_on(Ending::KeptOpen).map(|complete| !complete)
+    /// Goes on until there is something to wait for, and calls `each` with the time of each
+    /// transaction that was completed; whether the connection stays in flight.
+    ///
+    /// On one that stays open the next answer may be here as soon as its request is written, from a
+    /// server on another processor: nobody would tell of it again.
+    fn attend(&mut self, ending: Ending, each: &mut dyn FnMut(Duration)) -> io::Result<bool> {
+        while self.go_on(ending)? {
+            each(self.started.elapsed());
+            if ending == Ending::Closed {
+                return Ok(false);
+            }
+            (self.started, self.asked, self.got) = (Instant::now(), false, 0);
+        }
+        Ok(true)
     }
 
     /// Does what can be done without waiting; whether the transaction is complete.
@@ -334,7 +341,45 @@ impl Drop for PortRange<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    /// A connection of which `answers` are here already.
+    fn answered(answers: usize) -> (Flight, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let asking = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut answering, _) = listener.accept().unwrap();
+        answering
+            .write_all(&vec![b'x'; answers * RESPONSE])
+            .unwrap();
+        let mut all = vec![0; answers * RESPONSE];
+        while asking.peek(&mut all).unwrap() < all.len() {}
+        asking.set_nonblocking(true).unwrap();
+        let flight = Flight {
+            stream: TcpStream::from_std(asking),
+            started: Instant::now(),
+            asked: false,
+            got: 0,
+        };
+        (flight, answering)
+    }
+
+    #[test]
+    fn a_connection_outlives_answers_that_are_here_before_they_are_waited_for() {
+        let mut count = 0;
+        let (mut kept, mut server) = answered(3);
+        assert!(kept.attend(Ending::KeptOpen, &mut |_| count += 1).unwrap());
+        assert!(kept.asked, "the fourth is under way");
+        // Each answer had its question, and the next one has been asked.
+        server.read_exact(&mut [0; 4 * REQUEST]).unwrap();
+        assert_eq!(count, 3);
+
+        drop(server);
+        let err = kept.attend(Ending::KeptOpen, &mut |_| count += 1);
+        assert_eq!(err.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(count, 3, "what broke was not completed");
+    }
 
     #[test]
     fn one_failure_in_a_hundred_may_be() {
