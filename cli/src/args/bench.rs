@@ -47,13 +47,10 @@ pub struct ReportPlan {
 /// `bench`.
 #[derive(Debug, Args)]
 pub struct Bench {
-    /// Forwarders to measure beside vswitch: bridge, ovs, ovs-tso, testpmd, testpmd-xdp, vde,
-    /// direct [default: bridge,direct]
-    #[arg(long, value_name = "A,B", value_parser = several::<Forwarder>)]
+    // Help that is no comment here and below: the words are named in one place.
+    #[arg(long, value_name = "A,B", value_parser = several::<Forwarder>, help = vs_help())]
     vs: Option<Several<Forwarder>>,
-    /// Tests: tcp, tcp8, udp64, udp1400, rr, crr, nat-tcp, nat-tcp-r, nat-crr, flood, ports
-    /// [default: tcp,udp64,rr]
-    #[arg(long, value_name = "A,B", value_parser = several::<Test>)]
+    #[arg(long, value_name = "A,B", value_parser = several::<Test>, help = test_help())]
     test: Option<Several<Test>>,
     /// Seconds each run takes, 0.1 to 600
     #[arg(long, value_name = "SECS", value_parser = seconds, default_value = "5")]
@@ -95,6 +92,24 @@ pub struct Report {
 /// A list in one word; a type of its own because clap takes a bare `Vec` for a repeated flag.
 #[derive(Debug, Clone)]
 struct Several<T>(Vec<T>);
+
+fn vs_help() -> String {
+    let others = Forwarder::ALL.into_iter();
+    let others = others.filter(|one| *one != Forwarder::Vswitch);
+    let known = list(others.map(Forwarder::word), ", ");
+    let default = list(VS.into_iter().map(Forwarder::word), ",");
+    format!("Forwarders to measure beside vswitch: {known} [default: {default}]")
+}
+
+fn test_help() -> String {
+    let known = list(Test::ALL.into_iter().map(Test::word), ", ");
+    let default = list(TESTS.into_iter().map(Test::word), ",");
+    format!("Tests: {known} [default: {default}]")
+}
+
+fn list(words: impl Iterator<Item = &'static str>, between: &str) -> String {
+    words.collect::<Vec<_>>().join(between)
+}
 
 fn several<T: FromStr<Err = Unknown> + PartialEq>(text: &str) -> Result<Several<T>, Why> {
     let read = |word: &str| word.parse().map_err(|unknown: Unknown| unknown.to_string());
