@@ -90,6 +90,17 @@ pub enum Neighbour {
     Failed,
 }
 
+impl Neighbour {
+    /// Where to send now, if that is known.
+    #[must_use]
+    pub const fn mac(self) -> Option<Mac> {
+        match self {
+            Self::Known(mac) | Self::Refresh(mac) => Some(mac),
+            Self::Unknown | Self::Failed => None,
+        }
+    }
+}
+
 /// Which ARP request is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]

@@ -88,16 +88,9 @@ impl Daemon {
         let endpoint =
             |(address, port): (std::net::Ipv4Addr, u16)| SocketAddr::new(IpAddr::V4(address), port);
         let (link, clock) = (self.gateway.link(), self.clock.now());
-        let port = match self
-            .switch
-            .neighbours()
-            .lookup(link, session.inside.0, clock)
-        {
-            switch::neigh::Neighbour::Known(mac) | switch::neigh::Neighbour::Refresh(mac) => {
-                self.switch.fdb().lookup(0, mac, clock)
-            }
-            switch::neigh::Neighbour::Unknown | switch::neigh::Neighbour::Failed => None,
-        };
+        let neighbours = self.switch.neighbours();
+        let mac = neighbours.lookup(link, session.inside.0, clock).mac();
+        let port = mac.and_then(|mac| self.switch.fdb().lookup(0, mac, clock));
         api::NatSession {
             proto: session.protocol.name().into(),
             proto_number: session.protocol.number(),

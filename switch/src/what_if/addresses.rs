@@ -8,7 +8,7 @@ use nat::Nanos;
 use super::{Kind, Packet};
 use crate::config::{PortView, Role, View};
 use crate::mac::Mac;
-use crate::neigh::{Link, Neighbour};
+use crate::neigh::Link;
 use crate::port::PortIndex;
 use crate::switch::Switch;
 
@@ -83,17 +83,18 @@ impl Packet {
 
 /// Whose address ARP has found, or ours.
 fn sender(switch: &Switch, place: &PortView, source: Ipv4Addr, now: Nanos) -> Option<(Mac, Known)> {
-    let view = switch.view();
+    let (view, neighbours) = (switch.view(), switch.neighbours());
     match place.role {
         // The host port is the host's end of the gateway.
         Role::Host => Some((view.gateway?.mac, Known::Ours)),
         Role::Member => {
             let link = view.gateway?.link();
-            Some((neighbour(switch, link, source, now)?, Known::Neighbour))
+            let mac = neighbours.lookup(link, source, now).mac()?;
+            Some((mac, Known::Neighbour))
         }
         Role::Uplink => {
             let hop = view.uplink.as_ref()?.next_hop(source)?;
-            let mac = neighbour(switch, Link::Uplink, hop, now)?;
+            let mac = neighbours.lookup(Link::Uplink, hop, now).mac()?;
             Some((mac, Known::Neighbour))
         }
     }
@@ -117,7 +118,8 @@ fn receiver(
     if place.role == Role::Member && !is_neighbour {
         return Some((gateway.mac, Known::Ours));
     }
-    let mac = neighbour(switch, gateway.link(), destination, now)?;
+    let known = (switch.neighbours()).lookup(gateway.link(), destination, now);
+    let mac = known.mac()?;
     Some((mac, Known::Neighbour))
 }
 
@@ -130,13 +132,6 @@ fn group(view: &View, address: Ipv4Addr) -> Option<Mac> {
     }
     let [_, b, c, d] = address.octets();
     (address.is_multicast()).then_some(Mac([0x01, 0x00, 0x5e, b & 0x7f, c, d]))
-}
-
-fn neighbour(switch: &Switch, link: Link, address: Ipv4Addr, now: Nanos) -> Option<Mac> {
-    match switch.neighbours().lookup(link, address, now) {
-        Neighbour::Known(mac) | Neighbour::Refresh(mac) => Some(mac),
-        Neighbour::Unknown | Neighbour::Failed => None,
-    }
 }
 
 fn only_station(switch: &Switch, port: PortIndex, now: Nanos) -> Option<Mac> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use nat::{Nanos, Part, SessionRecord};
-use switch::neigh::{Link, Neighbour};
+use switch::neigh::Link;
 use switch::port::PortIndex;
 use switch::switch::{NatHandle, NoAnswer};
 
@@ -260,10 +260,7 @@ impl<'p> Places<'p> {
 
     fn find(&self, host: Ipv4Addr) -> Option<usize> {
         let Plan { nat, link, .. } = self.plan;
-        let mac = match nat.neighbours().lookup(*link, host, self.now) {
-            Neighbour::Known(mac) | Neighbour::Refresh(mac) => mac,
-            Neighbour::Unknown | Neighbour::Failed => return None,
-        };
+        let mac = nat.neighbours().lookup(*link, host, self.now).mac()?;
         let port = nat.fdb().lookup(0, mac, self.now)?;
         self.of_port.get(&port).copied()
     }
