@@ -279,14 +279,7 @@ fn a6_1_an_address_that_nobody_has_is_waited_for() {
     let state = |place: usize| published(&world)[place]["state"].clone();
     assert_eq!((state(0), state(1)), ("ok".into(), "waiting".into()));
 
-    world
-        .c(2)
-        .run(|| {
-            let mut netlink = vswitch_cli::host::netlink::Netlink::open().unwrap();
-            let index = netlink.link_named("eth0").unwrap().index;
-            netlink.add_address(index, IpAddr::V4(free), 24).unwrap();
-        })
-        .unwrap();
+    world.c(2).address("eth0", free, 24).unwrap();
     let _two = Teller::start(world.c(2), "two", 80);
     let said = ask(world.h(), (LOCALHOST, 8081)).unwrap();
     assert_eq!(said, format!("two {}", world.net.gateway()));

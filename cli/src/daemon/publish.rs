@@ -36,7 +36,7 @@ use crate::host::sysctl::{self, PortSet};
 use super::Daemon;
 use super::answer::{Answer, done};
 
-use resolve::{Found, Seen};
+use resolve::Found;
 
 pub(super) use check::{addresses as check_addresses, pool as check_pool};
 
@@ -307,8 +307,7 @@ impl Daemon {
     /// The lines about what is published, for the start.
     pub(super) fn publish_lines(&self) -> Vec<String> {
         let entries = self.publishing.entries.iter();
-        let seen = self.seen();
-        let mut lines: Vec<String> = entries.map(|entry| entry.line(&seen)).collect();
+        let mut lines: Vec<String> = entries.map(|entry| entry.line(self)).collect();
         if !lines.is_empty() && self.host_port.is_none() {
             let line = "the host itself cannot reach published ports: --no-host-port";
             lines.push(line.to_owned());
@@ -323,7 +322,7 @@ impl Daemon {
             fix: error.fix,
         })?;
         let added = self.publishing.entries.last();
-        let line = added.map_or_else(String::new, |entry| entry.line(&self.seen()));
+        let line = added.map_or_else(String::new, |entry| entry.line(self));
         Ok(done(line, 1))
     }
 
@@ -348,11 +347,10 @@ impl Daemon {
     ) -> Vec<api::Published> {
         let entries = self.publishing.entries.iter();
         let entries = entries.filter(|entry| of.is_none_or(|address| entry.concerns(address)));
-        let seen = self.seen();
         let answer = entries.map(|entry| {
             let own = |session: &&SessionView| entry.owns(session);
             let count = sessions.clone().filter(own).count();
-            entry.answer(count as u64, &seen)
+            entry.answer(count as u64, self)
         });
         answer.collect()
     }
@@ -433,8 +431,8 @@ impl Entry {
     }
 
     /// `published 0.0.0.0:8080/tcp -> 10.77.0.11:80`, with what is missing.
-    fn line(&self, seen: &Seen) -> String {
-        let words: Vec<String> = (self.answer(0, seen).targets.iter())
+    fn line(&self, daemon: &Daemon) -> String {
+        let words: Vec<String> = (self.answer(0, daemon).targets.iter())
             .map(api::PublishedTarget::words)
             .collect();
         format!("published {} -> {}", self.spec.at, words.join(", "))
@@ -453,7 +451,7 @@ impl Entry {
             && at.address.is_none_or(|own| own == address)
     }
 
-    fn answer(&self, sessions: u64, seen: &Seen) -> api::Published {
+    fn answer(&self, sessions: u64, daemon: &Daemon) -> api::Published {
         let at = self.spec.at;
         let targets = self.spec.targets.iter().zip(&self.found);
         let targets = targets.map(|(target, found)| {
@@ -461,7 +459,7 @@ impl Entry {
             let (address, waiting) = match found {
                 Found::At(address) => (
                     Some(SocketAddr::new(IpAddr::V4(*address), port)),
-                    (!seen.has(*address)).then_some("not seen yet"),
+                    (!daemon.is_there(*address)).then_some("not seen yet"),
                 ),
                 Found::Waiting(why) => (None, Some(*why)),
             };

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use switch::config::PortView;
-use switch::neigh::NeighbourState;
 use switch::port::PortIndex;
 
 use crate::config::publish::{PublishTarget, TargetHost};
@@ -26,36 +25,7 @@ pub(super) enum Found {
     Waiting(&'static str),
 }
 
-/// The members' addresses that somebody is known to have, sorted.
-#[derive(Debug)]
-pub(super) struct Seen(Vec<Ipv4Addr>);
-
-impl Seen {
-    pub(super) fn has(&self, address: Ipv4Addr) -> bool {
-        self.0.binary_search(&address).is_ok()
-    }
-}
-
 impl Daemon {
-    /// Who is there: the peers of ports, and the neighbours that have answered or spoken.
-    pub(super) fn seen(&self) -> Seen {
-        let peers = self.ports.iter().filter_map(|port| port.peer.as_ref());
-        let peers = peers.flat_map(|peer| &peer.addresses);
-        let peers = peers.filter_map(|(address, _)| match address {
-            IpAddr::V4(address) => Some(*address),
-            IpAddr::V6(_) => None,
-        });
-        let neighbours = self.switch.neighbours().entries(self.clock.now());
-        let there = neighbours.iter().filter(|entry| {
-            entry.link == self.gateway.link()
-                && entry.mac.is_some()
-                && entry.state != NeighbourState::Failed
-        });
-        let mut addresses: Vec<Ipv4Addr> = peers.chain(there.map(|entry| entry.address)).collect();
-        addresses.sort_unstable();
-        Seen(addresses)
-    }
-
     /// Looks up every target anew, and the worker of the first.
     pub(super) fn resolve_publishes(&mut self) {
         let mut entries = std::mem::take(&mut self.publishing.entries);
@@ -134,22 +104,30 @@ impl Daemon {
         addresses
     }
 
+    /// Whether somebody is known to have a member's address: a port's peer, or a neighbour that
+    /// answers.
+    pub(super) fn is_there(&self, address: Ipv4Addr) -> bool {
+        let (link, now) = (self.gateway.link(), self.clock.now());
+        let known = || self.switch.neighbours().lookup(link, address, now).mac();
+        self.port_with_peer(address).is_some() || known().is_some()
+    }
+
     /// The port an address is behind, as far as that is known.
     fn port_of_address(&self, address: Ipv4Addr) -> Option<PortIndex> {
+        self.port_with_peer(address).or_else(|| {
+            let (link, now) = (self.gateway.link(), self.clock.now());
+            let neighbour = self.switch.neighbours().entry(link, address, now)?;
+            self.switch.fdb().lookup(0, neighbour.mac?, now)
+        })
+    }
+
+    /// The port whose peer has an address.
+    fn port_with_peer(&self, address: Ipv4Addr) -> Option<PortIndex> {
         let has = |port: &&Port| {
             let mut addresses = port.peer.iter().flat_map(|peer| &peer.addresses);
             addresses.any(|(ip, _)| *ip == IpAddr::V4(address))
         };
-        let by_peer = self.ports.iter().find(has).map(|port| port.index);
-        by_peer.or_else(|| {
-            let now = self.clock.now();
-            let entries = self.switch.neighbours().entries(now);
-            let mut own = entries
-                .into_iter()
-                .filter(|entry| entry.link == self.gateway.link() && entry.address == address);
-            let mac = own.find_map(|entry| entry.mac)?;
-            self.switch.fdb().lookup(0, mac, now)
-        })
+        self.ports.iter().find(has).map(|port| port.index)
     }
 
     fn nat_worker(&self, index: PortIndex) -> Option<u16> {
