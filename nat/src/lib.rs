@@ -68,12 +68,12 @@
 //! | A1-2 A2-16 | RFC 4787 REQ-2, RFC 7857 section 4: paired pooling | `tests::mappings` |
 //! | A1-5 A1-6 | REQ-5, 6: timers, refresh from inside only | `tests::udp` |
 //! | A1-8 A1-9 A1-11 | REQ-8, 9, 11: filtering, hairpin, determinism | `tests::{udp, properties}` |
-//! | A1-12 | REQ-12: errors end no mapping | `tests::icmp` (a3_3, a3_5) |
+//! | A1-12 | REQ-12: errors end no mapping | `tests::icmp` |
 //! | A1-14 A5-1 A5-2 A5-3 | REQ-14: fragments in any order, bounded | `tests::fragments` |
 //! | A1-15 A1-16 | UDP zero sums, RFC 1624 equation 3 | `checksum`, `tests::udp` |
 //! | A1-17 A1-18 | SCTP, other protocols; refused ones | `tests::{sctp, other}`, `sctp` |
 //! | A2-1 A2-2 A2-3 A2-3b A2-3c | RFC 5382 REQ-1 to 4, 7 to 10 | `tests::tcp`, `tcp` |
-//! | A2-1 | RFC 7857 section 3: ports shared by remote | `tests::mappings::{sharing, properties}` |
+//! | A2-1 | RFC 7857 section 3: ports shared by remote | `tests::mappings::sharing` |
 //! | A2-4 A2-5 A2-6 | REQ-5; RFC 7857 section 2: timers, RST, reopening | `tests::tcp`, `tcp` |
 //! | A2-7 | RFC 6888 REQ-8: ports held; finished sessions make room | `pool`, `tests::mappings` |
 //! | A2-8 A2-14 A2-16 F-10 | no window; what is untouched, what refreshes | `tests::untouched` |
@@ -84,7 +84,7 @@
 //! | A3-8 A3-9 A3-10 | unrelated errors, refused types; options | `tests::{icmp, untouched}` |
 //! | A4-1 A4-2 A4-4 | choice, exhaustion, half-open cap | `pool`, `tests::{udp, tcp, mappings}` |
 //! | A4-3 | bytes per session | `memory`, `session`, `index`, `wheel` |
-//! | A4-4b F-8 | floods: limits, pace, second SYN | `tests::strangers`, `pace`, `switch::port` |
+//! | A4-4b F-8 | floods: caps, pace, second SYN | `tests::{strangers, mappings}`, `switch::port` |
 //! | A4-8 | RFC 7659: counters | `tests::mappings::accounts` |
 //! | A4-4c | RFC 6888 REQ-3, 13: pools, all ports used | `tests::mappings` |
 //! | A4-10 | restart: records, adopted ports | `tests::restart`, `adopted`, `tcp` |

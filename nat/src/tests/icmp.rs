@@ -250,7 +250,7 @@ fn a3_4_outbound_error_is_translated() {
 }
 
 #[test]
-fn a3_5_errors_neither_refresh_nor_end_a_session() {
+fn a1_12_a3_5_errors_neither_refresh_nor_end_a_session() {
     for protocol in EACH {
         let mut bench = Bench::new(config());
         let (_, translated) = sent(&mut bench, protocol);
