@@ -47,7 +47,7 @@ pub struct ReportPlan {
 /// `bench`.
 #[derive(Debug, Args)]
 pub struct Bench {
-    // Help that is no comment here and below: the words are named in one place.
+    // `help` in place of a comment, here and below: the words stand in one list.
     #[arg(long, value_name = "A,B", value_parser = several::<Forwarder>, help = vs_help())]
     vs: Option<Several<Forwarder>>,
     #[arg(long, value_name = "A,B", value_parser = several::<Test>, help = test_help())]
