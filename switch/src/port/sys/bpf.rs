@@ -9,6 +9,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use crate::port::ebpf::Insn;
 
@@ -32,8 +33,11 @@ const LINK_TYPE_TCX: u32 = 11;
 /// Before every program that is attached already.
 const F_BEFORE: u32 = 1 << 3;
 /// A signal makes the verifier give up a long program with EAGAIN (`do_check`,
-/// kernel/bpf/verifier.c); libbpf tries as often.
-const LOAD_ATTEMPTS: u32 = 5;
+/// kernel/bpf/verifier.c). libbpf tries five times without a rest, which was once not enough here;
+/// with rests, each twice as long as the one before, all attempts together take half a second.
+const LOAD_ATTEMPTS: u32 = 10;
+/// The first rest.
+const LOAD_REST: Duration = Duration::from_millis(1);
 /// `BPF_OBJ_NAME_LEN`, with the terminating NUL.
 const NAME_LEN: usize = 16;
 
@@ -307,16 +311,33 @@ fn load(kind: u32, insns: &[Insn], name: &str) -> io::Result<OwnedFd> {
         name: name_of(name),
         ..ProgLoad::default()
     };
-    let mut again = 1..LOAD_ATTEMPTS;
-    loop {
-        // SAFETY: ProgLoad is the head of the PROG_LOAD attribute; the instructions and the licence
-        // are borrowed beyond the call, and insn_count is the slice's length.
-        let loaded = unsafe { bpf(PROG_LOAD, &mut attr) };
-        match loaded {
-            Err(err) if err.kind() == io::ErrorKind::WouldBlock && again.next().is_some() => {}
-            loaded => return loaded.map(own),
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the control thread's wait, not the data path's"
+    )]
+    let rest = std::thread::sleep;
+    patiently(
+        || {
+            // SAFETY: ProgLoad is the head of the PROG_LOAD attribute; the instructions and the
+            // licence are borrowed beyond the call, and insn_count is the slice's length.
+            unsafe { bpf(PROG_LOAD, &mut attr) }.map(own)
+        },
+        rest,
+    )
+}
+
+/// Tries until the answer is not EAGAIN, or for the [`LOAD_ATTEMPTS`]th time.
+fn patiently<T>(
+    mut attempt: impl FnMut() -> io::Result<T>,
+    mut rest: impl FnMut(Duration),
+) -> io::Result<T> {
+    for tried in 0..LOAD_ATTEMPTS - 1 {
+        match attempt() {
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => rest(LOAD_REST * (1 << tried)),
+            answer => return answer,
         }
     }
+    attempt()
 }
 
 /// As much of a name as there is room for. The kernel takes letters, digits, '_' and '.' only.
@@ -440,6 +461,31 @@ pub fn attached_to(link: BorrowedFd<'_>) -> io::Result<Option<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_was_interrupted_is_tried_again_and_not_for_ever() {
+        let attempts = |answers: &[i32]| {
+            let (mut left, mut rested) = (answers.iter(), Vec::new());
+            let answer = patiently(
+                || match left.next() {
+                    Some(&errno) => Err(io::Error::from_raw_os_error(errno)),
+                    None => Ok(()),
+                },
+                |time| rested.push(time.as_millis()),
+            );
+            let errno = answer.err().and_then(|err| err.raw_os_error());
+            (errno, rested)
+        };
+        assert_eq!(attempts(&[]), (None, vec![]));
+        assert_eq!(attempts(&[libc::EAGAIN; 3]), (None, vec![1, 2, 4]));
+        assert_eq!(
+            attempts(&[libc::EAGAIN, libc::EPERM]),
+            (Some(libc::EPERM), vec![1])
+        );
+        let (errno, rested) = attempts(&[libc::EAGAIN; 20]);
+        assert_eq!((errno, rested.len()), (Some(libc::EAGAIN), 9));
+        assert_eq!(rested.iter().sum::<u128>(), 511);
+    }
 
     /// `None`, with a printed reason, where the kernel does not let us load programs.
     fn loaded(value: i32) -> Option<OwnedFd> {
